@@ -1,0 +1,101 @@
+"""The work directory: what lies where. This layout is the project's contract."""
+
+import dataclasses
+import json
+import os
+
+from etils import epath
+
+from mlm_jax import config as config_lib
+from mlm_jax.config import Config, InputError
+
+# What the tokenizer and the weights in a work directory were made for.
+_FIXED = (
+  "model",
+  "objective",
+  *("data.tokenizer", "data.vocab_size", "data.lowercase"),
+  "optim.name",
+)
+# These do not change the shape of anything that is kept.
+_FREE = ("model.dropout_rate", "model.dtype", "model.attention")
+
+
+@dataclasses.dataclass(frozen=True)
+class Workdir:
+  """Paths under `root`, which may be local or gs://."""
+
+  root: epath.Path
+
+  @classmethod
+  def at(cls, path) -> "Workdir":
+    if "://" not in str(path):
+      path = os.path.abspath(os.path.expanduser(path))
+    return cls(epath.Path(path))
+
+  @property
+  def config(self) -> epath.Path:
+    return self.root / "config.json"
+
+  @property
+  def tokenizer(self) -> epath.Path:
+    return self.root / "tokenizer" / "spm.model"
+
+  @property
+  def rows(self) -> epath.Path:
+    return self.root / "rows"
+
+  @property
+  def checkpoints(self) -> epath.Path:
+    return self.root / "checkpoints"
+
+  @property
+  def metrics(self) -> epath.Path:
+    return self.root / "metrics.jsonl"
+
+  @property
+  def tensorboard(self) -> epath.Path:
+    return self.root / "tensorboard"
+
+  def load_config(self) -> Config:
+    if not self.config.exists():
+      raise InputError(f"{self.root} is no work directory: no config.json in it")
+    try:
+      return config_lib.build(json.loads(self.config.read_text()))
+    except json.JSONDecodeError as error:
+      raise InputError(f"{self.config} is not JSON: {error}") from error
+
+  def check(self, config: Config) -> None:
+    """Raises InputError where `config` does not fit what is already there."""
+    if not self.config.exists():
+      return
+    old, new = _flat(self.load_config()), _flat(config)
+    for key in new:
+      fixed = key.startswith(_FIXED) and key not in _FREE
+      if fixed and old[key] != new[key]:
+        raise InputError(
+          f"{self.root} was made with {key}={old[key]!r}, not {new[key]!r}: "
+          "choose another --workdir, or the value it was made with"
+        )
+
+  def save_config(self, config: Config) -> None:
+    self.root.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+    write_atomically(self.config, text)
+
+
+def write_atomically(path: epath.Path, text: str) -> None:
+  """Writes `text` so that no reader ever sees half of it."""
+  partial = path.parent / (path.name + ".partial")
+  partial.write_text(text)
+  partial.replace(path)
+
+
+def _flat(config: Config) -> dict:
+  flat = {}
+  for group, values in dataclasses.asdict(config).items():
+    if not isinstance(values, dict):
+      flat[group] = values
+      continue
+    flat.update({f"{group}.{key}": value for key, value in values.items()})
+  return flat
+
