@@ -1,0 +1,1 @@
+"""Text to batches. The only sub-package that may import TensorFlow."""

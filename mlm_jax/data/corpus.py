@@ -1,0 +1,219 @@
+"""Readers: from the name of a corpus to a stream of documents.
+
+A corpus is `tfds:NAME[/CONFIG][:SPLIT]`, `text:GLOBS`, `jsonl:GLOBS` or
+`parquet:GLOBS`. Reading streams: memory does not grow with the corpus.
+"""
+
+import contextlib
+import glob
+import gzip
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+import zstandard
+from etils import epath
+
+from mlm_jax.config import DataConfig, InputError, unknown
+
+# A longer document is cut into several, so that memory stays bounded.
+MAX_DOCUMENT_CHARS = 1 << 20
+
+_WIKITEXT_TITLE = re.compile(r" = [^=].* = \n?")
+
+
+def read_documents(data: DataConfig) -> Iterator[str]:
+  """Yields the documents of `data.corpus` in a fixed order.
+
+  Raises:
+    InputError: an unknown kind of corpus, no file, no such field, no text.
+  """
+  kind, source = _split(data.corpus)
+  empty = True
+  try:
+    for text in _READERS[kind](source, data):
+      for start in range(0, len(text), MAX_DOCUMENT_CHARS):
+        document = text[start : start + MAX_DOCUMENT_CHARS].strip()
+        if document:
+          empty = False
+          yield document
+  except (OSError, EOFError, zstandard.ZstdError) as error:
+    raise InputError(f"cannot read {data.corpus!r}: {error}") from error
+  if empty:
+    raise InputError(f"data.corpus={data.corpus!r} holds no text")
+
+
+def identity(data: DataConfig) -> list[str]:
+  """Returns what tells this corpus from others: its files, or its version."""
+  kind, source = _split(data.corpus)
+  if kind == "tfds":
+    builder, split = _tfds_builder(source, data)
+    return [builder.info.full_name, split]
+  return [f"{path.name}:{path.stat().length}" for path in _files(source)]
+
+
+def _split(corpus: str) -> tuple[str, str]:
+  if not corpus:
+    raise InputError(
+      "no corpus: set --config.data.corpus, for example to 'text:my/*.txt' or "
+      "'tfds:wikipedia/20230601.en'"
+    )
+  kind, colon, source = corpus.partition(":")
+  if not colon or kind not in _READERS:
+    raise unknown("kind of corpus", corpus, [f"{k}:..." for k in _READERS])
+  return kind, source
+
+
+def _files(globs: str) -> list[epath.Path]:
+  paths = []
+  for pattern in globs.split(","):
+    found = [epath.Path(name) for name in sorted(_glob(pattern))]
+    found = [path for path in found if not path.is_dir()]
+    if not found:
+      raise InputError(f"no file matches {pattern!r}")
+    paths += found
+  return paths
+
+
+def _glob(pattern: str) -> list[str]:
+  if "://" not in pattern:
+    return glob.glob(os.path.expanduser(pattern), recursive=True)
+  import tensorflow as tf
+
+  return tf.io.gfile.glob(pattern)
+
+
+def _open(path: epath.Path) -> io.BufferedIOBase:
+  file = path.open("rb")
+  if path.suffix == ".gz":
+    return gzip.open(file)
+  if path.suffix == ".zst":
+    return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(file))
+  return file
+
+
+def _lines(path: epath.Path) -> Iterator[str]:
+  """Yields lines, at most `MAX_DOCUMENT_CHARS` bytes at a time."""
+  with _open(path) as file:
+    number = 0
+    while line := file.readline(MAX_DOCUMENT_CHARS):
+      number += 1
+      try:
+        yield line.decode()
+      except UnicodeDecodeError as error:
+        raise InputError(
+          f"{path} line {number} is not UTF-8 text: {error.reason}"
+        ) from error
+
+
+def _read_text(globs: str, data: DataConfig) -> Iterator[str]:
+  ends_before, keep = _BOUNDARIES[data.document_boundary]
+  for path in _files(globs):
+    lines, size = [], 0
+    for line in _lines(path):
+      if "\0" in line:
+        raise InputError(f"{path} is binary, not text")
+      if size >= MAX_DOCUMENT_CHARS or ends_before(line):
+        yield "".join(lines)
+        lines, size = [], 0
+        if not keep:
+          continue
+      lines.append(line)
+      size += len(line)
+    yield "".join(lines)
+
+
+# Kind of boundary -> (does a document end before this line?, is the line text?)
+_BOUNDARIES: dict[str, tuple[Callable[[str], object], bool]] = {
+  "blank_line": (lambda line: not line.strip(), False),
+  "file": (lambda line: False, True),
+  "wikitext": (_WIKITEXT_TITLE.fullmatch, True),
+}
+
+
+def _read_jsonl(globs: str, data: DataConfig) -> Iterator[str]:
+  for path in _files(globs):
+    with _open(path) as file:
+      for number, line in enumerate(file, 1):
+        try:
+          example = json.loads(line)
+        except ValueError as error:
+          raise InputError(f"{path} line {number} is not JSON: {error}") from error
+        yield _field(example, data.text_field, f"{path} line {number}")
+
+
+def _read_parquet(globs: str, data: DataConfig) -> Iterator[str]:
+  import pyarrow
+  import pyarrow.parquet
+
+  for path in _files(globs):
+    with _open(path) as file:
+      try:
+        table = pyarrow.parquet.ParquetFile(file)
+      except pyarrow.ArrowInvalid as error:
+        raise InputError(f"{path} is not a parquet file: {error}") from error
+      if data.text_field not in table.schema_arrow.names:
+        raise _no_field(data.text_field, table.schema_arrow.names, path)
+      for batch in table.iter_batches(1024, columns=[data.text_field]):
+        yield from (str(text) for text in batch.column(0).to_pylist() if text)
+
+
+def _read_tfds(source: str, data: DataConfig) -> Iterator[str]:
+  import tensorflow_datasets as tfds
+
+  builder, split = _tfds_builder(source, data)
+  features = builder.info.features
+  if data.text_field not in features:
+    raise _no_field(data.text_field, features, source)
+  examples = builder.as_dataset(
+    split=split,
+    shuffle_files=False,
+    decoders=tfds.decode.PartialDecoding({data.text_field: True}),
+    # One file after the other: the order does not depend on threads.
+    read_config=tfds.ReadConfig(interleave_cycle_length=1),
+  )
+  for example in examples.as_numpy_iterator():
+    yield example[data.text_field].decode()
+
+
+def _tfds_builder(source: str, data: DataConfig):
+  import tensorflow_datasets as tfds
+
+  from mlm_jax.data import python_docs  # noqa: F401  registers the builder
+
+  tfds.disable_progress_bar()
+  name, _, split = source.partition(":")
+  try:
+    builder = tfds.builder(name, data_dir=data.tfds_data_dir or None)
+    with contextlib.redirect_stdout(io.StringIO()):
+      builder.download_and_prepare()
+  except Exception as error:  # TFDS raises whatever its builders raise.
+    reason = str(error).strip().partition("\n")[0]
+    raise InputError(f"tensorflow-datasets has no {name!r}: {reason}") from error
+  split = split or "train"
+  if split.partition("[")[0] not in builder.info.splits:
+    raise unknown(f"split of {name}", split, builder.info.splits)
+  return builder, split
+
+
+def _field(example: dict, name: str, where) -> str:
+  if not isinstance(example, dict) or name not in example:
+    raise _no_field(name, example if isinstance(example, dict) else (), where)
+  return example[name] or ""
+
+
+def _no_field(name: str, names: Iterable[str], where) -> InputError:
+  fields = ", ".join(names) or "none"
+  return InputError(
+    f"{where} has no field data.text_field={name!r}; its fields: {fields}"
+  )
+
+
+_READERS = {
+  "tfds": _read_tfds,
+  "text": _read_text,
+  "jsonl": _read_jsonl,
+  "parquet": _read_parquet,
+}

@@ -1,0 +1,141 @@
+"""Corpus to row store: tokenise, split off the held-out documents, pack, write.
+
+Streams: memory holds a packing pool and a few shards, whatever the corpus.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+
+from etils import epath
+
+from mlm_jax.config import Config, DataConfig, require
+from mlm_jax.data import corpus, packing, rows
+from mlm_jax.data import tokenizer as tokenizer_lib
+from mlm_jax.data.tokenizer import Tokenizer
+from mlm_jax.workdir import Workdir
+
+# What the tokenising threads share at a time.
+_BATCH_CHARS = 1 << 20
+
+
+def prepare(
+  config: Config, workdir: Workdir, say: Callable[[str], None] = print
+) -> tuple[Tokenizer, rows.RowStore]:
+  """Returns the tokenizer and the rows of a work directory, making what lacks.
+
+  Args:
+    config: the run.
+    workdir: where the tokenizer, and by default the rows, are kept.
+    say: is told what is being done, a line at a time.
+
+  Raises:
+    InputError: the corpus or the tokenizer cannot be used.
+  """
+  data = config.data
+  tokenizer = _tokenizer(data, workdir, say)
+  made_of = {
+    "corpus": corpus.identity(data),
+    "tokenizer": hashlib.sha256(tokenizer.model).hexdigest(),
+    **{
+      key: getattr(data, key)
+      for key in (
+        *("text_field", "document_boundary", "heldout_fraction"),
+        *("seq_len", "packing"),
+      )
+    },
+  }
+  root = epath.Path(data.rows_dir) if data.rows_dir else workdir.rows
+  path = root / rows.fingerprint(**made_of)
+  if not rows.is_finished(path):
+    say(f"Preparing rows of {data.seq_len} tokens from {data.corpus}")
+    _write_rows(data, tokenizer, path, made_of)
+  store = rows.RowStore(path)
+  train, heldout = (store.info[split] for split in rows.SPLITS)
+  require(
+    train.num_rows >= config.train.batch_size,
+    f"the corpus fills {train.num_rows} rows of data.seq_len={data.seq_len}, "
+    f"not one batch of train.batch_size={config.train.batch_size}",
+  )
+  require(
+    heldout.num_rows > 0 or data.heldout_fraction == 0,
+    f"none of {train.num_documents} documents was held out: raise "
+    f"data.heldout_fraction={data.heldout_fraction}, or set it to 0",
+  )
+  say(
+    f"Rows: {train.num_rows:,} to train on ({train.tokens:,} tokens, "
+    f"{train.fill:.2%} full), {heldout.num_rows:,} held out"
+  )
+  return tokenizer, store
+
+
+def is_heldout(document: str, fraction: float) -> bool:
+  """Decides by the text alone, so that copies of it fall on the same side."""
+  digest = hashlib.blake2b(document.encode(), digest_size=8).digest()
+  return int.from_bytes(digest, "little") < fraction * 2**64
+
+
+def _tokenizer(data, workdir, say):
+  if workdir.tokenizer.exists():
+    tokenizer = Tokenizer.load(workdir.tokenizer)
+  elif data.tokenizer in ("unigram", "bpe"):
+    say(f"Training a {data.tokenizer} tokenizer of {data.vocab_size:,} pieces")
+    documents = (
+      text
+      for text in corpus.read_documents(data)
+      if not is_heldout(text, data.heldout_fraction)
+    )
+    tokenizer = tokenizer_lib.train(documents, data)
+  else:
+    tokenizer = Tokenizer.load(epath.Path(data.tokenizer).expanduser())
+  size = tokenizer.vocabulary.size
+  require(
+    size == data.vocab_size,
+    f"the tokenizer has {size} pieces, data.vocab_size={data.vocab_size}",
+  )
+  if not workdir.tokenizer.exists():
+    workdir.tokenizer.parent.mkdir(parents=True, exist_ok=True)
+    partial = workdir.tokenizer.parent / "spm.model.partial"
+    partial.write_bytes(tokenizer.model)
+    partial.replace(workdir.tokenizer)
+  return tokenizer
+
+
+def _write_rows(data: DataConfig, tokenizer: Tokenizer, path, made_of):
+  if path.exists():
+    path.rmtree()  # Half-written by a run that was stopped.
+  path.mkdir(parents=True)
+  # One pass a split: reading is cheap beside tokenising, and each pass
+  # tokenises only its own documents.
+  infos = {split: _write_split(split, data, tokenizer, path) for split in rows.SPLITS}
+  rows.finish_store(path, data.seq_len, infos, made_of=made_of)
+
+
+def _write_split(split, data, tokenizer, path) -> rows.SplitInfo:
+  vocab = tokenizer.vocabulary
+  documents = (
+    text
+    for text in corpus.read_documents(data)
+    if is_heldout(text, data.heldout_fraction) == (split == "heldout")
+  )
+  writer = rows.SplitWriter(path / split, data.seq_len, vocab)
+  encoded = _encode(documents, tokenizer, writer)
+  for row in packing.pack(encoded, data.packing, data.seq_len, vocab):
+    writer.append(row)
+  return writer.finish()
+
+
+def _encode(documents: Iterable[str], tokenizer, writer) -> Iterator[list[int]]:
+  for batch in _batches(documents):
+    writer.num_documents += len(batch)
+    yield from tokenizer.encode(batch)
+
+
+def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
+  batch, size = [], 0
+  for text in documents:
+    batch.append(text)
+    size += len(text)
+    if size >= _BATCH_CHARS:
+      yield batch
+      batch, size = [], 0
+  yield batch

@@ -1,0 +1,184 @@
+"""The row store: packed rows on disk, read at random.
+
+A store is a folder with two sharded TensorStore zarr3 arrays, `train` and
+`heldout`, `[num_rows, seq_len]`, zstd-compressed and checksummed (crc32c), and
+a `rows.json` that is written last: a store without it is half-written, and
+never read.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+
+import numpy as np
+import tensorstore as ts
+from etils import epath
+
+from mlm_jax.config import InputError
+from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.workdir import write_atomically
+
+SPLITS = ("train", "heldout")
+
+# What a reader decompresses at once: about this many tokens, so that one
+# random row costs little more than itself. A shard is one file.
+_CHUNK_TOKENS = 512
+_SHARD_TOKENS = 1 << 22
+
+# Decoded chunks kept in memory: a small corpus is decompressed once.
+_CACHE_BYTES = 256 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitInfo:
+  """What is in one split; `tokens` counts neither padding nor specials.
+
+  `unigram_entropy` is the entropy of the token frequencies in nats, the loss
+  that no model which ignores context can be under.
+  """
+
+  num_rows: int
+  num_documents: int
+  tokens: int
+  fill: float
+  unigram_entropy: float
+
+
+class RowStore:
+  """A finished store.
+
+  Args:
+    path: its folder.
+
+  Raises:
+    InputError: there is none, or it is half-written.
+  """
+
+  def __init__(self, path: epath.Path):
+    if not is_finished(path):
+      raise InputError(f"no prepared rows at {path}: run prepare or train first")
+    meta = json.loads((path / "rows.json").read_text())
+    self.path = path
+    self.seq_len = meta["seq_len"]
+    self.info = {s: SplitInfo(**meta["splits"][s]) for s in SPLITS}
+    context = ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
+    self._arrays = {
+      split: ts.open(
+        {"driver": "zarr3", "kvstore": _kvstore(path / split)},
+        context=context,
+        read=True,
+        open=True,
+        # A finished store never changes.
+        recheck_cached=False,
+      ).result()
+      for split in SPLITS
+    }
+
+  def read(self, split: str, indices: np.ndarray) -> np.ndarray:
+    """Returns rows `indices` of a split, uint16 or uint32 [len, seq_len]."""
+    return self._arrays[split][indices].read().result()
+
+
+class SplitWriter:
+  """Appends rows to one split of a store that is being written."""
+
+  def __init__(self, path: epath.Path, seq_len: int, vocab: Vocabulary):
+    self._vocab = vocab
+    self._dtype = np.uint16 if vocab.size <= 1 << 16 else np.uint32
+    # Whole chunks a shard, whole shards a write.
+    chunk = max(1, _CHUNK_TOKENS // seq_len)
+    self._shard = max(1, _SHARD_TOKENS // seq_len // chunk) * chunk
+    self._seq_len = seq_len
+    self._pending = []
+    self._write = None
+    self._counts = np.zeros(vocab.size, np.int64)
+    self.num_rows = 0
+    self.num_documents = 0
+    self._array = ts.open(
+      {"driver": "zarr3", "kvstore": _kvstore(path)},
+      create=True,
+      dtype=self._dtype,
+      shape=[0, seq_len],
+      chunk_layout=ts.ChunkLayout(
+        read_chunk_shape=[chunk, seq_len],
+        write_chunk_shape=[self._shard, seq_len],
+      ),
+      codec=ts.CodecSpec({"driver": "zarr3", "codecs": _CODECS}),
+    ).result()
+
+  def append(self, row: np.ndarray) -> None:
+    self._pending.append(row)
+    if len(self._pending) == self._shard:
+      self._flush()
+
+  def _flush(self):
+    if self._write:
+      self._write.result()
+      self._write = None
+    if not self._pending:
+      return
+    rows = np.stack(self._pending).astype(self._dtype)
+    self._pending = []
+    self._counts += np.bincount(rows.ravel(), minlength=self._vocab.size)
+    start, self.num_rows = self.num_rows, self.num_rows + len(rows)
+    self._array = self._array.resize(
+      exclusive_max=[self.num_rows, self._seq_len]
+    ).result()
+    # The next shard is packed while this one is written.
+    self._write = self._array[start : self.num_rows].write(rows)
+
+  def finish(self) -> SplitInfo:
+    self._flush()
+    self._flush()  # Waits for the last write.
+    size = max(1, self.num_rows * self._seq_len)
+    fill = 1 - self._counts[self._vocab.pad_id] / size
+    words = np.delete(self._counts, self._vocab.special_ids)
+    p = words[words > 0] / max(1, words.sum())
+    return SplitInfo(
+      num_rows=self.num_rows,
+      num_documents=self.num_documents,
+      tokens=int(words.sum()),
+      fill=round(float(fill), 6),
+      unigram_entropy=round(float(-(p * np.log(p)).sum()), 6),
+    )
+
+
+def finish_store(path, seq_len: int, splits: dict[str, SplitInfo], **about):
+  """Makes a store readable: writes its `rows.json`."""
+  splits = {name: dataclasses.asdict(info) for name, info in splits.items()}
+  meta = {"seq_len": seq_len, "splits": splits, **about}
+  write_atomically(path / "rows.json", json.dumps(meta, indent=2) + "\n")
+
+
+def is_finished(path: epath.Path) -> bool:
+  return (path / "rows.json").exists()
+
+
+def fingerprint(**made_of) -> str:
+  """Returns a name for what rows are made of: other contents, other name."""
+  text = json.dumps(made_of, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_CODECS = [
+  {
+    "name": "sharding_indexed",
+    "configuration": {
+      "codecs": [
+        {"name": "bytes", "configuration": {"endian": "little"}},
+        {"name": "zstd", "configuration": {"level": 3}},
+        {"name": "crc32c"},
+      ],
+      "index_codecs": [
+        {"name": "bytes", "configuration": {"endian": "little"}},
+        {"name": "crc32c"},
+      ],
+    },
+  }
+]
+
+
+def _kvstore(path: epath.Path) -> str:
+  path = str(path)
+  return path if "://" in path else "file://" + os.path.abspath(path)
