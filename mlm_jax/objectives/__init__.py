@@ -1,0 +1,1 @@
+"""Vectors to loss: each objective returns sums and their weight."""
