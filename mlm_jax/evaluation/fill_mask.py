@@ -1,0 +1,82 @@
+"""What a model would put in the place of [MASK]."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlm_jax.config import InputError
+from mlm_jax.data.tokenizer import MASK, Tokenizer
+from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.training.run import Run
+
+
+def fill_mask(
+  run: Run, params, tokenizer: Tokenizer, text: str, top_k: int = 5
+) -> list[list[tuple[str, float]]]:
+  """Returns, for each [MASK] of `text`, the likeliest pieces, best first.
+
+  Masks are filled independently of each other.
+
+  Args:
+    run: the model.
+    params: its parameters.
+    tokenizer: its tokenizer.
+    text: at least one [MASK] stands in it.
+    top_k: how many pieces a mask.
+
+  Returns:
+    A list for each mask of (piece, probability); "▁" begins a word.
+
+  Raises:
+    InputError: no mask, or the text is longer than the model's positions.
+  """
+  vocab = tokenizer.vocabulary
+  ids = tokenizer.encode_with_masks(text)
+  ids = np.array([vocab.start_id, *ids, vocab.end_id])
+  masks = np.flatnonzero(ids == vocab.mask_id)
+  if not masks.size:
+    raise InputError(f"there is no {MASK} in {text!r}")
+  longest = run.config.model.max_positions
+  if len(ids) > longest:
+    raise InputError(f"the text has {len(ids)} tokens, the model takes {longest}")
+  # One compilation serves texts of similar lengths.
+  length = min(longest, -(-len(ids) // 32) * 32)
+  ids_BL = np.full([1, length], vocab.pad_id, np.int32)
+  ids_BL[0, : len(ids)] = ids
+  segment_ids_BL, positions_BL = segments_and_positions(
+    jnp.asarray(ids_BL), start_id=vocab.start_id, pad_id=vocab.pad_id
+  )
+  logits_BPV = jax.jit(run.model.apply)(
+    {"params": params}, ids_BL, segment_ids_BL, positions_BL, masks[None]
+  )
+  # A special token fills no blank.
+  logits_BPV = logits_BPV.at[..., np.array(vocab.special_ids)].set(-jnp.inf)
+  top_PK, ids_PK = jax.lax.top_k(jax.nn.softmax(logits_BPV[0]), top_k)
+  return [
+    [(tokenizer.pieces[i], float(p)) for i, p in zip(ids_K, top_K, strict=True)]
+    for ids_K, top_K in zip(ids_PK, top_PK, strict=True)
+  ]
+
+
+def describe(
+  text: str, guesses: Sequence[Sequence[tuple[str, float]]]
+) -> list[str]:
+  """Returns lines for a person: the guesses for each mask, then the text."""
+  lines = []
+  for number, guess in enumerate(guesses, 1):
+    label = f"{MASK} {number}" if len(guesses) > 1 else MASK
+    shown = "  ".join(f"{_word(piece)} {p:.1%}" for piece, p in guess)
+    lines.append(f"  {label}: {shown}")
+  filled = text
+  for guess in guesses:
+    piece = guess[0][0]
+    # A piece that continues a word closes the gap before it.
+    blank = MASK if piece.startswith("▁") or f" {MASK}" not in filled else f" {MASK}"
+    filled = filled.replace(blank, piece.removeprefix("▁"), 1)
+  return [filled, *lines]
+
+
+def _word(piece: str) -> str:
+  return piece[1:] or "▁" if piece.startswith("▁") else f"…{piece}"

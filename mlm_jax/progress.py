@@ -1,0 +1,65 @@
+"""What a person sees while a command works: a live line, or plain ones in a log."""
+
+import rich.console
+import rich.progress
+
+
+class Progress:
+  """A bar on a terminal; elsewhere a line each time something is logged.
+
+  Args:
+    total: steps to do; None shows no bar, `say` alone.
+    done: steps already done.
+  """
+
+  def __init__(self, total: int | None = None, done: int = 0):
+    self._console = rich.console.Console(highlight=False, soft_wrap=True)
+    self._values: dict[str, float | None] = {}
+    self._live = total is not None and self._console.is_terminal
+    self._total = total
+    if self._live:
+      self._bar = rich.progress.Progress(
+        rich.progress.BarColumn(bar_width=24),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TextColumn("{task.fields[values]}"),
+        rich.progress.TimeRemainingColumn(),
+        rich.progress.TextColumn("left"),
+        console=self._console,
+      )
+      self._task = self._bar.add_task("", total=total, completed=done, values="")
+
+  def __enter__(self):
+    if self._live:
+      self._bar.start()
+    return self
+
+  def __exit__(self, *_):
+    if self._live:
+      self._bar.stop()
+
+  def say(self, line: str) -> None:
+    self._console.print(line, markup=False)
+
+  def advance(self, step: int) -> None:
+    if self._live:
+      self._bar.update(self._task, completed=step)
+
+  def show(self, step: int, **values: float | None) -> None:
+    """Shows the newest values: loss, heldout, tokens_per_second."""
+    self._values.update(values)
+    text = "  ".join(
+      f"{_NAMES[k][0]} {v:{_NAMES[k][1]}}"
+      for k, v in self._values.items()
+      if v is not None
+    )
+    if self._live:
+      self._bar.update(self._task, completed=step, values=text)
+    elif self._total:
+      self.say(f"step {step:,}/{self._total:,}  {text}")
+
+
+_NAMES = {
+  "loss": ("loss", ".3f"),
+  "heldout": ("held-out", ".3f"),
+  "tokens_per_second": ("tokens/s", ",.0f"),
+}

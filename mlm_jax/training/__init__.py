@@ -1,0 +1,1 @@
+"""Loss to weights: optimizer, sharding, the step, checkpoints, the loop."""

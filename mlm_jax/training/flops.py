@@ -1,0 +1,70 @@
+"""What a step must compute, and what the devices could."""
+
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+
+from mlm_jax.config import Config
+from mlm_jax.models.encoder import padded_vocab_size
+
+# Dense bfloat16 FLOP/s of one JAX device, by the start of its kind's name, from
+# the vendors' data sheets. (A TPU v2 or v3 device is half a chip.)
+_PEAKS = {
+  "TPU v2": 22.5e12,
+  "TPU v3": 61.5e12,
+  "TPU v4": 275e12,
+  "TPU v5 lite": 197e12,
+  "TPU v5e": 197e12,
+  "TPU v5": 459e12,
+  "TPU v6": 918e12,
+  "NVIDIA H100": 989e12,
+  "NVIDIA H200": 989e12,
+  "NVIDIA A100": 312e12,
+  "NVIDIA L4": 121e12,
+  "Tesla V100": 125e12,
+  "Tesla T4": 65e12,
+}
+
+
+def train_flops_per_token(config: Config) -> float:
+  """Returns the FLOPs that training on one token of a full row takes.
+
+  Matmuls alone, the backward pass twice the forward; attention as the dense
+  backend computes it; the head at target positions only.
+  """
+  model, length = config.model, config.data.seq_len
+  targets = config.corruption.num_targets(length)
+  vocab = padded_vocab_size(config.data.vocab_size)
+  weights = 4 * model.width**2 + 2 * model.width * model.mlp_width
+  layer = 2 * length * weights + 4 * length**2 * model.width
+  head = 2 * targets * (model.width**2 + model.width * vocab)
+  return 3 * (model.num_layers * layer + head) / length
+
+
+@functools.cache
+def peak_flops() -> float | None:
+  """Returns the FLOP/s of one device; of a CPU as measured, else from a table.
+
+  None where the kind of device is not known.
+  """
+  device = jax.devices()[0]
+  if device.platform == "cpu":
+    return _measure() / jax.local_device_count()
+  for kind, peak in _PEAKS.items():
+    if device.device_kind.startswith(kind):
+      return peak
+  return None
+
+
+def _measure(width=1024, times=5):
+  x = jnp.ones([width, width])
+  matmul = jax.jit(jnp.matmul)
+  matmul(x, x).block_until_ready()
+  best = float("inf")
+  for _ in range(times):
+    start = time.perf_counter()
+    matmul(x, x).block_until_ready()
+    best = min(best, time.perf_counter() - start)
+  return 2 * width**3 / best

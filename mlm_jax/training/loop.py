@@ -1,0 +1,183 @@
+"""The loop: evaluate -> save -> next batch -> step -> log.
+
+The device never waits for the host: while a step runs, the host reads the
+metrics of the one before and gets the next batch ready.
+"""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+from jax.experimental import multihost_utils
+
+from mlm_jax.config import Config
+from mlm_jax.data import pipeline, rows
+from mlm_jax.progress import Progress
+from mlm_jax.training import flops
+from mlm_jax.training.checkpoint import Checkpoints
+from mlm_jax.training.metrics import MetricsWriter, Speedometer
+from mlm_jax.training.run import Run
+from mlm_jax.training.step import TrainState
+from mlm_jax.workdir import Workdir
+
+# params -> metrics; "loss" ranks the checkpoints.
+Evaluator = Callable[[object], dict[str, float]]
+
+
+def train(
+  run: Run,
+  store: rows.RowStore,
+  workdir: Workdir,
+  evaluate: Evaluator | None = None,
+) -> TrainState:
+  """Trains to `config.train.steps`, from the last checkpoint if there is one.
+
+  Ctrl-C or SIGTERM saves a checkpoint and returns; the same call goes on.
+
+  Args:
+    run: what to train, on which devices.
+    store: the prepared rows.
+    workdir: where checkpoints and metrics go.
+    evaluate: measures the parameters every `config.train.eval_every` steps.
+
+  Returns:
+    The last state.
+  """
+  config = run.config
+  steps = config.train.steps
+  with contextlib.ExitStack() as stack:
+    checkpoints = stack.enter_context(Checkpoints(workdir, config.train))
+    state = checkpoints.restore(run.abstract_state)
+    first = int(state.step) if state else 0
+    log = stack.enter_context(_Log(config, workdir, first))
+    if state:
+      log.say(f"Continuing from step {first:,}")
+    else:
+      state = run.init_state()
+    stopped = stack.enter_context(_stop_signals())
+    batches = pipeline.train_batches(
+      config, store, run.vocab, first_step=first, local_rows=run.local_rows
+    ).as_numpy_iterator()
+    running = None  # The step that the device is at work on.
+    for step in range(first, steps + 1):
+      last = step == steps or stopped(step)
+      due = lambda every: step % every == 0 or step == steps
+      # A state that was restored was evaluated and saved when it was new.
+      new = step > first or step == 0
+      heldout = None
+      if new and due(config.train.eval_every) and evaluate:
+        log.step_done(running)
+        running = None
+        with log.pause():
+          heldout = evaluate(state.params)
+        log.heldout(step, heldout)
+      if new and step > 0 and (due(config.train.checkpoint_every) or last):
+        with log.pause():
+          checkpoints.save(state, heldout)
+      if last:
+        break
+      batch = run.to_device(next(batches))
+      state, metrics = run.train_step(state, batch)
+      log.step_done(running)
+      running = step + 1, metrics
+    log.step_done(running)
+    if step < steps:
+      log.say(f"Stopped at step {step:,}; the same command continues from there")
+  return state
+
+
+class _Log:
+  """Tells the screen, metrics.jsonl and TensorBoard, on the first process."""
+
+  def __init__(self, config: Config, workdir: Workdir, first: int):
+    self._config = config
+    self._progress = Progress(config.train.steps, first)
+    self._writer = None
+    if jax.process_index() == 0:
+      self._writer = MetricsWriter(workdir, first)
+    self._speed = Speedometer()
+    self._flops = flops.train_flops_per_token(config)
+    self._tokens_seen = 0  # After the step that was done last.
+
+  def __enter__(self):
+    if self._writer:
+      self._progress.__enter__()
+    return self
+
+  def __exit__(self, *args):
+    if self._writer:
+      self._progress.__exit__(*args)
+      self._writer.__exit__(*args)
+
+  def say(self, line: str) -> None:
+    if self._writer:
+      self._progress.say(line)
+
+  @contextlib.contextmanager
+  def pause(self) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    self._speed.pause(time.perf_counter() - start)
+
+  def step_done(self, running: tuple[int, dict[str, jax.Array]] | None) -> None:
+    """Waits for a step; logs it if it is due."""
+    if running is None:
+      return
+    step, metrics = running
+    high, low = (int(n) for n in jax.device_get(metrics["tokens_seen"]))
+    self._tokens_seen = (high << 32) + low
+    self._speed.start_once(self._tokens_seen)
+    if not self._writer:
+      return
+    self._progress.advance(step)
+    if step % self._config.train.log_every and step != self._config.train.steps:
+      return
+    speed = self._speed.read(self._tokens_seen)
+    values = {
+      "loss": float(metrics["loss"]),
+      "accuracy": float(metrics["accuracy"]),
+      "tokens_seen": self._tokens_seen,
+      "tokens_per_second": speed and round(speed, 1),
+      "mfu": self._utilisation(speed),
+      "learning_rate": float(metrics["learning_rate"]),
+      "grad_norm": float(metrics["grad_norm"]),
+    }
+    self._writer.write(step, "train", **values)
+    self._progress.show(step, loss=values["loss"], tokens_per_second=speed)
+
+  def heldout(self, step: int, values: dict[str, float]) -> None:
+    if self._writer:
+      self._writer.write(
+        step, "heldout", **values, tokens_seen=self._tokens_seen
+      )
+      self._progress.show(step, heldout=values["loss"])
+
+  def _utilisation(self, speed):
+    peak = flops.peak_flops()
+    if not (speed and peak):
+      return None
+    return round(speed * self._flops / (peak * jax.device_count()), 4)
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[Callable[[int], bool]]:
+  """Turns the first Ctrl-C or SIGTERM into a flag; the second acts as ever."""
+  if jax.process_count() > 1:
+    # JAX has every process stop at the same step, whichever got the signal.
+    yield multihost_utils.reached_preemption_sync_point
+    return
+  received = []
+
+  def note(number, frame):
+    received.append(number)
+    for s, handler in before.items():
+      signal.signal(s, handler)
+
+  before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+  try:
+    yield lambda step: bool(received)
+  finally:
+    for s, handler in before.items():
+      signal.signal(s, handler)

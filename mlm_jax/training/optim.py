@@ -1,0 +1,53 @@
+"""Optimizers and learning-rate schedules, by name, from optax."""
+
+import jax
+import optax
+
+from mlm_jax.config import OptimConfig
+
+# Parameters of these names are norms and biases, which do not decay.
+_NOT_DECAYED = ("bias", "scale")
+
+
+def schedule(optim: OptimConfig, steps: int) -> optax.Schedule:
+  """Returns step -> learning rate: linear warm-up, then down to 0 at `steps`."""
+  decay_steps = steps - optim.warmup_steps
+  decay = {
+    "linear": lambda: optax.linear_schedule(optim.peak_lr, 0.0, decay_steps),
+    "cosine": lambda: optax.cosine_decay_schedule(optim.peak_lr, decay_steps),
+  }[optim.schedule]()
+  if not optim.warmup_steps:
+    return decay
+  warmup = optax.linear_schedule(0.0, optim.peak_lr, optim.warmup_steps)
+  return optax.join_schedules([warmup, decay], [optim.warmup_steps])
+
+
+def optimizer(optim: OptimConfig, steps: int) -> optax.GradientTransformation:
+  """Returns what turns gradients into updates."""
+  clip = optax.clip_by_global_norm(optim.clip_norm)
+  return optax.chain(
+    clip if optim.clip_norm else optax.identity(),
+    _OPTIMIZERS[optim.name](optim, schedule(optim, steps)),
+  )
+
+
+def _adamw(optim, learning_rate):
+  """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+  return optax.adamw(
+    learning_rate,
+    b1=optim.b1,
+    b2=optim.b2,
+    eps=optim.eps,
+    weight_decay=optim.weight_decay,
+    mask=_decays,
+  )
+
+
+_OPTIMIZERS = {"adamw": _adamw}
+
+
+def _decays(params):
+  return jax.tree.map_with_path(
+    lambda path, _: not {k.key for k in path if hasattr(k, "key")} & set(_NOT_DECAYED),
+    params,
+  )

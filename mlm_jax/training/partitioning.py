@@ -1,0 +1,108 @@
+"""Where arrays live: the mesh, and one table from axis names to its axes."""
+
+import contextlib
+import math
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from mlm_jax.config import InputError, MeshConfig, require
+
+# Logical axis -> mesh axes. Parameters and activations name the left column.
+RULES = (
+  ("batch", ("data", "fsdp")),
+  ("length", None),
+  ("embed", "fsdp"),
+  ("heads", "tensor"),
+  ("kv", None),
+  ("mlp", "tensor"),
+  ("vocab", "tensor"),
+  ("norm", None),
+)
+
+
+def make_mesh(mesh: MeshConfig, devices=None) -> Mesh:
+  """Returns the mesh (data, fsdp, tensor) over all devices, or those given.
+
+  Raises:
+    InputError: the sizes do not multiply to the number of devices.
+  """
+  devices = jax.devices() if devices is None else devices
+  sizes = [mesh.data, mesh.fsdp, mesh.tensor]
+  if -1 in sizes:
+    sizes[sizes.index(-1)] = len(devices) // -math.prod(sizes)
+  require(
+    math.prod(sizes) == len(devices),
+    f"mesh data x fsdp x tensor = {mesh.data} x {mesh.fsdp} x {mesh.tensor} "
+    f"does not cover {len(devices)} devices",
+  )
+  axes = ("data", "fsdp", "tensor")
+  return jax.make_mesh(sizes, axes, (AxisType.Auto,) * 3, devices=devices)
+
+
+@contextlib.contextmanager
+def on(mesh: Mesh):
+  """Within, logical constraints in traced code mean this mesh."""
+  with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
+    yield
+
+
+def shardings(boxed, mesh: Mesh):
+  """Returns the sharding of each array of a tree of named-axes boxes.
+
+  Raises:
+    InputError: an array does not divide over the mesh.
+  """
+  specs = nn.get_partition_spec(boxed)
+  placed = nn.logical_to_mesh_sharding(specs, mesh, RULES)
+
+  def check(path, leaf, sharding):
+    try:
+      sharding.shard_shape(leaf.shape)
+    except ValueError as error:
+      name = jax.tree_util.keystr(path, simple=True, separator="/")
+      raise InputError(
+        f"{name} {leaf.shape} does not divide over the mesh {dict(mesh.shape)}"
+      ) from error
+
+  jax.tree.map_with_path(check, nn.unbox(boxed), placed)
+  return placed
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+  return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def check_batch(batch_size: int, microbatches: int, mesh: Mesh) -> None:
+  """Raises InputError where a micro-batch does not divide over the mesh."""
+  ways = mesh.shape["data"] * mesh.shape["fsdp"]
+  require(
+    batch_size % (microbatches * ways) == 0,
+    f"train.batch_size={batch_size} does not divide over {microbatches} "
+    f"micro-batches x {ways} data and fsdp devices",
+  )
+
+
+def local_rows(mesh: Mesh, batch_size: int) -> tuple[int, int]:
+  """Returns the rows of the global batch that this process's devices hold."""
+  slices = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
+  bounds = [rows.indices(batch_size) for (rows,) in slices.values()]
+  return min(b[0] for b in bounds), max(b[1] for b in bounds)
+
+
+def to_global(batch: dict[str, np.ndarray], mesh: Mesh, batch_size: int):
+  """Returns global arrays of a batch whose `local_rows` this process has."""
+  sharding = batch_sharding(mesh)
+  first, _ = local_rows(mesh, batch_size)
+
+  def place(local):
+    def shard(index):
+      rows = index[0].indices(batch_size)
+      return local[rows[0] - first : rows[1] - first]
+
+    shape = (batch_size, *local.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, shard)
+
+  return jax.tree.map(place, batch)

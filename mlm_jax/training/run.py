@@ -1,0 +1,127 @@
+"""A configuration made real: mesh, model, and the compiled functions."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from mlm_jax.config import Config
+from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.models.heads import MaskedLM
+from mlm_jax.objectives import mlm
+from mlm_jax.training import optim, partitioning
+from mlm_jax.training import step as step_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """What training, evaluation and inference share; nothing here has a state.
+
+  Attributes:
+    config: the configuration.
+    vocab: the tokenizer's vocabulary.
+    mesh: the devices; `Run.on` makes it.
+  """
+
+  config: Config
+  vocab: Vocabulary
+  mesh: Mesh
+
+  @classmethod
+  def on(cls, config: Config, vocab: Vocabulary, devices=None) -> "Run":
+    mesh = partitioning.make_mesh(config.mesh, devices)
+    train = config.train
+    partitioning.check_batch(train.batch_size, train.microbatches, mesh)
+    return cls(config, vocab, mesh)
+
+  @property
+  def local_rows(self) -> tuple[int, int]:
+    return partitioning.local_rows(self.mesh, self.config.train.batch_size)
+
+  def to_device(self, batch):
+    batch_size = self.config.train.batch_size
+    return partitioning.to_global(batch, self.mesh, batch_size)
+
+  @functools.cached_property
+  def model(self) -> MaskedLM:
+    return MaskedLM(self.config.model, self.vocab.size)
+
+  @functools.cached_property
+  def sums(self) -> step_lib.Sums:
+    return functools.partial(mlm.sums, self.model, self.vocab)
+
+  @functools.cached_property
+  def _optimizer(self):
+    return optim.optimizer(self.config.optim, self.config.train.steps)
+
+  def _init_boxed(self):
+    ids = jnp.zeros([1, 8], jnp.int32)
+    key = jax.random.key(self.config.seed)
+    params = self.model.init(key, ids, ids, ids, ids)["params"]
+    return step_lib.init_state(params, self._optimizer)
+
+  @functools.cached_property
+  def state_shardings(self) -> step_lib.TrainState:
+    return partitioning.shardings(jax.eval_shape(self._init_boxed), self.mesh)
+
+  @functools.cached_property
+  def abstract_state(self) -> step_lib.TrainState:
+    """Shapes, dtypes and shardings: what a checkpoint is restored to."""
+    return jax.tree.map(
+      lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+      nn.unbox(jax.eval_shape(self._init_boxed)),
+      self.state_shardings,
+    )
+
+  def init_state(self) -> step_lib.TrainState:
+    """Returns the state at step 0, born sharded."""
+    init = jax.jit(
+      lambda: nn.unbox(self._init_boxed()), out_shardings=self.state_shardings
+    )
+    return init()
+
+  @functools.cached_property
+  def train_step(self):
+    """state, batch -> state, metrics; the state given is consumed."""
+    step = functools.partial(
+      step_lib.train_step,
+      config=self.config,
+      sums=self.sums,
+      optimizer=self._optimizer,
+      schedule=optim.schedule(self.config.optim, self.config.train.steps),
+      pad_id=self.vocab.pad_id,
+    )
+    return self._on_mesh(
+      jax.jit(
+        step,
+        in_shardings=(
+          self.state_shardings,
+          partitioning.batch_sharding(self.mesh),
+        ),
+        out_shardings=(self.state_shardings, None),
+        donate_argnums=0,
+      )
+    )
+
+  @functools.cached_property
+  def eval_step(self):
+    """params, batch -> the objective's sums."""
+    return self._on_mesh(
+      jax.jit(
+        self.sums,
+        in_shardings=(
+          self.state_shardings.params,
+          partitioning.batch_sharding(self.mesh),
+        ),
+      )
+    )
+
+  def _on_mesh(self, compiled):
+    def call(*args):
+      with partitioning.on(self.mesh):
+        return compiled(*args)
+
+    return call
