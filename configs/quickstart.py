@@ -1,6 +1,6 @@
 """A small BERT of the English that every Python holds: minutes on two cores.
 
-  python -m mlm_jax train --config=configs/quickstart.py --workdir=runs/quickstart
+python -m mlm_jax train --config=configs/quickstart.py --workdir=runs/quickstart
 """
 
 from mlm_jax import config as config_lib

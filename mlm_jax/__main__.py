@@ -12,10 +12,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-from mlm_jax import config as config_lib  # noqa: E402
-from mlm_jax.config import Config, InputError, unknown  # noqa: E402
-from mlm_jax.progress import Progress  # noqa: E402
-from mlm_jax.workdir import Workdir  # noqa: E402
+from mlm_jax import config as config_lib
+from mlm_jax.config import Config, InputError, unknown
+from mlm_jax.progress import Progress
+from mlm_jax.workdir import Workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ def evaluate(args) -> None:
 
   workdir = Workdir.at(args.workdir)
   config = workdir.load_config()
-  run, params, tokenizer = _restore(workdir, config)
+  run, params, _ = _restore(workdir, config)
   _, store = prepare(config, workdir, say=lambda line: None)
   values = heldout.evaluator(run, store)(params)
   entropy = store.info["heldout"].unigram_entropy
@@ -243,7 +243,13 @@ def _load_config(path: str, overrides: list[str]) -> Config:
     values(["mlm_jax", f"--config={path}", *overrides])
   except FileNotFoundError as error:
     raise InputError(f"no recipe at {path}") from error
-  except (flags.Error, ValueError, TypeError, AttributeError, KeyError) as error:
+  except (
+    flags.Error,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+  ) as error:
     reason = str(error).strip().partition("\n")[0]
     raise InputError(reason) from error
   return config_lib.build(holder.value)

@@ -41,9 +41,7 @@ def _check_types(group, prefix):
       if value not in typing.get_args(kind):
         raise unknown(f"{prefix}.{key}", value, typing.get_args(kind))
     elif type(value) is not kind and not (kind is float and type(value) is int):
-      raise InputError(
-        f"{prefix}.{key} must be {kind.__name__}, not {value!r}"
-      )
+      raise InputError(f"{prefix}.{key} must be {kind.__name__}, not {value!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +136,9 @@ class DataConfig:
       f"data.vocab_size={self.vocab_size} is too small: 256 bytes and the "
       "special tokens alone take 261",
     )
-    require(self.tokenizer_sample_mb > 0, "data.tokenizer_sample_mb must be > 0")
+    require(
+      self.tokenizer_sample_mb > 0, "data.tokenizer_sample_mb must be > 0"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,7 +306,9 @@ def _build(cls, values, prefix):
   types = typing.get_type_hints(cls)
   for key in values:
     if key not in types:
-      raise unknown("configuration key", prefix + key, [prefix + t for t in types])
+      raise unknown(
+        "configuration key", prefix + key, [prefix + t for t in types]
+      )
   return cls(
     **{
       key: _build(types[key], value, f"{prefix}{key}.")

@@ -26,7 +26,9 @@ class Progress:
         rich.progress.TextColumn("left"),
         console=self._console,
       )
-      self._task = self._bar.add_task("", total=total, completed=done, values="")
+      self._task = self._bar.add_task(
+        "", total=total, completed=done, values=""
+      )
 
   def __enter__(self):
     if self._live:

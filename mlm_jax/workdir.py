@@ -58,7 +58,9 @@ class Workdir:
 
   def load_config(self) -> Config:
     if not self.config.exists():
-      raise InputError(f"{self.root} is no work directory: no config.json in it")
+      raise InputError(
+        f"{self.root} is no work directory: no config.json in it"
+      )
     try:
       return config_lib.build(json.loads(self.config.read_text()))
     except json.JSONDecodeError as error:
@@ -98,4 +100,3 @@ def _flat(config: Config) -> dict:
       continue
     flat.update({f"{group}.{key}": value for key, value in values.items()})
   return flat
-

@@ -140,7 +140,9 @@ def _read_jsonl(globs: str, data: DataConfig) -> Iterator[str]:
         try:
           example = json.loads(line)
         except ValueError as error:
-          raise InputError(f"{path} line {number} is not JSON: {error}") from error
+          raise InputError(
+            f"{path} line {number} is not JSON: {error}"
+          ) from error
         yield _field(example, data.text_field, f"{path} line {number}")
 
 
@@ -191,7 +193,9 @@ def _tfds_builder(source: str, data: DataConfig):
       builder.download_and_prepare()
   except Exception as error:  # TFDS raises whatever its builders raise.
     reason = str(error).strip().partition("\n")[0]
-    raise InputError(f"tensorflow-datasets has no {name!r}: {reason}") from error
+    raise InputError(
+      f"tensorflow-datasets has no {name!r}: {reason}"
+    ) from error
   split = split or "train"
   if split.partition("[")[0] not in builder.info.splits:
     raise unknown(f"split of {name}", split, builder.info.splits)

@@ -40,7 +40,13 @@ def corrupt(
   )
 
 
-def mask_tokens(rows_BL, first_position, corruption, vocab, seed):
+def mask_tokens(
+  rows_BL: tf.Tensor,
+  first_position: tf.Tensor,
+  corruption: CorruptionConfig,
+  vocab: Vocabulary,
+  seed: int,
+) -> dict[str, tf.Tensor]:
   """BERT's masking (Devlin et al. 2019), with any rate and split.
 
   Exactly round(mask_rate * maskable) tokens of a row are targets, uniformly
@@ -99,7 +105,10 @@ def _random_bits(seed, first_position, batch, per_row):
     shape=[batch, 4 * per_row_counts],
     key=tf.constant([seed], tf.uint64),
     counter=tf.stack(
-      [tf.cast(first_position * per_row_counts, tf.uint64), tf.constant(0, tf.uint64)]
+      [
+        tf.cast(first_position * per_row_counts, tf.uint64),
+        tf.constant(0, tf.uint64),
+      ]
     ),
     alg=_PHILOX,
     dtype=tf.uint32,
@@ -110,7 +119,9 @@ def _random_bits(seed, first_position, batch, per_row):
 def _uniform_int(bits, bound):
   """Returns int32 in [0, bound) from uint32 bits, without a division."""
   scaled = tf.cast(bits, tf.int64) * bound
-  return tf.cast(tf.bitwise.right_shift(scaled, tf.cast(32, tf.int64)), tf.int32)
+  return tf.cast(
+    tf.bitwise.right_shift(scaled, tf.cast(32, tf.int64)), tf.int32
+  )
 
 
 def _threshold(probability):

@@ -52,7 +52,9 @@ def train_batches(
 
   def load(step):
     first = step * batch_size + start
-    rows = shuffled(first, stop - start, store.info["train"].num_rows, config.seed)
+    rows = shuffled(
+      first, stop - start, store.info["train"].num_rows, config.seed
+    )
     return corruption_lib.corrupt(
       _read(store, "train", rows), first, config.corruption, vocab, config.seed
     )
@@ -100,7 +102,9 @@ def shuffled(first, count: int, num_rows: int, seed: int) -> tf.Tensor:
   """
   places = first + tf.range(count, dtype=tf.int64)
   epochs = tf.cast(places // num_rows, tf.int32)
-  seeds = tf.stack([tf.fill([count], seed), epochs, tf.zeros_like(epochs)], axis=1)
+  seeds = tf.stack(
+    [tf.fill([count], seed), epochs, tf.zeros_like(epochs)], axis=1
+  )
   # tf.random.experimental.index_shuffle, whose wrapper takes one seed alone.
   return tf.raw_ops.RandomIndexShuffle(
     index=places % num_rows,
@@ -117,5 +121,7 @@ def _read(store: RowStore, split: str, rows: tf.Tensor) -> tf.Tensor:
 
 
 def _run(steps: tf.data.Dataset, load: Callable) -> tf.data.Dataset:
-  batches = steps.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+  batches = steps.map(
+    load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+  )
   return batches.prefetch(2)

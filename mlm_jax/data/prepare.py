@@ -106,7 +106,9 @@ def _write_rows(data: DataConfig, tokenizer: Tokenizer, path, made_of):
   path.mkdir(parents=True)
   # One pass a split: reading is cheap beside tokenising, and each pass
   # tokenises only its own documents.
-  infos = {split: _write_split(split, data, tokenizer, path) for split in rows.SPLITS}
+  infos = {
+    split: _write_split(split, data, tokenizer, path) for split in rows.SPLITS
+  }
   rows.finish_store(path, data.seq_len, infos, made_of=made_of)
 
 

@@ -57,7 +57,9 @@ class RowStore:
 
   def __init__(self, path: epath.Path):
     if not is_finished(path):
-      raise InputError(f"no prepared rows at {path}: run prepare or train first")
+      raise InputError(
+        f"no prepared rows at {path}: run prepare or train first"
+      )
     meta = json.loads((path / "rows.json").read_text())
     self.path = path
     self.seq_len = meta["seq_len"]

@@ -75,7 +75,9 @@ class Tokenizer:
       raise InputError(f"no tokenizer at {path}")
     return cls(path.read_bytes(), str(path))
 
-  def encode(self, texts: Sequence[str], num_threads: int = -1) -> list[list[int]]:
+  def encode(
+    self, texts: Sequence[str], num_threads: int = -1
+  ) -> list[list[int]]:
     """Returns the ids of each text, without start and end; -1 is all cores."""
     return self._sp.Encode(list(texts), num_threads=num_threads)
 

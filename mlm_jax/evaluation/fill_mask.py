@@ -40,7 +40,9 @@ def fill_mask(
     raise InputError(f"there is no {MASK} in {text!r}")
   longest = run.config.model.max_positions
   if len(ids) > longest:
-    raise InputError(f"the text has {len(ids)} tokens, the model takes {longest}")
+    raise InputError(
+      f"the text has {len(ids)} tokens, the model takes {longest}"
+    )
   # One compilation serves texts of similar lengths.
   length = min(longest, -(-len(ids) // 32) * 32)
   ids_BL = np.full([1, length], vocab.pad_id, np.int32)
@@ -73,7 +75,9 @@ def describe(
   for guess in guesses:
     piece = guess[0][0]
     # A piece that continues a word closes the gap before it.
-    blank = MASK if piece.startswith("▁") or f" {MASK}" not in filled else f" {MASK}"
+    blank = (
+      MASK if piece.startswith("▁") or f" {MASK}" not in filled else f" {MASK}"
+    )
     filled = filled.replace(blank, piece.removeprefix("▁"), 1)
   return [filled, *lines]
 

@@ -8,7 +8,9 @@ from mlm_jax.data import pipeline, rows
 from mlm_jax.training.run import Run
 
 
-def evaluator(run: Run, store: rows.RowStore) -> Callable[..., dict[str, float]]:
+def evaluator(
+  run: Run, store: rows.RowStore
+) -> Callable[..., dict[str, float]]:
   """Returns params -> {"loss": nats a target, "accuracy": share of targets}.
 
   The masks are fixed, so equal parameters give equal numbers.

@@ -2,7 +2,6 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from mlm_jax.config import EncoderConfig
 from mlm_jax.models.layers import (
@@ -74,9 +73,7 @@ class Encoder(nn.Module):
       )
     self.embedding_norm = norm(config)
     self.dropout = nn.Dropout(config.dropout_rate)
-    self.blocks = [
-      Block(config) for _ in range(config.num_layers)
-    ]
+    self.blocks = [Block(config) for _ in range(config.num_layers)]
     if config.norm_placement == "pre":
       self.final_norm = norm(config)
 

@@ -52,7 +52,9 @@ class Dense(nn.Module):
   @nn.compact
   def __call__(self, x):
     dtype = compute_dtype(self.config)
-    kernel = self.param("kernel", init_table(self.config, self.axes), self.shape)
+    kernel = self.param(
+      "kernel", init_table(self.config, self.axes), self.shape
+    )
     bias = self.param(
       "bias",
       nn.with_logical_partitioning(
@@ -79,7 +81,9 @@ def norm(config: EncoderConfig, **kw) -> nn.LayerNorm:
   )
 
 
-def rotate(x_BLHK: jax.Array, positions_BL: jax.Array, theta: float) -> jax.Array:
+def rotate(
+  x_BLHK: jax.Array, positions_BL: jax.Array, theta: float
+) -> jax.Array:
   """Returns x with rotary position embeddings (Su et al. 2021), halves paired."""
   half = x_BLHK.shape[-1] // 2
   frequencies = theta ** (-jnp.arange(half) / half)
@@ -134,6 +138,10 @@ class FeedForward(nn.Module):
   def __call__(self, x_BLD):
     config = self.config
     width, mlp_width = config.width, config.mlp_width
-    x_BLF = Dense(config, (width, mlp_width), ("embed", "mlp"), name="in")(x_BLD)
+    x_BLF = Dense(config, (width, mlp_width), ("embed", "mlp"), name="in")(
+      x_BLD
+    )
     x_BLF = activation(config)(x_BLF)
-    return Dense(config, (mlp_width, width), ("mlp", "embed"), name="out")(x_BLF)
+    return Dense(config, (mlp_width, width), ("mlp", "embed"), name="out")(
+      x_BLF
+    )

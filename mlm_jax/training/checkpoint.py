@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
@@ -14,8 +15,9 @@ from mlm_jax.workdir import Workdir
 class Checkpoints:
   """The checkpoints of a work directory; saving goes on in the background.
 
-  A checkpoint has two items, so that inference reads the first alone: `params`
-  and `rest`, the other fields of the state.
+  A checkpoint has the items `params` and `rest`, the other fields of the state,
+  so that inference reads the first alone; and `checksums`, since Orbax restores
+  arrays with a flipped bit without a word.
 
   Args:
     workdir: whose.
@@ -46,7 +48,9 @@ class Checkpoints:
       workdir.checkpoints,
       options=ocp.CheckpointManagerOptions(
         read_only=train is None,
-        preservation_policy=policies.AnyPreservationPolicy(kept) if kept else None,
+        preservation_policy=policies.AnyPreservationPolicy(kept)
+        if kept
+        else None,
         cleanup_tmp_directories=train is not None,
       ),
     )
@@ -59,12 +63,14 @@ class Checkpoints:
 
   def save(self, state: TrainState, heldout: dict[str, float] | None) -> None:
     """Saves `state`; `heldout`, if it was just measured, ranks it."""
-    rest = {k: v for k, v in vars(state).items() if k != "params"}
+    items = _split(state)
     self._manager.save(
       int(state.step),
       args=ocp.args.Composite(
-        params=ocp.args.StandardSave(state.params),
-        rest=ocp.args.StandardSave(rest),
+        **{k: ocp.args.StandardSave(v) for k, v in items.items()},
+        checksums=ocp.args.JsonSave(
+          {k: _checksums(v) for k, v in items.items()}
+        ),
       ),
       metrics=heldout,
     )
@@ -80,8 +86,7 @@ class Checkpoints:
     Raises:
       InputError: there are checkpoints, and none can be read.
     """
-    rest = {k: v for k, v in vars(like).items() if k != "params"}
-    items = self._restore({"params": like.params, "rest": rest}, set_aside=True)
+    items = self._restore(_split(like), set_aside=True)
     return items and TrainState(params=items["params"], **items["rest"])
 
   def restore_params(self, like):
@@ -92,38 +97,74 @@ class Checkpoints:
     """
     items = self._restore({"params": like}, set_aside=False)
     if items is None:
-      raise InputError(f"{self._workdir.root} has no checkpoint: train it first")
+      raise InputError(
+        f"{self._workdir.root} has no checkpoint: train it first"
+      )
     return items["params"]
 
   def _restore(self, like, set_aside):
-    steps = sorted(self._manager.all_steps(read=True), reverse=True)
-    for step in steps:
+    self._manager.reload()
+    broken = []
+    for step in sorted(self._manager.all_steps(), reverse=True):
       try:
-        restored = self._manager.restore(
-          step,
-          args=ocp.args.Composite(
-            **{k: ocp.args.StandardRestore(v) for k, v in like.items()}
-          ),
-        )
-        # Reading is lazy in part; better to learn of a broken file here.
-        jax.block_until_ready(restored)
-        return dict(restored.items())
+        restored = self._read(step, like)
       except Exception as error:  # Whatever a broken file makes Orbax raise.
         reason = str(error).strip().partition("\n")[0][:120]
         self._say(f"Checkpoint {step} cannot be read ({reason})")
-        if set_aside:
-          self._set_aside(step)
-    if steps:
-      raise InputError(f"no checkpoint in {self._workdir.checkpoints} can be read")
+        broken.append(step)
+        continue
+      # Only now is it sure that the fault is theirs.
+      if set_aside:
+        self._set_aside(broken)
+      return restored
+    if broken:
+      raise InputError(
+        f"no checkpoint in {self._workdir.checkpoints} can be read"
+      )
     return None
 
-  def _set_aside(self, step):
-    broken = self._workdir.checkpoints / str(step)
-    aside = self._workdir.root / "broken_checkpoints" / str(step)
-    if jax.process_index() == 0:
+  def _read(self, step, like):
+    args = {k: ocp.args.StandardRestore(v) for k, v in like.items()}
+    items = self._manager.restore(
+      step,
+      args=ocp.args.Composite(**args, checksums=ocp.args.JsonRestore()),
+    )
+    for name in like:
+      for array, checksum in _checksums(items[name]).items():
+        if items["checksums"][name][array] != checksum:
+          raise ValueError(f"checksum of {array} differs")
+    return {name: items[name] for name in like}
+
+  def _set_aside(self, steps):
+    for step in steps if jax.process_index() == 0 else ():
+      aside = self._workdir.root / "broken_checkpoints" / str(step)
       aside.parent.mkdir(parents=True, exist_ok=True)
       if aside.exists():
         aside.rmtree()
-      broken.rename(aside)
-      self._say(f"Moved it to {aside}; trying the one before")
-    self._manager.reload()
+      (self._workdir.checkpoints / str(step)).rename(aside)
+      self._say(f"Using the one before; it was moved to {aside}")
+    if steps:
+      self._manager.reload()
+
+
+def _split(state: TrainState) -> dict:
+  rest = {k: v for k, v in vars(state).items() if k != "params"}
+  return {"params": state.params, "rest": rest}
+
+
+def _checksums(tree) -> dict[str, int]:
+  """Returns the sum of each array's words, which no sharding changes."""
+  sums = jax.device_get(_word_sums(tree))
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): int(total)
+    for path, total in jax.tree.leaves_with_path(sums)
+  }
+
+
+@jax.jit
+def _word_sums(tree):
+  def word_sum(x):
+    words = jax.lax.bitcast_convert_type(x, f"uint{8 * x.dtype.itemsize}")
+    return jnp.sum(words, dtype=jnp.uint32)
+
+  return jax.tree.map(word_sum, tree)

@@ -47,6 +47,7 @@ def train(
   """
   config = run.config
   steps = config.train.steps
+  due = lambda step, every: step % every == 0 or step == steps
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(Checkpoints(workdir, config.train))
     state = checkpoints.restore(run.abstract_state)
@@ -63,17 +64,15 @@ def train(
     running = None  # The step that the device is at work on.
     for step in range(first, steps + 1):
       last = step == steps or stopped(step)
-      due = lambda every: step % every == 0 or step == steps
       # A state that was restored was evaluated and saved when it was new.
-      new = step > first or step == 0
-      heldout = None
-      if new and due(config.train.eval_every) and evaluate:
+      new, heldout = step > first, None
+      if evaluate and (new or step == 0) and due(step, config.train.eval_every):
         log.step_done(running)
         running = None
         with log.pause():
           heldout = evaluate(state.params)
         log.heldout(step, heldout)
-      if new and step > 0 and (due(config.train.checkpoint_every) or last):
+      if new and (last or due(step, config.train.checkpoint_every)):
         with log.pause():
           checkpoints.save(state, heldout)
       if last:
@@ -84,7 +83,9 @@ def train(
       running = step + 1, metrics
     log.step_done(running)
     if step < steps:
-      log.say(f"Stopped at step {step:,}; the same command continues from there")
+      log.say(
+        f"Stopped at step {step:,}; the same command continues from there"
+      )
   return state
 
 

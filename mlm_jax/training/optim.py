@@ -31,7 +31,9 @@ def optimizer(optim: OptimConfig, steps: int) -> optax.GradientTransformation:
   )
 
 
-def _adamw(optim, learning_rate):
+def _adamw(
+  optim: OptimConfig, learning_rate: optax.Schedule
+) -> optax.GradientTransformation:
   """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
   return optax.adamw(
     learning_rate,
@@ -47,7 +49,8 @@ _OPTIMIZERS = {"adamw": _adamw}
 
 
 def _decays(params):
-  return jax.tree.map_with_path(
-    lambda path, _: not {k.key for k in path if hasattr(k, "key")} & set(_NOT_DECAYED),
-    params,
-  )
+  def decays(path, _):
+    names = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
+    return not set(names).intersection(_NOT_DECAYED)
+
+  return jax.tree.map_with_path(decays, params)

@@ -15,6 +15,8 @@ from mlm_jax.objectives import mlm
 from mlm_jax.training import optim, partitioning
 from mlm_jax.training import step as step_lib
 
+_OBJECTIVES = {"mlm": mlm.sums}
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -51,7 +53,8 @@ class Run:
 
   @functools.cached_property
   def sums(self) -> step_lib.Sums:
-    return functools.partial(mlm.sums, self.model, self.vocab)
+    objective = _OBJECTIVES[self.config.objective.name]
+    return functools.partial(objective, self.model, self.vocab)
 
   @functools.cached_property
   def _optimizer(self):
@@ -71,7 +74,9 @@ class Run:
   def abstract_state(self) -> step_lib.TrainState:
     """Shapes, dtypes and shardings: what a checkpoint is restored to."""
     return jax.tree.map(
-      lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+      lambda x, sharding: jax.ShapeDtypeStruct(
+        x.shape, x.dtype, sharding=sharding
+      ),
       nn.unbox(jax.eval_shape(self._init_boxed)),
       self.state_shardings,
     )

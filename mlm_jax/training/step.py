@@ -62,7 +62,9 @@ def train_step(
   key = None
   if config.model.dropout_rate:
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-  grads, new = _gradients(sums, state.params, batch, config.train.microbatches, key)
+  grads, new = _gradients(
+    sums, state.params, batch, config.train.microbatches, key
+  )
   weight = jnp.maximum(new["weight"], 1)
   grads = jax.tree.map(lambda g: g / weight, grads)
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)

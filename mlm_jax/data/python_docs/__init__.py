@@ -20,7 +20,7 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
   """
 
   VERSION = tfds.core.Version("1.0.0")
-  BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=_PYTHON)]
+  BUILDER_CONFIGS = (tfds.core.BuilderConfig(name=_PYTHON),)
 
   def _info(self) -> tfds.core.DatasetInfo:
     return self.dataset_info_from_configs(
@@ -53,7 +53,9 @@ def _documents() -> Iterator[tuple[str, str]]:
 
 
 def _docstrings(path: pathlib.Path) -> str:
-  documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+  documented = (
+    ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+  )
   try:
     tree = ast.parse(path.read_bytes())
   except SyntaxError:  # lib2to3 and the like keep broken files.
