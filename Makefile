@@ -1,0 +1,50 @@
+# Everything runs in .venv, which is made on the first call.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+RUN := $(BIN)/python -m mlm_jax
+QUICK := --workdir=runs/quickstart
+
+.PHONY: quickstart test lint format clean
+
+quickstart: .venv/installed
+	@$(RUN) train --config=configs/quickstart.py $(QUICK)
+	@$(RUN) evaluate $(QUICK)
+	@$(RUN) fill_mask $(QUICK) \
+	  --text "Return the number of items in the [MASK]." \
+	  --text "If the file does not [MASK], an exception is raised." \
+	  --text "This module provides a [MASK] for reading and [MASK] files."
+	@echo
+	@echo "All of it is in runs/quickstart: config.json, tokenizer/, rows/,"
+	@echo "checkpoints/, metrics.jsonl and tensorboard/. What to try next:"
+	@echo "  $(RUN) fill_mask $(QUICK) --interactive"
+	@echo "  $(RUN) train --config=configs/quickstart.py --workdir=runs/mine \\"
+	@echo "    --config.data.corpus='text:my/*.txt'"
+
+test: .venv/installed-test
+	@$(BIN)/python -m pytest
+
+lint: .venv/installed-test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: .venv/installed-test
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build *.egg-info
+
+.venv/bin/python:
+	@echo "Making .venv"
+	@$(PYTHON) -m venv .venv
+
+.venv/installed: setup.py | .venv/bin/python
+	@echo "Installing mlm_jax and what it needs (a minute or two)"
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/installed-test: setup.py .venv/installed
+	@echo "Installing what the tests need"
+	@$(PIP) --editable '.[test]'
+	@touch $@

@@ -1,0 +1,51 @@
+"""Packaging. Tool settings are in pyproject.toml."""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(
+  r'__version__ = "(.*)"', (ROOT / "mlm_jax/__init__.py").read_text()
+)[1]
+
+# The CPU build is a fifth of the size, and all that feeding needs.
+CPU_BUILD = "platform_system == 'Linux' and platform_machine == 'x86_64'"
+
+setuptools.setup(
+  name="mlm_jax",
+  version=VERSION,
+  description="Pre-training of text encoders by masked language modelling",
+  long_description=(ROOT / "README.md").read_text(),
+  long_description_content_type="text/markdown",
+  license="Apache-2.0",
+  python_requires=">=3.11",
+  packages=setuptools.find_packages(include=["mlm_jax", "mlm_jax.*"]),
+  install_requires=[
+    "absl-py",
+    "etils[epath]",
+    "flax>=0.12",
+    "importlib_resources",  # tensorflow-datasets imports it without saying so.
+    "jax>=0.10",
+    "ml_collections>=1.0",
+    "numpy",
+    "optax>=0.2.5",
+    "orbax-checkpoint>=0.11.20",
+    "pyarrow",
+    "rich",
+    "sentencepiece>=0.2",
+    f"tensorflow-cpu>=2.18; {CPU_BUILD}",
+    "tensorflow>=2.18; platform_system != 'Linux' or platform_machine != 'x86_64'",
+    "tensorboardX",
+    "tensorflow-datasets>=4.9.7",
+    "tensorstore>=0.1.70",
+    "zstandard",
+  ],
+  extras_require={
+    "test": ["pytest", "ruff"],
+    "hf": ["torch", "transformers"],
+    "tpu": ["jax[tpu]"],
+    "cuda": ["jax[cuda13]"],
+  },
+)
