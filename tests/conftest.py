@@ -1,0 +1,88 @@
+"""Eight fake devices, and a small run that tests share."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+# Programs this small are slower to optimise than to run.
+os.environ["XLA_FLAGS"] = (
+  "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1 "
+  "--xla_llvm_disable_expensive_passes=true"
+)
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+
+import jax
+import numpy as np
+import pytest
+
+from mlm_jax import config as config_lib
+from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.training.run import Run
+
+
+@pytest.fixture
+def vocab():
+  return Vocabulary(
+    size=300, pad_id=0, unk_id=1, start_id=2, end_id=3, mask_id=4
+  )
+
+
+@pytest.fixture
+def make_config():
+  """Returns a function of overrides, such as **{"train.steps": 3}."""
+
+  def make(**overrides):
+    config = config_lib.default()
+    config.model.update(
+      num_layers=2, width=32, num_heads=4, mlp_width=64, dropout_rate=0.0
+    )
+    config.data.update(vocab_size=300, seq_len=32)
+    config.optim.update(warmup_steps=2, peak_lr=1e-2)
+    config.train.update(steps=50, batch_size=8)
+    config.update_from_flattened_dict(overrides)
+    return config_lib.build(config)
+
+  return make
+
+
+@pytest.fixture
+def make_run(vocab):
+  """Returns a function of a configuration and a number of devices."""
+
+  def make(config, devices=1):
+    return Run.on(config, vocab, jax.devices()[:devices])
+
+  return make
+
+
+@pytest.fixture
+def make_batch(vocab):
+  """Returns a function that makes a batch of packed rows, unequally masked."""
+
+  def make(config, seed=0):
+    rng = np.random.default_rng(seed)
+    size, length = config.train.batch_size, config.data.seq_len
+    slots = config.corruption.num_targets(length)
+    rows = rng.integers(5, vocab.size, (size, length)).astype(np.int32)
+    rows[:, 0] = rows[:, length // 3] = vocab.start_id
+    rows[:, length // 3 - 1] = vocab.end_id
+    for row, padding in enumerate(rng.integers(1, length // 4, size)):
+      rows[row, -padding:] = vocab.pad_id
+      rows[row, -padding - 1] = vocab.end_id
+    maskable = rows > vocab.mask_id
+    # Other rows have other numbers of targets: losses must not be averaged.
+    counts = rng.integers(0, slots + 1, size)
+    places = np.argsort(-rng.random(rows.shape) * maskable)[:, :slots]
+    targets = np.take_along_axis(rows, places, axis=1)
+    weights = (np.arange(slots) < counts[:, None]).astype(np.float32)
+    inputs = rows.copy()
+    shown = np.where(weights > 0, vocab.mask_id, targets)
+    np.put_along_axis(inputs, places, shown.astype(np.int32), axis=1)
+    return {
+      "input_ids": inputs,
+      "target_positions": places.astype(np.int32),
+      "target_ids": targets,
+      "target_weights": weights,
+    }
+
+  return make

@@ -1,0 +1,172 @@
+"""Keys are declared once, all of them read, and checked when a config is built."""
+
+import ast
+import dataclasses
+import importlib.util
+import pathlib
+import typing
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from mlm_jax import config as config_lib
+from mlm_jax.config import Config, InputError
+from mlm_jax.models.heads import MaskedLM
+
+ROOT = pathlib.Path(__file__).parents[1]
+GROUPS = {
+  cls.__name__: cls
+  for cls in vars(config_lib).values()
+  if dataclasses.is_dataclass(cls)
+}
+
+
+def recipe(name):
+  path = ROOT / "configs" / f"{name}.py"
+  spec = importlib.util.spec_from_file_location(name, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return config_lib.build(module.get_config())
+
+
+class Reads(ast.NodeVisitor):
+  """Collects the (class, field) pairs that code reads off configurations.
+
+  A name has the type of its annotation, of the module's field it was assigned
+  from, or of the attribute of a configuration that it stands for.
+  """
+
+  def __init__(self):
+    self.found = set()
+    self.names = [{"config": Config}]
+    self.attributes = {}
+
+  def type_of(self, node):
+    if isinstance(node, ast.Name):
+      return next((s[node.id] for s in self.names[::-1] if node.id in s), None)
+    if isinstance(node, ast.Attribute):
+      owner = self.type_of(node.value)
+      if owner:
+        return typing.get_type_hints(owner).get(node.attr)
+      return self.attributes.get(node.attr)
+    return None
+
+  def annotated(self, annotation):
+    name = annotation and ast.unparse(annotation).split(" | ")[0]
+    return GROUPS.get(name and name.rpartition(".")[2])
+
+  def visit_ClassDef(self, node):
+    self.attributes = {"config": Config} | {
+      a.target.id: self.annotated(a.annotation)
+      for a in node.body
+      if isinstance(a, ast.AnnAssign) and self.annotated(a.annotation)
+    }
+    self.generic_visit(node)
+
+  def visit_FunctionDef(self, node):
+    arguments = [*node.args.args, *node.args.kwonlyargs]
+    scope = {a.arg: self.annotated(a.annotation) for a in arguments}
+    self.names.append({k: v for k, v in scope.items() if v})
+    self.generic_visit(node)
+    self.names.pop()
+
+  def visit_Assign(self, node):
+    self.generic_visit(node)
+    pairs = zip(node.targets, [node.value], strict=True)
+    if isinstance(node.targets[0], ast.Tuple) and isinstance(
+      node.value, ast.Tuple
+    ):
+      pairs = zip(node.targets[0].elts, node.value.elts, strict=True)
+    for target, value in pairs:
+      if isinstance(target, ast.Name) and self.type_of(value):
+        self.names[-1][target.id] = self.type_of(value)
+
+  def visit_Attribute(self, node):
+    owner = self.type_of(node.value)
+    if owner and dataclasses.is_dataclass(owner):
+      self.found.add((owner.__name__, node.attr))
+    self.generic_visit(node)
+
+  def visit_Call(self, node):
+    # getattr(data, key) for keys that are spelled out beside it.
+    if ast.unparse(node.func) == "getattr":
+      owner = self.type_of(node.args[0])
+      self.found.update(
+        (owner.__name__, word.value)
+        for word in ast.walk(self.statement)
+        if owner and isinstance(word, ast.Constant)
+      )
+    self.generic_visit(node)
+
+  def visit(self, node):
+    if isinstance(node, ast.stmt):
+      self.statement = node
+    return super().visit(node)
+
+
+def test_every_key_is_read_somewhere():
+  reads = Reads()
+  for path in (ROOT / "mlm_jax").rglob("*.py"):
+    if path.name != "config.py":
+      reads.names = reads.names[:1]
+      reads.visit(ast.parse(path.read_text()))
+  declared = {
+    (cls.__name__, field.name)
+    for cls in GROUPS.values()
+    for field in dataclasses.fields(cls)
+  }
+  assert declared - reads.found == set()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")))
+def test_recipes_build_and_say_how_to_run_them(path):
+  recipe(path.stem)
+  assert f"--config=configs/{path.name}" in path.read_text()
+
+
+def number_of_parameters(config):
+  ids = jnp.zeros([1, 8], jnp.int32)
+  model = MaskedLM(config.model, config.data.vocab_size)
+  params = jax.eval_shape(model.init, jax.random.key(0), ids, ids, ids, ids)
+  return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize(
+  ("name", "published"),
+  # Of the released checkpoints: encoder without pooler, and the MLM head.
+  [("bert_base", 109_514_298), ("bert_large", 335_174_458)],
+)
+def test_parameters_are_those_of_the_paper_to_the_digit(name, published):
+  config = recipe(name)
+  # Our vocabulary is padded to a multiple of 128: table rows and biases.
+  padding = (-config.data.vocab_size % 128) * (config.model.width + 1)
+  assert number_of_parameters(config) - padding == published
+
+
+def test_a_recipe_is_locked():
+  with pytest.raises((AttributeError, KeyError)):
+    config_lib.default().optim.peek_lr = 1.0
+
+
+@pytest.mark.parametrize(
+  ("key", "value", "said"),
+  [
+    ("optim.peek_lr", 1.0, "'optim.peak_lr'"),
+    ("data.packing", "best_fitt", "'best_fit'"),
+    ("train.steps", 1.5, "train.steps must be int"),
+    ("corruption.mask_rate", 1.0, "between 0 and 1"),
+    ("model.num_heads", 7, "does not divide"),
+    ("data.seq_len", 1024, "over model.max_positions=512"),
+    ("train.microbatches", 3, "does not divide"),
+    ("mesh.fsdp", -1, "one of them -1"),
+  ],
+)
+def test_bad_values_are_one_clear_line(key, value, said):
+  values = dataclasses.asdict(Config())
+  group, _, name = key.partition(".")
+  values[group][name] = value
+  with pytest.raises(InputError) as caught:
+    config_lib.build(values)
+  assert said in str(caught.value)
+  assert "\n" not in str(caught.value)

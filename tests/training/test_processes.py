@@ -1,0 +1,71 @@
+"""Every number of processes is fed the same global batches, bit for bit."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+WORKER = """
+import sys
+import jax
+import numpy as np
+jax.distributed.initialize("localhost:{port}", {count}, int(sys.argv[1]))
+from mlm_jax.data import pipeline, prepare
+from mlm_jax.training.run import Run
+from mlm_jax.workdir import Workdir
+import importlib.util
+spec = importlib.util.spec_from_file_location("recipe", "{recipe}")
+recipe = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(recipe)
+from mlm_jax import config as config_lib
+config = config_lib.build(recipe.get_config())
+tokenizer, store = prepare.prepare(config, Workdir.at("{workdir}"))
+run = Run.on(config, tokenizer.vocabulary)
+assert jax.process_count() == {count}
+batches = pipeline.train_batches(
+  config, store, run.vocab, first_step=30, local_rows=run.local_rows
+).as_numpy_iterator()
+seen = {{}}
+for step in range(3):
+  for name, array in run.to_device(next(batches)).items():
+    for shard in array.addressable_shards:
+      rows = shard.index[0].indices(config.train.batch_size)
+      seen[f"{{step}} {{name}} {{rows[0]:03}}"] = np.asarray(shard.data)
+np.savez("{out}/" + sys.argv[1], **seen)
+"""
+
+
+def global_batches(count, recipe, workdir, out, port):
+  out.mkdir()
+  code = WORKER.format(
+    port=port, count=count, recipe=recipe, workdir=workdir, out=out
+  )
+  environment = os.environ | {
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+    "PYTHONPATH": os.getcwd(),
+  }
+  processes = [
+    subprocess.Popen([sys.executable, "-c", code, str(i)], env=environment)
+    for i in range(count)
+  ]
+  assert [p.wait(timeout=240) for p in processes] == [0] * count
+  shards = {}
+  for i in range(count):
+    with np.load(out / f"{i}.npz") as saved:
+      shards.update({key: saved[key] for key in saved})
+  whole = {}
+  for key in sorted(shards):
+    whole.setdefault(key.rpartition(" ")[0], []).append(shards[key])
+  return {key: np.concatenate(parts) for key, parts in whole.items()}
+
+
+def test_two_processes_see_the_batches_of_one(recipe, tmp_path):
+  port = 21_000 + hash(tmp_path) % 20_000
+  workdir = tmp_path / "workdir"
+  one = global_batches(1, recipe, workdir, tmp_path / "one", port)
+  two = global_batches(2, recipe, workdir, tmp_path / "two", port + 1)
+  assert one.keys() == two.keys() and len(one) == 3 * 4
+  for key in one:
+    np.testing.assert_array_equal(one[key], two[key])
+  assert not np.array_equal(one["0 input_ids"], one["1 input_ids"])

@@ -1,0 +1,103 @@
+"""A run that was stopped is the run that was not."""
+
+import json
+import signal
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+
+def finish(process):
+  output, _ = process.communicate(timeout=240)
+  assert process.returncode == 0, output
+  return output
+
+
+def metrics(workdir):
+  """Returns the records of a run, without what a clock says."""
+  records = [
+    json.loads(line)
+    for line in (workdir / "metrics.jsonl").read_text().splitlines()
+  ]
+  for record in records:
+    record.pop("tokens_per_second", None)
+    record.pop("mfu", None)
+  return records
+
+
+def final_arrays(workdir):
+  with ocp.CheckpointManager(workdir / "checkpoints") as manager:
+    arguments = ocp.args.Composite(
+      params=ocp.args.StandardRestore(), rest=ocp.args.StandardRestore()
+    )
+    return dict(manager.restore(200, args=arguments).items())
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory):
+  return tmp_path_factory.mktemp("uninterrupted")
+
+
+def wait_for_step(workdir, process, step):
+  """Returns once metrics.jsonl has a record of `step` or later."""
+  deadline = time.monotonic() + 200
+  while time.monotonic() < deadline:
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    if lines and json.loads(lines[-1])["step"] >= step:
+      return
+    assert process.poll() is None, process.communicate()[0]
+    time.sleep(0.01)
+  raise AssertionError("the run does not get anywhere")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_stopped_and_continued_is_uninterrupted(
+  number, start, uninterrupted, tmp_path
+):
+  if not (uninterrupted / "metrics.jsonl").exists():
+    finish(start(uninterrupted))
+  process = start(tmp_path)
+  wait_for_step(tmp_path, process, 77)
+  process.send_signal(number)
+  output, _ = process.communicate(timeout=60)
+  assert not (tmp_path / "checkpoints" / "200").exists()
+  if number == signal.SIGTERM:
+    assert process.returncode == 0
+    assert "the same command continues" in output
+  assert "Continuing from step" in finish(start(tmp_path))
+  assert metrics(tmp_path) == metrics(uninterrupted)
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    final_arrays(tmp_path),
+    final_arrays(uninterrupted),
+  )
+
+
+def test_two_processes_are_one(start, uninterrupted, tmp_path):
+  """Real processes. Sums in another order drift apart, but slowly."""
+  if not (uninterrupted / "metrics.jsonl").exists():
+    finish(start(uninterrupted))
+  port = 21_000 + hash(tmp_path) % 20_000
+  processes = [
+    start(
+      tmp_path,
+      f"--coordinator=localhost:{port}",
+      "--num_processes=2",
+      f"--process_id={index}",
+    )
+    for index in range(2)
+  ]
+  for process in processes:
+    finish(process)
+  one, two = metrics(uninterrupted), metrics(tmp_path)
+  assert [(r["step"], r["split"]) for r in one] == [
+    (r["step"], r["split"]) for r in two
+  ]
+  assert [r["tokens_seen"] for r in one] == [r["tokens_seen"] for r in two]
+  losses = [[r["loss"] for r in run if r["step"] <= 50] for run in (one, two)]
+  assert len(losses[0]) == 9
+  np.testing.assert_allclose(*losses, rtol=1e-3)
