@@ -1,0 +1,215 @@
+"""Times our input pipeline against Hugging Face's collator in a DataLoader.
+
+  python bench/pipeline.py [--seq_len 512] [--batch_size 256] [--rows 16384] \
+      [--rounds 5] [--json]
+
+From rows on disk to masked batches, 15% of the tokens, 80/10/10, shuffled. Both
+sides read the same synthetic rows: ours from a row store, theirs from a memory
+map of a .npy file. A round is one epoch of every side, taking turns; nothing is
+prefetched between turns, and medians are compared. The sides:
+
+  mlm_jax               a store just opened: every row is decompressed
+  mlm_jax, cached       the store's chunks are decoded already (small corpora)
+  examples, N workers   DataCollatorForLanguageModeling on what it documents,
+                        dicts of input_ids and special_tokens_mask
+  tensors, N workers    the same on bare ids, whose specials it finds itself
+  stacked, N workers    not the collator, but its masking alone on stacked rows:
+                        the fastest that its users can write around it
+
+torch runs single-threaded, as in a worker: more threads only slow it here.
+Without torch or transformers only ours are run, without TensorFlow only theirs.
+"""
+
+import argparse
+import collections
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+
+import numpy as np
+from etils import epath
+
+from mlm_jax import config as config_lib
+from mlm_jax.data.tokenizer import Vocabulary
+
+VOCAB = Vocabulary(30_522, 0, 1, 2, 3, 4)
+
+
+def make_rows(num_rows, seq_len, seed=0):
+  """Returns rows of two or three pieces [start ... end] of Zipf's words."""
+  rng = np.random.default_rng(seed)
+  zipf = 1 / np.arange(1, VOCAB.size - 4)
+  words = 5 + rng.choice(len(zipf), [num_rows, seq_len], p=zipf / zipf.sum())
+  rows = words.astype(np.int32)
+  for row in rows:
+    pieces = rng.integers(2, 4)
+    cuts = seq_len * np.arange(1, pieces) // pieces
+    cuts += rng.integers(-(seq_len // 10), seq_len // 10 + 1, pieces - 1)
+    stop = seq_len - rng.integers(0, 8)  # The packer's rows are nearly full.
+    row[[0, *cuts]] = VOCAB.start_id
+    row[[*(cuts - 1), stop - 1]] = VOCAB.end_id
+    row[stop:] = VOCAB.pad_id
+  return rows
+
+
+def our_sides(path, rows, batch_size):
+  """Returns name -> function that makes the iterable of an epoch's batches."""
+  from mlm_jax.data import pipeline
+  from mlm_jax.data import rows as rows_lib
+
+  infos = {}
+  for split, count in (("train", len(rows)), ("heldout", 1)):
+    writer = rows_lib.SplitWriter(path / split, rows.shape[1], VOCAB)
+    collections.deque(map(writer.append, rows[:count]), maxlen=0)
+    infos[split] = writer.finish()
+  rows_lib.finish_store(path, rows.shape[1], infos)
+  config = config_lib.default()
+  config.data.update(vocab_size=VOCAB.size, seq_len=rows.shape[1])
+  config.model.max_positions = max(512, rows.shape[1])
+  config.train.update(steps=len(rows) // batch_size, batch_size=batch_size)
+  config.optim.warmup_steps = 0
+  config = config_lib.build(config)
+  open_store = lambda: rows_lib.RowStore(path)
+  fresh = lambda: pipeline.train_batches(config, open_store(), VOCAB)
+  cached = fresh()
+  return {"mlm_jax": fresh, "mlm_jax, cached": lambda: cached}
+
+
+class MappedRows:
+  """A map-style torch Dataset over a .npy file."""
+
+  def __init__(self, path, item):
+    self.rows_NL, self.item = np.load(path, mmap_mode="r"), item
+
+  def __len__(self):
+    return len(self.rows_NL)
+
+  def __getitem__(self, index):
+    return self.item(self.rows_NL[index])
+
+
+def peer_sides(path, rows, batch_size):
+  import torch
+  import transformers
+
+  torch.set_num_threads(1)
+  np.save(path, rows)
+  collator = transformers.DataCollatorForLanguageModeling(
+    peer_tokenizer(), mlm_probability=0.15
+  )
+  is_special = lambda ids: ids < len(VOCAB.special_ids)
+  tensor = lambda row_L: torch.from_numpy(row_L.astype(np.int64))
+
+  def example(row_L):
+    ids_L = tensor(row_L)
+    return {"input_ids": ids_L, "special_tokens_mask": is_special(ids_L)}
+
+  def stack(rows_of_L):
+    ids_BL = torch.stack(rows_of_L)
+    return collator.torch_mask_tokens(ids_BL, is_special(ids_BL))
+
+  sides = {
+    f"{kind}, {workers} workers": torch.utils.data.DataLoader(
+      MappedRows(path, item),
+      batch_size,
+      shuffle=True,
+      drop_last=True,
+      collate_fn=collate,
+      num_workers=workers,
+      persistent_workers=workers > 0,
+    )
+    for workers in (0, 2)
+    for kind, item, collate in (
+      ("examples", example, collator),
+      ("tensors", tensor, collator),
+      ("stacked", tensor, stack),
+    )
+  }
+  for loader in sides.values():
+    next(iter(loader))  # Forks the workers, before TensorFlow has threads.
+  return {side: lambda loader=loader: loader for side, loader in sides.items()}
+
+
+def peer_tokenizer():
+  import tokenizers
+  import transformers
+
+  names = ("pad", "unk", "cls", "sep", "mask")
+  special = {f"{name}_token": f"[{name.upper()}]" for name in names}
+  words = [*special.values(), *map(str, range(len(special), VOCAB.size))]
+  ids = {word: i for i, word in enumerate(words)}
+  model = tokenizers.models.WordLevel(ids, unk_token="[UNK]")
+  return transformers.PreTrainedTokenizerFast(
+    tokenizer_object=tokenizers.Tokenizer(model), **special
+  )
+
+
+def measure(folder, args):
+  rows = make_rows(args.rows, args.seq_len)
+  sides = {}
+  for make, name in ((peer_sides, "rows.npy"), (our_sides, "store")):
+    try:
+      sides = {**make(folder / name, rows, args.batch_size), **sides}
+    except ImportError as error:
+      print(f"not measured: {error}", file=sys.stderr)
+  times = {side: [] for side in sides}
+  for turn in range(args.rounds + 1):
+    for side, make in sides.items():
+      batches = make()
+      start = time.perf_counter()
+      collections.deque(batches, maxlen=0)
+      if turn:  # The first one warms up.
+        times[side].append(time.perf_counter() - start)
+  tokens = args.rows // args.batch_size * args.batch_size * args.seq_len
+  return {s: round(tokens / statistics.median(t)) for s, t in times.items()}
+
+
+def ratio_to_best(rates, *kinds):
+  """Returns ours from a store just opened, over the best of these sides."""
+  peers = [rate for side, rate in rates.items() if side.startswith(kinds)]
+  both = peers and "mlm_jax" in rates
+  return round(rates["mlm_jax"] / max(peers), 2) if both else None
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+  sizes = {"seq_len": 512, "batch_size": 256, "rows": 16_384, "rounds": 5}
+  for name, default in sizes.items():
+    parser.add_argument(f"--{name}", type=int, default=default)
+  parser.add_argument("--json", action="store_true")
+  args = parser.parse_args()
+  with tempfile.TemporaryDirectory() as folder:
+    rates = measure(epath.Path(folder), args)
+  result = {
+    "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
+    "tokens_per_second": rates,
+    "ratio_to_collator": ratio_to_best(rates, "examples", "tensors"),
+    "ratio": ratio_to_best(rates, "examples", "tensors", "stacked"),
+  }
+  for name in ("tensorflow", "tensorstore", "torch", "transformers"):
+    if name in sys.modules:
+      # TensorStore has no __version__; TensorFlow's package has many names.
+      version = getattr(sys.modules[name], "__version__", None)
+      version = version or importlib.metadata.version(name)
+      result["machine"][name] = version
+  if args.json:
+    print(json.dumps(result, indent=2))
+    return
+  print("  ".join(f"{k} {v}" for k, v in result["machine"].items()))
+  for side, rate in rates.items():
+    print(f"{side:<20} {rate / 1e6:8.2f} M tokens/s")
+  if result["ratio"]:
+    print(f"ratio to the best collator row: {result['ratio_to_collator']:.1f}")
+    print(f"ratio to the best DataLoader row: {result['ratio']:.1f}")
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,165 @@
+"""Times `prepare`, text to packed rows on disk, and its peak memory.
+
+  python bench/prepare.py [--megabytes 32,128] [--corpus text:my/*.txt] \
+      [--seq_len 512] [--vocab_size 8192] [--packing best_fit] [--json]
+
+Each size has a process for its corpus, one that trains the tokenizer, and one
+that prepares the rows: the rate and the peak memory are of the last alone, with
+the tokenizer trained, and a MB is 10^6 bytes of text. The memory should not
+depend on the size. Without --corpus the text is this Python's documentation,
+its paragraphs drawn again and again: no downloads, and real words.
+"""
+
+import argparse
+import concurrent.futures
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import pathlib
+import platform
+import random
+import resource
+import sys
+import tempfile
+import time
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+
+# mlm_jax is imported where it is used: a child's ru_maxrss is never under what
+# its parent held when it was started, so the parent stays small.
+
+
+def alone(function, *args):
+  """Returns function(*args), called in a new process."""
+  with concurrent.futures.ProcessPoolExecutor(
+    1, mp_context=multiprocessing.get_context("spawn")
+  ) as pool:
+    return pool.submit(function, *args).result()
+
+
+def write_corpus(path, num_bytes, seed=0):
+  from mlm_jax.data import python_docs
+
+  paragraphs = [
+    paragraph
+    for _, text in python_docs._documents()
+    for paragraph in text.split("\n\n")
+    if paragraph.strip()
+  ]
+  rng = random.Random(seed)
+  with open(path, "wb") as file:
+    while file.tell() < num_bytes:
+      document = rng.choices(paragraphs, k=rng.randint(1, 20))
+      file.write(("\n".join(document) + "\n\n").encode())
+
+
+def our_config(args, corpus, **data):
+  from mlm_jax import config as config_lib
+
+  config = config_lib.default()
+  config.data.update(
+    corpus=corpus,
+    seq_len=args.seq_len,
+    vocab_size=args.vocab_size,
+    packing=args.packing,
+    **data,
+  )
+  config.model.max_positions = max(512, args.seq_len)
+  config.train.batch_size = 1  # prepare refuses a corpus under a batch.
+  return config_lib.build(config)
+
+
+def train_tokenizer(args, corpus, path):
+  """Returns seconds to train, and the corpus' size in MB of text."""
+  from mlm_jax.data import corpus as corpus_lib
+  from mlm_jax.data import tokenizer as tokenizer_lib
+
+  data = our_config(args, corpus).data
+  start = time.perf_counter()
+  model = tokenizer_lib.train(corpus_lib.read_documents(data), data).model
+  seconds = time.perf_counter() - start
+  path.write_bytes(model)
+  documents = corpus_lib.read_documents(data)
+  return seconds, sum(len(text.encode()) for text in documents) / 1e6
+
+
+def prepare_rows(args, corpus, tokenizer, workdir):
+  """Returns seconds for the rows, peak memory in MB, and the rows' SplitInfo."""
+  from mlm_jax.data.prepare import prepare
+  from mlm_jax.workdir import Workdir
+
+  config = our_config(args, corpus, tokenizer=str(tokenizer))
+  times = []
+  # It speaks when the rows are begun, and when they are done.
+  _, store = prepare(
+    config,
+    Workdir.at(workdir),
+    say=lambda line: times.append(time.perf_counter()),
+  )
+  start, stop = times
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  kilobyte = 1 if sys.platform == "darwin" else 1024
+  return stop - start, peak * kilobyte / 1e6, store.info["train"]
+
+
+def measure(args, megabytes=None):
+  with tempfile.TemporaryDirectory() as folder:
+    folder = pathlib.Path(folder)
+    corpus = args.corpus
+    if not corpus:
+      alone(write_corpus, folder / "corpus.txt", megabytes * 10**6)
+      corpus = f"text:{folder}/corpus.txt"
+    tokenizer = folder / "spm.model"
+    training, size = alone(train_tokenizer, args, corpus, tokenizer)
+    seconds, peak, info = alone(
+      prepare_rows, args, corpus, tokenizer, folder / "workdir"
+    )
+  return {
+    "megabytes": round(size, 1),
+    "tokenizer_seconds": round(training, 1),
+    "rows_seconds": round(seconds, 1),
+    "megabytes_per_second": round(size / seconds, 2),
+    "tokens_per_second": round(info.tokens / seconds),
+    "fill": info.fill,
+    "peak_megabytes": round(peak),
+  }
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+  parser.add_argument("--corpus", default="", help="as config.data.corpus")
+  parser.add_argument("--megabytes", default="64", help="sizes, by commas")
+  parser.add_argument("--seq_len", type=int, default=512)
+  parser.add_argument("--vocab_size", type=int, default=8192)
+  parser.add_argument("--packing", default="best_fit")
+  parser.add_argument("--json", action="store_true")
+  args = parser.parse_args()
+  if args.corpus:
+    rows = [measure(args)]
+  else:
+    rows = [measure(args, int(size)) for size in args.megabytes.split(",")]
+  machine = {
+    "cores": os.cpu_count(),
+    "python": platform.python_version(),
+    **{
+      name: importlib.metadata.version(name)
+      for name in ("sentencepiece", "tensorstore")
+    },
+  }
+  if args.json:
+    print(json.dumps({"machine": machine, "rows": rows}, indent=2))
+    return
+  print("  ".join(f"{k} {v}" for k, v in machine.items()))
+  for row in rows:
+    print(
+      f"{row['megabytes']:>7} MB  rows {row['megabytes_per_second']} MB/s  "
+      f"{row['tokens_per_second'] / 1e6:.2f} M tokens/s  "
+      f"{row['fill']:.2%} full  tokenizer {row['tokenizer_seconds']} s  "
+      f"peak memory {row['peak_megabytes']} MB"
+    )
+
+
+if __name__ == "__main__":
+  main()
