@@ -40,10 +40,10 @@ setuptools.setup(
     "tensorboardX",
     "tensorflow-datasets>=4.9.7",
     "tensorstore>=0.1.70",
-    "zstandard",
   ],
   extras_require={
     "test": ["pytest", "ruff"],
+    "bench": ["matplotlib"],
     "hf": ["torch", "transformers"],
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda13]"],

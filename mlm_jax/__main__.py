@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+import runpy
 import sys
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from mlm_jax import config as config_lib
-from mlm_jax.config import Config, InputError, unknown
+from mlm_jax.config import Config, InputError, require, unknown
 from mlm_jax.progress import Progress
 from mlm_jax.workdir import Workdir
 
@@ -51,11 +52,13 @@ def train(args, config: Config) -> None:
 
   from mlm_jax.data.prepare import prepare
   from mlm_jax.evaluation import heldout
-  from mlm_jax.training import loop
+  from mlm_jax.training import loop, partitioning
   from mlm_jax.training.run import Run
 
   workdir = Workdir.at(args.workdir)
   workdir.check(config)
+  # What is wrong with the mesh should not be learnt after hours of preparing.
+  mesh = partitioning.make_mesh(config)
   first_process = jax.process_index() == 0
   if first_process:
     tokenizer, store = prepare(config, workdir)
@@ -64,7 +67,7 @@ def train(args, config: Config) -> None:
     multihost_utils.sync_global_devices("prepared")
   if not first_process:
     tokenizer, store = prepare(config, workdir, say=lambda line: None)
-  run = Run.on(config, tokenizer.vocabulary)
+  run = Run(config, tokenizer.vocabulary, mesh)
   evaluate = None
   if config.data.heldout_fraction:
     evaluate = heldout.evaluator(run, store)
@@ -76,29 +79,40 @@ def evaluate(args) -> None:
   from mlm_jax.evaluation import heldout
 
   workdir = Workdir.at(args.workdir)
-  config = workdir.load_config()
+  config = _here(workdir.load_config())
+  require(
+    config.data.heldout_fraction > 0,
+    f"{workdir.root} holds nothing out: data.heldout_fraction is 0",
+  )
   run, params, _ = _restore(workdir, config)
   _, store = prepare(config, workdir, say=lambda line: None)
   values = heldout.evaluator(run, store)(params)
   entropy = store.info["heldout"].unigram_entropy
+  gain = entropy - values["loss"]
   say = Progress().say
   say(f"held-out loss      {values['loss']:.3f} nats a token")
   say(f"held-out accuracy  {values['accuracy']:.1%}")
   say(
-    f"unigram entropy    {entropy:.3f} nats, what word frequencies alone reach: "
-    f"the model is {entropy - values['loss']:.2f} nats under it"
+    f"unigram entropy    {entropy:.3f} nats, the least that word frequencies "
+    f"alone can reach"
   )
+  side = "under" if gain > 0 else "over"
+  say(f"the model is {abs(gain):.2f} nats {side} it")
 
 
 def fill_mask(args) -> None:
   from mlm_jax.evaluation import fill_mask as fill
 
   workdir = Workdir.at(args.workdir)
-  run, params, tokenizer = _restore(workdir, workdir.load_config())
+  run, params, tokenizer = _restore(workdir, _here(workdir.load_config()))
   say = Progress().say
-  for text in args.text or ():
+
+  def answer(text):
     guesses = fill.fill_mask(run, params, tokenizer, text, args.top_k)
     say("\n".join(fill.describe(text, guesses)))
+
+  for text in args.text or ():
+    answer(text)
   while args.interactive or not args.text:
     try:
       text = input("text with [MASK] (empty to end)> ")
@@ -107,10 +121,18 @@ def fill_mask(args) -> None:
     if not text:
       return
     try:
-      guesses = fill.fill_mask(run, params, tokenizer, text, args.top_k)
-      say("\n".join(fill.describe(text, guesses)))
+      answer(text)
     except InputError as error:
       say(str(error))
+
+
+def _here(config: Config) -> Config:
+  """Returns a work directory's configuration for the devices at hand."""
+  return dataclasses.replace(
+    config,
+    mesh=config_lib.MeshConfig(),
+    train=dataclasses.replace(config.train, microbatches=1),
+  )
 
 
 def _restore(workdir: Workdir, config: Config):
@@ -237,22 +259,39 @@ def _load_config(path: str, overrides: list[str]) -> Config:
     if not key.startswith("config."):
       raise InputError(f"unknown argument {override!r}")
     config_lib.check_key(key.removeprefix("config."))
+  argv = ["mlm_jax", *overrides]
   values = flags.FlagValues()
-  holder = config_flags.DEFINE_config_file("config", flag_values=values)
+  holder = config_flags.DEFINE_config_dict(
+    "config", _recipe(path), flag_values=values, sys_argv=argv
+  )
   try:
-    values(["mlm_jax", f"--config={path}", *overrides])
-  except FileNotFoundError as error:
-    raise InputError(f"no recipe at {path}") from error
-  except (
-    flags.Error,
-    ValueError,
-    TypeError,
-    AttributeError,
-    KeyError,
-  ) as error:
-    reason = str(error).strip().partition("\n")[0]
-    raise InputError(reason) from error
+    values(argv)
+  except (flags.Error, ValueError, TypeError) as error:
+    raise InputError(str(error).strip().partition("\n")[0]) from error
   return config_lib.build(holder.value)
+
+
+def _recipe(path: str):
+  """Returns what a recipe, a Python file with a `get_config`, asks for."""
+  import ml_collections
+
+  if not os.path.isfile(path):
+    raise InputError(f"no recipe at {path}")
+  try:
+    recipe = runpy.run_path(path)
+    values = recipe["get_config"]() if "get_config" in recipe else None
+  except Exception as error:  # Whatever a recipe may raise.
+    # ml_collections names the nearest key last, within a KeyError's quotes.
+    while error.args and isinstance(error.args[0], Exception):
+      error = error.args[0]
+    text = error.args[0] if isinstance(error, KeyError) else error
+    lines = str(text).strip().splitlines() or [type(error).__name__]
+    raise InputError(f"{path}: {lines[-1]}") from error
+  if not isinstance(values, ml_collections.ConfigDict):
+    raise InputError(
+      f"{path} needs a get_config() that returns a ConfigDict, not {values!r}"
+    )
+  return values
 
 
 def _quiet() -> None:

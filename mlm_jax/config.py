@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import math
 import typing
+from collections.abc import Mapping
 from typing import Literal
 
 import ml_collections
@@ -89,6 +90,8 @@ class EncoderConfig:
       f"not {self.head_width}",
     )
     require(self.num_types >= 0, "model.num_types must be 0 or more")
+    for key in ("norm_eps", "rope_theta", "init_stddev"):
+      require(getattr(self, key) > 0, f"model.{key} must be > 0")
     require(
       0 <= self.dropout_rate < 1,
       f"model.dropout_rate must be in [0, 1), not {self.dropout_rate}",
@@ -196,7 +199,12 @@ class OptimConfig:
     _check_types(self, "optim")
     require(self.peak_lr > 0, f"optim.peak_lr must be > 0, not {self.peak_lr}")
     require(self.warmup_steps >= 0, "optim.warmup_steps must be 0 or more")
-    require(self.clip_norm >= 0, "optim.clip_norm must be 0 or more")
+    for key in ("b1", "b2"):
+      value = getattr(self, key)
+      require(0 <= value < 1, f"optim.{key} must be in [0, 1), not {value}")
+    require(self.eps > 0, f"optim.eps must be > 0, not {self.eps}")
+    for key in ("weight_decay", "clip_norm"):
+      require(getattr(self, key) >= 0, f"optim.{key} must be 0 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,6 +269,7 @@ class Config:
   mesh: MeshConfig = MeshConfig()
 
   def __post_init__(self):
+    require(type(self.seed) is int, f"seed must be int, not {self.seed!r}")
     require(0 <= self.seed < 2**31, "seed must be in [0, 2**31)")
     require(
       self.data.seq_len <= self.model.max_positions,
@@ -303,6 +312,10 @@ def check_key(key: str) -> None:
 
 
 def _build(cls, values, prefix):
+  require(
+    isinstance(values, Mapping),
+    f"{prefix.rstrip('.') or 'a recipe'} must be a group of keys, not {values!r}",
+  )
   types = typing.get_type_hints(cls)
   for key in values:
     if key not in types:

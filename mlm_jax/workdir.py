@@ -30,7 +30,11 @@ class Workdir:
   def at(cls, path) -> "Workdir":
     if "://" not in str(path):
       path = os.path.abspath(os.path.expanduser(path))
-    return cls(epath.Path(path))
+    root = epath.Path(path)
+    config_lib.require(
+      not root.exists() or root.is_dir(), f"--workdir={root} is a file"
+    )
+    return cls(root)
 
   @property
   def config(self) -> epath.Path:

@@ -4,22 +4,27 @@ A corpus is `tfds:NAME[/CONFIG][:SPLIT]`, `text:GLOBS`, `jsonl:GLOBS` or
 `parquet:GLOBS`. Reading streams: memory does not grow with the corpus.
 """
 
+import codecs
 import contextlib
+import difflib
 import glob
 import gzip
+import hashlib
 import io
 import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-import zstandard
 from etils import epath
 
 from mlm_jax.config import DataConfig, InputError, unknown
 
 # A longer document is cut into several, so that memory stays bounded.
 MAX_DOCUMENT_CHARS = 1 << 20
+
+# What is hashed of a file's start and end.
+_DIGESTED = 1 << 16
 
 _WIKITEXT_TITLE = re.compile(r" = [^=].* = \n?")
 
@@ -39,7 +44,7 @@ def read_documents(data: DataConfig) -> Iterator[str]:
         if document:
           empty = False
           yield document
-  except (OSError, EOFError, zstandard.ZstdError) as error:
+  except (OSError, EOFError) as error:
     raise InputError(f"cannot read {data.corpus!r}: {error}") from error
   if empty:
     raise InputError(f"data.corpus={data.corpus!r} holds no text")
@@ -51,7 +56,18 @@ def identity(data: DataConfig) -> list[str]:
   if kind == "tfds":
     builder, split = _tfds_builder(source, data)
     return [builder.info.full_name, split]
-  return [f"{path.name}:{path.stat().length}" for path in _files(source)]
+  return [f"{path.name}:{_digest(path)}" for path in _files(source)]
+
+
+def _digest(path: epath.Path) -> str:
+  """Returns a hash of a file's length and ends, which costs no full read."""
+  length = path.stat().length
+  digest = hashlib.blake2b(str(length).encode(), digest_size=8)
+  with path.open("rb") as file:
+    digest.update(file.read(_DIGESTED))
+    file.seek(max(0, length - _DIGESTED))
+    digest.update(file.read(_DIGESTED))
+  return digest.hexdigest()
 
 
 def _split(corpus: str) -> tuple[str, str]:
@@ -90,22 +106,28 @@ def _open(path: epath.Path) -> io.BufferedIOBase:
   if path.suffix == ".gz":
     return gzip.open(file)
   if path.suffix == ".zst":
-    return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(file))
+    import pyarrow
+
+    source = pyarrow.PythonFile(file, mode="r")
+    return io.BufferedReader(pyarrow.CompressedInputStream(source, "zstd"))
   return file
 
 
 def _lines(path: epath.Path) -> Iterator[str]:
   """Yields lines, at most `MAX_DOCUMENT_CHARS` bytes at a time."""
   with _open(path) as file:
-    number = 0
+    number = 1
+    decoder = codecs.getincrementaldecoder("utf-8")()
     while line := file.readline(MAX_DOCUMENT_CHARS):
-      number += 1
       try:
-        yield line.decode()
+        yield decoder.decode(line, final=line.endswith(b"\n"))
       except UnicodeDecodeError as error:
         raise InputError(
           f"{path} line {number} is not UTF-8 text: {error.reason}"
         ) from error
+      number += line.endswith(b"\n")
+    if decoder.getstate()[0]:
+      raise InputError(f"{path} line {number} is not UTF-8 text: it is cut")
 
 
 def _read_text(globs: str, data: DataConfig) -> Iterator[str]:
@@ -115,11 +137,12 @@ def _read_text(globs: str, data: DataConfig) -> Iterator[str]:
     for line in _lines(path):
       if "\0" in line:
         raise InputError(f"{path} is binary, not text")
-      if size >= MAX_DOCUMENT_CHARS or ends_before(line):
+      ends = ends_before(line)
+      if ends or size >= MAX_DOCUMENT_CHARS:
         yield "".join(lines)
         lines, size = [], 0
-        if not keep:
-          continue
+      if ends and not keep:
+        continue
       lines.append(line)
       size += len(line)
     yield "".join(lines)
@@ -137,6 +160,8 @@ def _read_jsonl(globs: str, data: DataConfig) -> Iterator[str]:
   for path in _files(globs):
     with _open(path) as file:
       for number, line in enumerate(file, 1):
+        if not line.strip():
+          continue
         try:
           example = json.loads(line)
         except ValueError as error:
@@ -193,6 +218,10 @@ def _tfds_builder(source: str, data: DataConfig):
       builder.download_and_prepare()
   except Exception as error:  # TFDS raises whatever its builders raise.
     reason = str(error).strip().partition("\n")[0]
+    known = tfds.list_builders(with_community_datasets=False)
+    near = difflib.get_close_matches(name, known, n=1)
+    if near and near[0] != name:
+      reason = f"did you mean {near[0]!r}?"
     raise InputError(
       f"tensorflow-datasets has no {name!r}: {reason}"
     ) from error
@@ -205,7 +234,10 @@ def _tfds_builder(source: str, data: DataConfig):
 def _field(example: dict, name: str, where) -> str:
   if not isinstance(example, dict) or name not in example:
     raise _no_field(name, example if isinstance(example, dict) else (), where)
-  return example[name] or ""
+  text = example[name] or ""
+  if not isinstance(text, str):
+    raise InputError(f"{where}: data.text_field={name!r} is no text: {text!r}")
+  return text
 
 
 def _no_field(name: str, names: Iterable[str], where) -> InputError:

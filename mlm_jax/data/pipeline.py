@@ -121,6 +121,8 @@ def _read(store: RowStore, split: str, rows: tf.Tensor) -> tf.Tensor:
 
 
 def _run(steps: tf.data.Dataset, load: Callable) -> tf.data.Dataset:
+  # There is no Python control flow for AutoGraph to rewrite.
+  load = tf.autograph.experimental.do_not_convert(load)
   batches = steps.map(
     load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
   )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from etils import epath
 
-from mlm_jax.config import Config, DataConfig, require
+from mlm_jax.config import Config, DataConfig, require, unknown
 from mlm_jax.data import corpus, packing, rows
 from mlm_jax.data import tokenizer as tokenizer_lib
 from mlm_jax.data.tokenizer import Tokenizer
@@ -44,7 +44,9 @@ def prepare(
       )
     },
   }
-  root = epath.Path(data.rows_dir) if data.rows_dir else workdir.rows
+  root = workdir.rows
+  if data.rows_dir:
+    root = epath.Path(data.rows_dir).expanduser()
   path = root / rows.fingerprint(**made_of)
   if not rows.is_finished(path):
     say(f"Preparing rows of {data.seq_len} tokens from {data.corpus}")
@@ -86,7 +88,10 @@ def _tokenizer(data, workdir, say):
     )
     tokenizer = tokenizer_lib.train(documents, data)
   else:
-    tokenizer = Tokenizer.load(epath.Path(data.tokenizer).expanduser())
+    path = epath.Path(data.tokenizer).expanduser()
+    if not path.exists() and len(path.parts) == 1:
+      raise unknown("data.tokenizer", data.tokenizer, ("unigram", "bpe"))
+    tokenizer = Tokenizer.load(path)
   size = tokenizer.vocabulary.size
   require(
     size == data.vocab_size,

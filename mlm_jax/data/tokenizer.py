@@ -71,7 +71,7 @@ class Tokenizer:
 
   @classmethod
   def load(cls, path: epath.Path) -> "Tokenizer":
-    if not path.exists():
+    if not path.exists() or path.is_dir():
       raise InputError(f"no tokenizer at {path}")
     return cls(path.read_bytes(), str(path))
 

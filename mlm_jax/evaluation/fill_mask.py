@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlm_jax.config import InputError
+from mlm_jax.config import InputError, require
 from mlm_jax.data.tokenizer import MASK, Tokenizer
 from mlm_jax.models.layout import segments_and_positions
 from mlm_jax.training.run import Run
@@ -33,6 +33,10 @@ def fill_mask(
     InputError: no mask, or the text is longer than the model's positions.
   """
   vocab = tokenizer.vocabulary
+  words = vocab.size - len(vocab.special_ids)
+  require(
+    1 <= top_k <= words, f"--top_k must be from 1 to {words}, not {top_k}"
+  )
   ids = tokenizer.encode_with_masks(text)
   ids = np.array([vocab.start_id, *ids, vocab.end_id])
   masks = np.flatnonzero(ids == vocab.mask_id)

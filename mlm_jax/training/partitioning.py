@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from mlm_jax.config import InputError, MeshConfig, require
+from mlm_jax.config import Config, InputError, require
 
 # Logical axis -> mesh axes. Parameters and activations name the left column.
 RULES = (
@@ -23,12 +23,14 @@ RULES = (
 )
 
 
-def make_mesh(mesh: MeshConfig, devices=None) -> Mesh:
+def make_mesh(config: Config, devices=None) -> Mesh:
   """Returns the mesh (data, fsdp, tensor) over all devices, or those given.
 
   Raises:
-    InputError: the sizes do not multiply to the number of devices.
+    InputError: the sizes do not multiply to the number of devices, or a
+      micro-batch does not divide over them.
   """
+  mesh, train = config.mesh, config.train
   devices = jax.devices() if devices is None else devices
   sizes = [mesh.data, mesh.fsdp, mesh.tensor]
   if -1 in sizes:
@@ -37,6 +39,12 @@ def make_mesh(mesh: MeshConfig, devices=None) -> Mesh:
     math.prod(sizes) == len(devices),
     f"mesh data x fsdp x tensor = {mesh.data} x {mesh.fsdp} x {mesh.tensor} "
     f"does not cover {len(devices)} devices",
+  )
+  ways = sizes[0] * sizes[1]
+  require(
+    train.batch_size % (train.microbatches * ways) == 0,
+    f"train.batch_size={train.batch_size} does not divide over "
+    f"{train.microbatches} micro-batches x {ways} data and fsdp devices",
   )
   axes = ("data", "fsdp", "tensor")
   return jax.make_mesh(sizes, axes, (AxisType.Auto,) * 3, devices=devices)
@@ -73,16 +81,6 @@ def shardings(boxed, mesh: Mesh):
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
-
-
-def check_batch(batch_size: int, microbatches: int, mesh: Mesh) -> None:
-  """Raises InputError where a micro-batch does not divide over the mesh."""
-  ways = mesh.shape["data"] * mesh.shape["fsdp"]
-  require(
-    batch_size % (microbatches * ways) == 0,
-    f"train.batch_size={batch_size} does not divide over {microbatches} "
-    f"micro-batches x {ways} data and fsdp devices",
-  )
 
 
 def local_rows(mesh: Mesh, batch_size: int) -> tuple[int, int]:

@@ -25,7 +25,7 @@ class Run:
   Attributes:
     config: the configuration.
     vocab: the tokenizer's vocabulary.
-    mesh: the devices; `Run.on` makes it.
+    mesh: its devices.
   """
 
   config: Config
@@ -34,10 +34,8 @@ class Run:
 
   @classmethod
   def on(cls, config: Config, vocab: Vocabulary, devices=None) -> "Run":
-    mesh = partitioning.make_mesh(config.mesh, devices)
-    train = config.train
-    partitioning.check_batch(train.batch_size, train.microbatches, mesh)
-    return cls(config, vocab, mesh)
+    """Returns the run on all devices, or those given."""
+    return cls(config, vocab, partitioning.make_mesh(config, devices))
 
   @property
   def local_rows(self) -> tuple[int, int]:
