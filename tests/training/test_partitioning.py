@@ -2,12 +2,14 @@ import jax
 import numpy as np
 import pytest
 
-from mlm_jax.config import InputError, MeshConfig
+from mlm_jax.config import Config, InputError, MeshConfig
 from mlm_jax.training import partitioning
 
 
 def mesh_of(devices=8, **sizes):
-  return partitioning.make_mesh(MeshConfig(**sizes), jax.devices()[:devices])
+  return partitioning.make_mesh(
+    Config(mesh=MeshConfig(**sizes)), jax.devices()[:devices]
+  )
 
 
 def test_minus_one_takes_the_rest():

@@ -1,0 +1,224 @@
+"""Any step can be reached at once, and every row is seen once an epoch."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from mlm_jax.data import pipeline
+
+SEQ_LEN = 32
+NUM_ROWS = 53
+NUM_HELDOUT = 11
+BATCH = 8
+SIGMAS = 5
+
+
+@pytest.fixture(scope="module")
+def train_rows(random_rows):
+  rows = random_rows(NUM_ROWS, SEQ_LEN)
+  rows[:, :2] = np.arange(NUM_ROWS)[:, None] + [10, 100]  # None like another.
+  return rows
+
+
+@pytest.fixture(scope="module")
+def heldout_rows(random_rows):
+  return random_rows(NUM_HELDOUT, SEQ_LEN, seed=1)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, write_store, vocab, train_rows, heldout_rows):
+  return write_store(
+    tmp_path_factory.mktemp("rows") / "s",
+    vocab,
+    SEQ_LEN,
+    train=train_rows,
+    heldout=heldout_rows,
+  )
+
+
+@pytest.fixture
+def batches(store, vocab, make_config):
+  """Returns the batches of a split, by overrides of the configuration."""
+
+  def read(split="train", *, first_step=0, local_rows=None, **overrides):
+    config = make_config(
+      **{"train.batch_size": BATCH, "train.steps": 25, **overrides}
+    )
+    if split == "heldout":
+      found = pipeline.heldout_batches(
+        config, store, vocab, local_rows=local_rows
+      )
+    else:
+      found = pipeline.train_batches(
+        config, store, vocab, first_step=first_step, local_rows=local_rows
+      )
+    return list(found.as_numpy_iterator())
+
+  return read
+
+
+def assert_equal(left, right):
+  assert left.keys() == right.keys()
+  for name in left:
+    np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+def uncorrupted(batch):
+  rows = batch["input_ids"].copy()
+  np.put_along_axis(rows, batch["target_positions"], batch["target_ids"], 1)
+  return rows
+
+
+def row_numbers(batches, rows):
+  """Returns which of `rows` each row of the batches is."""
+  number = {row.tobytes(): i for i, row in enumerate(rows)}
+  assert len(number) == len(rows)
+  return [number[r.tobytes()] for batch in batches for r in uncorrupted(batch)]
+
+
+def test_shapes_and_types_are_static(store, vocab, make_config):
+  config = make_config(**{"train.batch_size": BATCH})
+  slots = config.corruption.num_targets(SEQ_LEN)
+  spec = pipeline.train_batches(config, store, vocab).element_spec
+  widths = {name: s.shape[1] for name, s in spec.items()}
+  assert widths.pop("input_ids") == SEQ_LEN
+  assert set(widths.values()) == {slots}
+  types = {name: s.dtype.name for name, s in spec.items()}
+  assert types.pop("target_weights") == "float32"
+  assert set(types.values()) == {"int32"}
+
+
+@pytest.mark.parametrize("first_step", [1, 6, 7, 24])
+def test_seeking_to_a_step_equals_iterating_to_it(batches, first_step):
+  whole, rest = batches(), batches(first_step=first_step)
+  assert len(whole) == 25
+  assert len(rest) == 25 - first_step
+  for left, right in zip(whole[first_step:], rest, strict=True):
+    assert_equal(left, right)
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+@pytest.mark.parametrize("cuts", [(0, 4, 8), (0, 2, 4, 6, 8), (0, 1, 8)])
+def test_the_parts_of_all_processes_are_the_whole_batch(batches, split, cuts):
+  whole = batches(split)
+  parts = [
+    batches(split, local_rows=bounds) for bounds in itertools.pairwise(cuts)
+  ]
+  for step, batch in enumerate(whole):
+    joined = {
+      name: np.concatenate([part[step][name] for part in parts])
+      for name in batch
+    }
+    assert_equal(joined, batch)
+
+
+def test_batches_of_another_size_hold_the_same_stream(batches):
+  small = batches(**{"train.batch_size": 4, "train.steps": 50})
+  large = batches()
+  for name in large[0]:
+    left = np.concatenate([batch[name] for batch in small])
+    right = np.concatenate([batch[name] for batch in large])
+    np.testing.assert_array_equal(left, right, err_msg=name)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31 - 1])
+def test_each_epoch_is_another_permutation_of_all_rows(
+  batches, train_rows, seed
+):
+  stream = row_numbers(batches(seed=seed), train_rows)
+  epochs = [stream[i * NUM_ROWS :][:NUM_ROWS] for i in range(3)]
+  for epoch in epochs:
+    assert sorted(epoch) == list(range(NUM_ROWS))
+  assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_a_row_is_masked_otherwise_in_another_epoch(batches, train_rows):
+  found = batches()
+  stream = row_numbers(found, train_rows)
+  positions = np.concatenate([batch["target_positions"] for batch in found])
+  weights = np.concatenate([batch["target_weights"] for batch in found])
+  same = []
+  for row in range(NUM_ROWS):
+    first, second = [i for i, number in enumerate(stream) if number == row][:2]
+    chosen = [set(positions[i][weights[i] > 0]) for i in (first, second)]
+    if weights[first].sum() >= 3:
+      same.append(chosen[0] == chosen[1])
+  assert len(same) > 20
+  assert sum(same) <= 2
+
+
+def test_another_seed_gives_another_order_and_other_masks(batches, train_rows):
+  one, other = batches(seed=1), batches(seed=2)
+  assert row_numbers(one, train_rows) != row_numbers(other, train_rows)
+  again = batches(seed=1)
+  for left, right in zip(one, again, strict=True):
+    assert_equal(left, right)
+
+
+def test_heldout_batches_cover_every_row_once(batches, heldout_rows):
+  found = batches("heldout")
+  assert [len(batch["input_ids"]) for batch in found] == [BATCH, BATCH]
+  stream = row_numbers(found, heldout_rows)
+  assert stream[:NUM_HELDOUT] == list(range(NUM_HELDOUT))
+  weights = np.concatenate([batch["target_weights"] for batch in found])
+  assert weights[NUM_HELDOUT:].sum() == 0
+  long = (heldout_rows != 0).sum(axis=1) > 10
+  assert (weights[:NUM_HELDOUT].sum(axis=1)[long] > 0).all()
+
+
+def test_heldout_batches_depend_on_no_setting_of_training(batches):
+  base = batches("heldout")
+  other = batches(
+    "heldout",
+    seed=7,
+    **{"corruption.mask_rate": 0.4, "corruption.mask_share": 0.1},
+  )
+  for left, right in zip(base, other, strict=True):
+    assert_equal(left, right)
+  few = batches("heldout", **{"train.eval_batches": 1})
+  assert len(few) == 1
+  assert_equal(few[0], base[0])
+  assert len(batches("heldout", **{"train.eval_batches": 9})) == 2
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 3, 7, 100, 1025])
+def test_small_orders_are_permutations_too(num_rows):
+  places = pipeline.shuffled(0, 5 * num_rows, num_rows, seed=3).numpy()
+  for epoch in places.reshape(5, num_rows):
+    assert sorted(epoch) == list(range(num_rows))
+
+
+def biases(num_rows, sigmas_from_uniform, seed=0, count=200_000, bins=200):
+  """Returns how far values, gaps and correlations are from chance."""
+  rows = pipeline.shuffled(0, count, num_rows, seed).numpy()
+  gaps = np.diff(rows) % num_rows
+  histogram = lambda x: np.bincount(x * bins // num_rows, minlength=bins)
+  centred = (rows - rows.mean()) / rows.std()
+  correlations = [
+    np.mean(centred[:-lag] * centred[lag:]) * np.sqrt(count)
+    for lag in (1, 2, 3, 7, 64)
+  ]
+  return {
+    "values": sigmas_from_uniform(histogram(rows)),
+    "gaps": sigmas_from_uniform(histogram(gaps)),
+    "correlation": np.abs(correlations).max(),
+  }
+
+
+@pytest.mark.parametrize(
+  "num_rows", [500_000_000, 1_000_000_000, 5_000_000_000]
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_large_orders_are_unbiased(num_rows, seed, sigmas_from_uniform):
+  for name, sigmas in biases(num_rows, sigmas_from_uniform, seed).items():
+    assert sigmas < SIGMAS, name
+
+
+@pytest.mark.parametrize("num_rows", [500_000_000, 1_000_000_000])
+def test_too_few_rounds_would_be_found_out(
+  monkeypatch, num_rows, sigmas_from_uniform
+):
+  """TensorFlow's default of 4 is biased, and the statistics above see it."""
+  monkeypatch.setattr(pipeline, "_SHUFFLE_ROUNDS", 4)
+  assert biases(num_rows, sigmas_from_uniform)["gaps"] > 10 * SIGMAS

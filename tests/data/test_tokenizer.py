@@ -1,0 +1,154 @@
+"""The ids that the rest relies on, and text that comes back as it was."""
+
+import numpy as np
+import pytest
+import sentencepiece
+from etils import epath
+
+from mlm_jax.config import InputError
+from mlm_jax.data.tokenizer import Tokenizer, Vocabulary
+
+# Code points that NFKC and case folding leave alone; none is in the corpus.
+BLOCKS = (
+  (0x430, 0x450),  # Cyrillic
+  (0x4E00, 0x9FFF),  # Chinese
+  (0xAC00, 0xD7A3),  # Korean
+  (0x1F600, 0x1F64F),  # emoji
+)
+
+
+@pytest.fixture(scope="session", params=["unigram", "bpe"])
+def either(request, train_tokenizer, tokenizer):
+  return tokenizer if request.param == "unigram" else train_tokenizer("bpe")
+
+
+def test_specials_have_the_first_ids_and_bytes_follow(either):
+  specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+  assert either.pieces[:5] == specials
+  assert either.pieces[5:261] == [f"<0x{byte:02X}>" for byte in range(256)]
+  assert either.vocabulary == Vocabulary(512, 0, 1, 2, 3, 4)
+  assert sorted(either.vocabulary.special_ids) == [0, 1, 2, 3, 4]
+
+
+def test_the_vocabulary_has_exactly_the_size_asked_for(either, train_tokenizer):
+  assert either.vocabulary.size == len(set(either.pieces)) == 512
+  assert train_tokenizer("bpe", vocab_size=433).vocabulary.size == 433
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_text_round_trips_without_unknowns(either, seed):
+  rng = np.random.default_rng(seed)
+  words = [
+    "".join(
+      chr(rng.integers(*BLOCKS[rng.integers(len(BLOCKS))])) for _ in "abc"
+    )
+    for _ in range(50)
+  ]
+  text = "the " + " ".join(words)
+  (ids,) = either.encode([text])
+  assert either.decode(ids) == text
+  assert not set(ids) & set(either.vocabulary.special_ids)
+
+
+def test_prose_round_trips(either, prose):
+  for text, ids in zip(prose, either.encode(prose), strict=True):
+    expected = " ".join(text.lower().split())
+    if expected.isascii():
+      assert either.decode(ids) == expected
+
+
+def test_encoding_does_not_depend_on_the_number_of_threads(tokenizer, prose):
+  assert tokenizer.encode(prose, 1) == tokenizer.encode(prose, 4)
+
+
+@pytest.mark.parametrize(
+  ("before", "after"),
+  [
+    ("the", " of the list"),
+    ("the", "."),
+    ("the", ", which"),
+    ("", " is an object"),
+    ("the value of", ""),
+  ],
+)
+def test_a_mask_stands_for_a_whole_piece(either, before, after):
+  space = either.pieces.index("▁")
+  mask = either.vocabulary.mask_id
+  ids = either.encode_with_masks(f"{before} [MASK]{after}".strip())
+  assert ids.count(mask) == 1
+  at = ids.index(mask)
+  assert ids[:at] == either.encode([before])[0]
+  assert space not in ids[at - 1 : at]
+  assert either.decode(ids[at + 1 :]) == after.strip()
+  if after:
+    assert either.starts_word[ids[at + 1]] == after.startswith(" ")
+
+
+def test_several_masks_are_several_ids(either):
+  mask = either.vocabulary.mask_id
+  ids = either.encode_with_masks("[MASK] [MASK] of [MASK].")
+  assert ids[:2] == [mask, mask]
+  assert ids.count(mask) == 3
+  assert either.pieces.index("▁") not in ids
+
+
+def test_starts_word_is_true_of_what_follows_a_space(either):
+  (ids,) = either.encode(["statement expression"])
+  starts = either.starts_word[ids]
+  assert starts.sum() == 2
+  assert starts[0]
+  assert not either.starts_word[list(either.vocabulary.special_ids)].any()
+
+
+def test_lowercase_is_a_choice(tokenizer, train_tokenizer):
+  upper, lower = tokenizer.encode(["The Value", "the value"])
+  assert upper == lower
+  cased = train_tokenizer(lowercase=False)
+  upper, lower = cased.encode(["The Value", "the value"])
+  assert upper != lower
+  assert cased.decode(upper) == "The Value"
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+@pytest.mark.parametrize("vocab_size", [300, 200_000])
+def test_an_impossible_vocab_size_is_an_error(
+  train_tokenizer, kind, vocab_size
+):
+  with pytest.raises(InputError, match=r"data\.vocab_size=") as raised:
+    train_tokenizer(kind, vocab_size=vocab_size)
+  assert "\n" not in str(raised.value)
+
+
+def test_a_saved_tokenizer_loads_as_it_was(tmp_path, tokenizer, prose):
+  path = epath.Path(tmp_path) / "spm.model"
+  path.write_bytes(tokenizer.model)
+  loaded = Tokenizer.load(path)
+  assert loaded.vocabulary == tokenizer.vocabulary
+  assert loaded.encode(prose) == tokenizer.encode(prose)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\0" * 1000])
+def test_a_file_that_is_no_model_is_an_error(tmp_path, content):
+  path = epath.Path(tmp_path) / "spm.model"
+  path.write_bytes(content)
+  with pytest.raises(InputError, match=r"spm\.model is not a SentencePiece"):
+    Tokenizer.load(path)
+
+
+def test_a_path_without_a_model_is_an_error(tmp_path):
+  with pytest.raises(InputError, match="no tokenizer at"):
+    Tokenizer.load(epath.Path(tmp_path) / "none.model")
+  with pytest.raises(InputError):
+    Tokenizer.load(epath.Path(tmp_path))
+
+
+def test_a_model_without_a_mask_is_an_error(tmp_path, prose):
+  sentencepiece.SentencePieceTrainer.Train(
+    sentence_iterator=iter(prose),
+    model_prefix=str(tmp_path / "plain"),
+    vocab_size=300,
+    pad_id=3,
+    minloglevel=2,
+  )
+  with pytest.raises(InputError, match="lacks a pad, start, end or"):
+    Tokenizer.load(epath.Path(tmp_path) / "plain.model")

@@ -1,0 +1,275 @@
+"""Bad input ends a command with 2 and one line that says what to do."""
+
+import json
+
+import pytest
+
+from mlm_jax.__main__ import COMMANDS, main
+from mlm_jax.workdir import Workdir
+
+RECIPE = """
+from mlm_jax import config as config_lib
+
+def get_config():
+  config = config_lib.default()
+  config.data.corpus = "jsonl:{root}/corpus.jsonl"
+  config.data.tokenizer = "{root}/spm.model"
+  config.data.rows_dir = "{root}/rows"
+  config.data.vocab_size = 400
+  config.data.seq_len = 32
+  config.data.heldout_fraction = 0.2
+  config.model.num_layers = 1
+  config.model.width = 16
+  config.model.num_heads = 2
+  config.model.mlp_width = 32
+  config.optim.warmup_steps = 2
+  config.train.steps = 4
+  config.train.batch_size = 8
+  {extra}
+  return config
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+  """A folder with a small corpus, its tokenizer, and a recipe for both."""
+  from pydoc_data import topics
+
+  from mlm_jax.config import DataConfig
+  from mlm_jax.data import tokenizer
+
+  root = tmp_path_factory.mktemp("root")
+  texts = [topics.topics[name] for name in sorted(topics.topics)[:20]]
+  lines = [json.dumps({"text": text}) + "\n" for text in texts]
+  (root / "corpus.jsonl").write_text("".join(lines))
+  (root / "short.jsonl").write_text('{"text": "one two"}\n')
+  trained = tokenizer.train(texts, DataConfig(vocab_size=400))
+  (root / "spm.model").write_bytes(trained.model)
+  (root / "recipe.py").write_text(RECIPE.format(root=root, extra=""))
+  return root
+
+
+@pytest.fixture
+def line_of(root, tmp_path, capsys):
+  """Returns the one line that a command leaves on stderr when it fails."""
+
+  def run(command, *arguments, recipe=None, workdir=True):
+    if COMMANDS[command].configured:
+      path = root / "recipe.py"
+      if recipe is not None:
+        path = tmp_path / "recipe.py"
+        path.write_text(recipe)
+      arguments = (f"--config={path}", *arguments)
+    if workdir:
+      arguments = (f"--workdir={tmp_path / 'work'}", *arguments)
+    return fail(capsys, [command, *arguments])
+
+  return run
+
+
+def fail(capsys, argv):
+  capsys.readouterr()
+  assert main(argv) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("mlm_jax: ")
+  assert "\\n" not in line, "a line break in disguise"
+  return line.removeprefix("mlm_jax: ")
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"]])
+def test_no_command_lists_them_all(capsys, argv):
+  assert main(argv) == 0
+  shown = capsys.readouterr().out
+  for name, command in COMMANDS.items():
+    assert f"  {name}" in shown
+    assert command.about in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_answers_help(capsys, name):
+  with pytest.raises(SystemExit) as done:
+    main([name, "--help"])
+  assert done.value.code == 0
+  shown = capsys.readouterr().out
+  assert "--workdir" in shown
+  assert ("--config" in shown) == COMMANDS[name].configured
+
+
+@pytest.mark.parametrize(
+  ("given", "nearest"),
+  [("trian", "train"), ("evalute", "evaluate"), ("fill-mask", "fill_mask")],
+)
+def test_an_unknown_command_names_the_nearest(capsys, given, nearest):
+  line = fail(capsys, [given])
+  assert line == f"unknown command {given!r}; did you mean {nearest!r}?"
+
+
+def test_a_command_that_is_like_no_other_gets_the_list(capsys):
+  line = fail(capsys, ["xyzzy"])
+  assert all(name in line for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+  ("override", "parts"),
+  [
+    ("optim.peek_lr=1", ["'optim.peek_lr'", "mean 'optim.peak_lr'"]),
+    ("peak_lr=1", ["'peak_lr'", "mean 'optim.peak_lr'"]),
+    ("optm.peak_lr=1", ["'optm.peak_lr'", "mean 'optim.peak_lr'"]),
+    ("model=3", ["'model'"]),
+    ("train.steps=many", ["train.steps", "'many'"]),
+    ("train.steps=1.5", ["train.steps", "1.5"]),
+    ("optim.peak_lr=fast", ["optim.peak_lr", "'fast'"]),
+    ("data.lowercase=maybe", ["data.lowercase", "'maybe'"]),
+    ("train.steps", ["train.steps"]),
+    ("seed=-1", ["seed", "[0, 2**31)"]),
+    ("data.packing=best_fitt", ["data.packing", "mean 'best_fit'"]),
+    ("optim.name=adam", ["optim.name", "mean 'adamw'"]),
+    ("data.document_boundary=line", ["document_boundary", "blank_line"]),
+    ("corruption.mask_rate=0", ["corruption.mask_rate", "not 0.0"]),
+    ("corruption.mask_rate=1", ["corruption.mask_rate", "not 1.0"]),
+    ("corruption.mask_rate=1.5", ["corruption.mask_rate", "not 1.5"]),
+    ("corruption.mask_rate=nan", ["corruption.mask_rate", "not nan"]),
+    ("corruption.mask_share=0.95", ["corruption.mask_share", "0.95"]),
+    ("data.seq_len=1024", ["data.seq_len=1024", "model.max_positions=512"]),
+    ("model.num_heads=3", ["model.width=16", "model.num_heads=3"]),
+    ("optim.warmup_steps=4", ["optim.warmup_steps=4", "train.steps=4"]),
+    ("train.microbatches=3", ["train.batch_size=8", "train.microbatches=3"]),
+    ("train.batch_size=0", ["train.batch_size must be positive"]),
+    ("mesh.data=0", ["mesh sizes"]),
+    ("data.corpus=", ["no corpus", "--config.data.corpus"]),
+    ("data.corpus=txt:a", ["kind of corpus", "mean 'text:...'"]),
+    ("data.corpus=text:/none/*.txt", ["no file matches '/none/*.txt'"]),
+    ("data.corpus=jsonl:{root}/recipe.py", ["recipe.py", "line 2 is not JSON"]),
+    ("data.corpus=jsonl:{root}/short.jsonl", ["not one batch"]),
+    ("data.text_field=body", ["data.text_field='body'", "its fields: text"]),
+    ("train.batch_size=100000", ["rows", "train.batch_size=100000"]),
+    ("data.vocab_size=401", ["400 pieces", "data.vocab_size=401"]),
+    ("data.tokenizer={root}/none.model", ["no tokenizer at"]),
+    ("data.tokenizer={root}", ["tokenizer"]),
+    ("data.tokenizer={root}/recipe.py", ["is not a SentencePiece model"]),
+  ],
+)
+def test_a_bad_override_is_named(line_of, root, override, parts):
+  line = line_of("prepare", f"--config.{override.format(root=root)}")
+  for part in parts:
+    assert part in line
+
+
+@pytest.mark.parametrize(
+  ("overrides", "parts"),
+  [
+    (["train.batch_size=12", "mesh.data=8"], ["train.batch_size=12", "8"]),
+    (["mesh.data=3"], ["3 x 1 x 1", "8 devices"]),
+    (["mesh.data=4", "mesh.tensor=4"], ["4 x 1 x 4", "8 devices"]),
+    (["mesh.fsdp=3"], ["-1 x 3 x 1", "8 devices"]),
+    (["mesh.data=1", "mesh.tensor=8"], ["'tensor': 8", "divide"]),
+    (["train.microbatches=2"], ["train.batch_size=8", "2 micro-batches"]),
+  ],
+)
+def test_a_mesh_that_does_not_fit_is_an_error(line_of, overrides, parts):
+  line = line_of("train", *(f"--config.{o}" for o in overrides))
+  for part in parts:
+    assert part in line
+
+
+@pytest.mark.parametrize(
+  ("extra", "parts"),
+  [
+    ("config.optim.peek_lr = 1.0", ["peek_lr", "peak_lr"]),
+    ("config.optm.peak_lr = 1.0", ["optm", "optim"]),
+    ("config.optim.peak_lr = 'fast'", ["peak_lr", "fast"]),
+    ("config.train.steps = 0", ["train.steps must be positive"]),
+    ("config.train = 3", ["train"]),
+    ("config.seed = None", ["seed", "None"]),
+    ("config.train.steps = None", ["train.steps", "None"]),
+    ("return 3", ["get_config", "3"]),
+    ("return None", ["get_config", "None"]),
+    ("config.unlock().modle = 3", ["'modle'", "mean 'model'"]),
+    ("config.unlock().train.step = 3", ["'train.step'", "mean 'train.steps'"]),
+    ("import nothing_of_the_name", ["nothing_of_the_name"]),
+    ("config.(", ["recipe.py", "syntax"]),
+  ],
+)
+def test_a_bad_recipe_is_an_error(line_of, root, extra, parts):
+  line = line_of("prepare", recipe=RECIPE.format(root=root, extra=extra))
+  for part in parts:
+    assert part in line
+
+
+def test_a_recipe_without_get_config_is_an_error(line_of):
+  assert "get_config" in line_of("prepare", recipe="config = 3\n")
+
+
+def test_a_recipe_that_is_not_there_is_an_error(capsys, tmp_path):
+  for path in (tmp_path / "none.py", tmp_path):
+    argv = ["prepare", f"--config={path}", f"--workdir={tmp_path / 'w'}"]
+    assert str(path) in fail(capsys, argv)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_missing_workdir_is_an_error(line_of, command):
+  assert "--workdir" in line_of(command, workdir=False)
+
+
+@pytest.mark.parametrize("command", ["prepare", "train"])
+def test_a_missing_recipe_is_an_error(capsys, tmp_path, command):
+  assert "--config" in fail(capsys, [command, f"--workdir={tmp_path}"])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("argument", ["--wrokdir=a", "stray"])
+def test_an_unknown_argument_is_named(line_of, command, argument):
+  assert repr(argument) in line_of(command, argument)
+
+
+def test_options_of_several_processes_belong_together(line_of):
+  assert "belong together" in line_of("train", "--num_processes=2")
+  assert "--process_id" in line_of("train", "--process_id=first")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "fill_mask"])
+def test_a_folder_that_is_no_work_directory_is_an_error(line_of, command):
+  assert "is no work directory" in line_of(command)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_workdir_that_is_a_file_is_an_error(line_of, tmp_path, command):
+  (tmp_path / "work").write_text("a file")
+  assert str(tmp_path / "work") in line_of(command)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"model": 3}', '{"modle": {}}'])
+def test_a_spoilt_config_json_is_an_error(line_of, tmp_path, text):
+  (tmp_path / "work").mkdir()
+  (tmp_path / "work" / "config.json").write_text(text)
+  line_of("evaluate")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "fill_mask"])
+def test_a_workdir_that_was_never_trained_is_an_error(
+  line_of, root, tmp_path, command
+):
+  prepared = tmp_path / "work"
+  argv = [f"--config={root / 'recipe.py'}", f"--workdir={prepared}"]
+  assert main(["prepare", *argv]) == 0
+  assert "has no checkpoint" in line_of(command)
+
+
+@pytest.mark.parametrize("command", ["prepare", "train"])
+@pytest.mark.parametrize(
+  ("key", "made_with", "now"),
+  [("model.width", 32, 16), ("data.vocab_size", 400, 512)],
+)
+def test_a_workdir_made_for_another_model_is_an_error(
+  line_of, tmp_path, make_config, command, key, made_with, now
+):
+  Workdir.at(tmp_path / "work").save_config(make_config(**{key: made_with}))
+  others = ["model.num_layers=2", "model.num_heads=4", "model.mlp_width=64"]
+  same = ["model.dropout_rate=0", *others, "data.tokenizer=unigram"]
+  if key != "model.width":
+    same.append("model.width=32")
+  else:
+    same.append("data.vocab_size=300")
+  same.append(f"{key}={now}")
+  line = line_of(command, *(f"--config.{o}" for o in same))
+  assert f"{key}={made_with}, not {now}" in line

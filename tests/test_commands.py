@@ -1,0 +1,149 @@
+"""The commands, one after the other, on one work directory."""
+
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from mlm_jax.__main__ import main
+from mlm_jax.config import InputError
+from mlm_jax.data.tokenizer import MASK, Tokenizer
+from mlm_jax.evaluation import fill_mask
+from mlm_jax.training.checkpoint import Checkpoints
+from mlm_jax.training.run import Run
+from mlm_jax.workdir import Workdir
+
+
+@pytest.fixture(scope="module")
+def trained(recipe, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("trained")
+  arguments = [f"--config={recipe}", f"--workdir={workdir}"]
+  short = ["--config.train.steps=60", "--config.train.checkpoint_every=30"]
+  assert main(["prepare", *arguments, *short]) == 0
+  assert main(["train", *arguments, *short]) == 0
+  return workdir
+
+
+def run(capsys, *argv):
+  capsys.readouterr()
+  assert main(list(argv)) == 0
+  return capsys.readouterr().out
+
+
+def test_training_leaves_what_the_contract_says(trained):
+  assert {path.name for path in trained.iterdir()} == {
+    *("config.json", "tokenizer", "checkpoints"),
+    *("metrics.jsonl", "tensorboard"),
+  }
+  config = json.loads((trained / "config.json").read_text())
+  assert config["train"]["steps"] == 60
+  lines = (trained / "metrics.jsonl").read_text().splitlines()
+  records = [json.loads(line) for line in lines]
+  train = [r for r in records if r["split"] == "train"]
+  heldout = [r for r in records if r["split"] == "heldout"]
+  assert [r["step"] for r in train] == [*range(7, 60, 7), 60]
+  assert [r["step"] for r in heldout] == [0, 50, 60]
+  expected = {"loss", "accuracy", "tokens_seen", "tokens_per_second", "mfu"}
+  assert expected | {"learning_rate", "grad_norm"} <= train[-1].keys()
+  assert heldout[-1]["loss"] < heldout[0]["loss"] - 0.5
+  assert np.all(np.diff([r["tokens_seen"] for r in train]) > 0)
+  assert not list(trained.rglob("*.pkl"))
+
+
+def test_evaluate_repeats_what_training_measured(trained, capsys):
+  first = run(capsys, "evaluate", f"--workdir={trained}")
+  again = run(capsys, "evaluate", f"--workdir={trained}")
+  assert first == again
+  lines = (trained / "metrics.jsonl").read_text().splitlines()
+  heldout = [r for r in map(json.loads, lines) if r["split"] == "heldout"]
+  said = float(re.search(r"held-out loss +([\d.]+)", first)[1])
+  assert said == pytest.approx(heldout[-1]["loss"], abs=6e-4)
+  assert "unigram entropy" in first
+
+
+def test_training_again_changes_nothing(trained, recipe, capsys):
+  before = (trained / "metrics.jsonl").read_text()
+  arguments = [f"--config={recipe}", f"--workdir={trained}"]
+  run(capsys, "train", *arguments, "--config.train.steps=60")
+  assert (trained / "metrics.jsonl").read_text() == before
+
+
+def test_fill_mask_says_a_line_for_the_text_and_each_mask(trained, capsys):
+  text = f"the {MASK} of the {MASK}."
+  out = run(capsys, "fill_mask", f"--workdir={trained}", f"--text={text}")
+  lines = out.splitlines()
+  assert len(lines) == 3 and MASK not in lines[0]
+  assert all(line.count("%") == 5 for line in lines[1:])
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+  workdir = Workdir.at(trained)
+  tokenizer = Tokenizer.load(workdir.tokenizer)
+  run = Run.on(workdir.load_config(), tokenizer.vocabulary)
+  with Checkpoints(workdir) as checkpoints:
+    params = checkpoints.restore_params(run.abstract_state.params)
+  return run, params, tokenizer
+
+
+def test_guesses_are_a_distribution_without_special_tokens(model):
+  run, params, tokenizer = model
+  words = tokenizer.vocabulary.size - len(tokenizer.vocabulary.special_ids)
+  text = f"if {MASK} is not"
+  (guesses,) = fill_mask.fill_mask(run, params, tokenizer, text, top_k=words)
+  probabilities = [p for _, p in guesses]
+  assert probabilities == sorted(probabilities, reverse=True)
+  # Special tokens keep the little that the model gives them.
+  assert 0.9 < sum(probabilities) <= 1.0001
+  specials = {tokenizer.pieces[i] for i in tokenizer.vocabulary.special_ids}
+  assert not specials & {piece for piece, _ in guesses}
+
+
+def test_a_guess_depends_on_its_context(model):
+  run, params, tokenizer = model
+  guess = lambda text: dict(
+    fill_mask.fill_mask(run, params, tokenizer, text, top_k=50)[0]
+  )
+  assert guess(f"see section {MASK}.") != guess(f"the {MASK} of")
+
+
+@pytest.mark.parametrize(
+  ("text", "top_k", "said"),
+  [
+    ("no blank here", 5, "no [MASK]"),
+    (MASK, 0, "--top_k"),
+    (MASK, 10_000, "--top_k"),
+    ("word " * 600 + MASK, 5, "tokens, the model takes 512"),
+  ],
+)
+def test_bad_texts_are_refused(model, text, top_k, said):
+  with pytest.raises(InputError) as caught:
+    fill_mask.fill_mask(*model, text, top_k)
+  assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("text", "pieces", "filled"),
+  [
+    (f"a {MASK} b.", ["▁cat"], "a cat b."),
+    (f"walk{MASK} on", ["ing"], "walking on"),
+    (f"walk {MASK} on", ["ing"], "walking on"),
+    (f"{MASK} and {MASK}.", ["▁cats", "▁dogs"], "cats and dogs."),
+    (f"a {MASK} {MASK}", ["▁re", "do"], "a redo"),
+  ],
+)
+def test_pieces_are_put_together_as_text(text, pieces, filled):
+  guesses = [[(piece, 0.5)] for piece in pieces]
+  assert fill_mask.describe(text, guesses)[0] == filled
+
+
+def test_parameters_are_read_onto_any_mesh(trained):
+  workdir = Workdir.at(trained)
+  tokenizer = Tokenizer.load(workdir.tokenizer)
+  config = workdir.load_config()
+  one = Run.on(config, tokenizer.vocabulary, jax.devices()[:1])
+  with Checkpoints(workdir) as checkpoints:
+    params = checkpoints.restore_params(one.abstract_state.params)
+  assert all(len(x.sharding.device_set) == 1 for x in jax.tree.leaves(params))
