@@ -1,0 +1,70 @@
+"""Draws the training curve of a work directory.
+
+  python bench/curve.py runs/quickstart bench/results/quickstart.svg
+
+Needs matplotlib: pip install -e '.[bench]'.
+"""
+
+import argparse
+import json
+import pathlib
+
+import matplotlib
+
+matplotlib.use("svg")
+matplotlib.rcParams["svg.hashsalt"] = (
+  "mlm_jax"  # The same curve, the same file.
+)
+
+from matplotlib import pyplot
+
+INK, GREY, BLUE, ORANGE = "#333333", "#999999", "#1f77b4", "#d95f02"
+
+
+def curve(workdir, split):
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  records = [r for r in map(json.loads, lines) if r["split"] == split]
+  return [r["step"] for r in records], [r["loss"] for r in records]
+
+
+def unigram_entropy(workdir):
+  (meta,) = workdir.glob("rows/*/rows.json")
+  return json.loads(meta.read_text())["splits"]["heldout"]["unigram_entropy"]
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+  parser.add_argument("workdir", type=pathlib.Path)
+  parser.add_argument("picture", type=pathlib.Path)
+  args = parser.parse_args()
+
+  figure, axes = pyplot.subplots(figsize=(7.2, 3.6), layout="constrained")
+  axes.plot(*curve(args.workdir, "train"), color=BLUE, alpha=0.5, lw=1.2)
+  steps, losses = curve(args.workdir, "heldout")
+  axes.plot(steps, losses, color=ORANGE, lw=1.8, marker="o", ms=3.5)
+  entropy = unigram_entropy(args.workdir)
+  axes.axhline(entropy, color=GREY, lw=1, ls="--")
+
+  end = steps[-1]
+  note = {"fontsize": 9, "ha": "right"}
+  axes.text(end, entropy + 0.07, "held-out unigram entropy", color=GREY, **note)
+  axes.text(
+    end, losses[-1] - 0.4, f"held-out {losses[-1]:.2f}", color=ORANGE, **note
+  )
+  middle = curve(args.workdir, "train")
+  at = len(middle[0]) // 3
+  axes.text(
+    middle[0][at], middle[1][at] + 0.3, "training", color=BLUE, fontsize=9
+  )
+  axes.set_xlabel("step", color=INK)
+  axes.set_ylabel("loss, nats a masked token", color=INK)
+  axes.set_xlim(0, end)
+  axes.set_ylim(bottom=losses[-1] - 0.7)
+  axes.spines[["top", "right"]].set_visible(False)
+  axes.grid(axis="y", color="#eeeeee")
+  args.picture.parent.mkdir(parents=True, exist_ok=True)
+  figure.savefig(args.picture, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+  main()
