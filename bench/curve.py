@@ -16,7 +16,7 @@ matplotlib.rcParams["svg.hashsalt"] = (
   "mlm_jax"  # The same curve, the same file.
 )
 
-from matplotlib import pyplot
+from matplotlib import pyplot  # noqa: E402
 
 INK, GREY, BLUE, ORANGE = "#333333", "#999999", "#1f77b4", "#d95f02"
 

@@ -10,7 +10,7 @@ def get_config():
   config = config_lib.default()
 
   config.data.corpus = "tfds:python_docs"
-  config.data.heldout_fraction = 0.05
+  config.data.heldout_fraction = 0.1
   config.data.vocab_size = 4096
   config.data.seq_len = 64
 
@@ -26,16 +26,20 @@ def get_config():
   config.model.norm_eps = 1e-5
   config.model.num_types = 0
   config.model.dropout_rate = 0.0
+  # A small table tells pieces apart sooner when it starts wider.
+  config.model.init_stddev = 0.05
 
-  config.corruption.mask_rate = 0.2
+  # More targets a row are more to learn from in a run this short: 0.2 nats
+  # better after 1,000 steps than 20%.
+  config.corruption.mask_rate = 0.3
 
   config.optim.peak_lr = 4e-3
   config.optim.warmup_steps = 300
   config.optim.b2 = 0.98
 
-  config.train.steps = 6_000
+  config.train.steps = 2_700
   config.train.batch_size = 16
   config.train.log_every = 50
-  config.train.eval_every = 500
-  config.train.checkpoint_every = 1_000
+  config.train.eval_every = 300
+  config.train.checkpoint_every = 900
   return config

@@ -99,7 +99,11 @@ class _Log:
     if jax.process_index() == 0:
       self._writer = MetricsWriter(workdir, first)
     self._speed = Speedometer()
-    self._flops = flops.train_flops_per_token(config)
+    # FLOP/s of all devices, as tokens a second; None for an unknown kind.
+    peak = flops.peak_flops()
+    self._peak = peak and (
+      peak * jax.device_count() / flops.train_flops_per_token(config)
+    )
     self._tokens_seen = 0  # After the step that was done last.
 
   def __enter__(self):
@@ -141,7 +145,7 @@ class _Log:
       "accuracy": float(metrics["accuracy"]),
       "tokens_seen": self._tokens_seen,
       "tokens_per_second": speed and round(speed, 1),
-      "mfu": self._utilisation(speed),
+      "mfu": speed and self._peak and round(speed / self._peak, 4),
       "learning_rate": float(metrics["learning_rate"]),
       "grad_norm": float(metrics["grad_norm"]),
     }
@@ -154,12 +158,6 @@ class _Log:
         step, "heldout", **values, tokens_seen=self._tokens_seen
       )
       self._progress.show(step, heldout=values["loss"])
-
-  def _utilisation(self, speed):
-    peak = flops.peak_flops()
-    if not (speed and peak):
-      return None
-    return round(speed * self._flops / (peak * jax.device_count()), 4)
 
 
 @contextlib.contextmanager
