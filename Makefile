@@ -1,7 +1,7 @@
 # Everything runs in .venv, which is made on the first call.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/pip install --quiet --quiet --disable-pip-version-check
 RUN := $(BIN)/python -m mlm_jax
 QUICK := --workdir=runs/quickstart
 

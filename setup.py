@@ -20,7 +20,7 @@ setuptools.setup(
   long_description=(ROOT / "README.md").read_text(),
   long_description_content_type="text/markdown",
   license="Apache-2.0",
-  python_requires=">=3.11",
+  python_requires=">=3.11,<3.14",
   packages=setuptools.find_packages(include=["mlm_jax", "mlm_jax.*"]),
   install_requires=[
     "absl-py",

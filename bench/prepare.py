@@ -44,7 +44,7 @@ def write_corpus(path, num_bytes, seed=0):
 
   paragraphs = [
     paragraph
-    for _, text in python_docs._documents()
+    for _, text in python_docs.documents()
     for paragraph in text.split("\n\n")
     if paragraph.strip()
   ]

@@ -37,9 +37,9 @@ def get_config():
   config.optim.warmup_steps = 300
   config.optim.b2 = 0.98
 
-  config.train.steps = 2_700
+  config.train.steps = 2_400
   config.train.batch_size = 16
   config.train.log_every = 50
   config.train.eval_every = 300
-  config.train.checkpoint_every = 900
+  config.train.checkpoint_every = 600
   return config

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 import os
 import runpy
 import sys
@@ -48,9 +49,8 @@ def prepare(args, config: Config) -> None:
 def train(args, config: Config) -> None:
   _join_processes(args)
   import jax
-  from jax.experimental import multihost_utils
 
-  from mlm_jax.data.prepare import prepare
+  from mlm_jax.data import pipeline, prepare
   from mlm_jax.evaluation import heldout
   from mlm_jax.training import loop, partitioning
   from mlm_jax.training.run import Run
@@ -59,23 +59,27 @@ def train(args, config: Config) -> None:
   workdir.check(config)
   # What is wrong with the mesh should not be learnt after hours of preparing.
   mesh = partitioning.make_mesh(config)
-  first_process = jax.process_index() == 0
-  if first_process:
-    tokenizer, store = prepare(config, workdir)
+  if jax.process_index() == 0:
+    tokenizer, store = prepare.prepare(config, workdir)
     workdir.save_config(config)
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices("prepared")
-  if not first_process:
-    tokenizer, store = prepare(config, workdir, say=lambda line: None)
+  partitioning.wait_for_all("prepared")
+  if jax.process_index() > 0:
+    tokenizer, store = prepare.load(config, workdir)
   run = Run(config, tokenizer.vocabulary, mesh)
+
+  def batches_from(step):
+    return pipeline.train_batches(
+      config, store, run.vocab, first_step=step, local_rows=run.local_rows
+    ).as_numpy_iterator()
+
   evaluate = None
   if config.data.heldout_fraction:
     evaluate = heldout.evaluator(run, store)
-  loop.train(run, store, workdir, evaluate)
+  loop.train(run, workdir, batches_from, evaluate)
 
 
 def evaluate(args) -> None:
-  from mlm_jax.data.prepare import prepare
+  from mlm_jax.data import prepare
   from mlm_jax.evaluation import heldout
 
   workdir = Workdir.at(args.workdir)
@@ -84,8 +88,8 @@ def evaluate(args) -> None:
     config.data.heldout_fraction > 0,
     f"{workdir.root} holds nothing out: data.heldout_fraction is 0",
   )
-  run, params, _ = _restore(workdir, config)
-  _, store = prepare(config, workdir, say=lambda line: None)
+  run, params, _ = _restore(workdir, config, args.checkpoint)
+  _, store = prepare.load(config, workdir)
   values = heldout.evaluator(run, store)(params)
   entropy = store.info["heldout"].unigram_entropy
   gain = entropy - values["loss"]
@@ -104,7 +108,8 @@ def fill_mask(args) -> None:
   from mlm_jax.evaluation import fill_mask as fill
 
   workdir = Workdir.at(args.workdir)
-  run, params, tokenizer = _restore(workdir, _here(workdir.load_config()))
+  config = _here(workdir.load_config())
+  run, params, tokenizer = _restore(workdir, config, args.checkpoint)
   say = Progress().say
 
   def answer(text):
@@ -135,15 +140,19 @@ def _here(config: Config) -> Config:
   )
 
 
-def _restore(workdir: Workdir, config: Config):
+def _restore(workdir: Workdir, config: Config, checkpoint: str):
+  import jax
+
   from mlm_jax.data.tokenizer import Tokenizer
   from mlm_jax.training.checkpoint import Checkpoints
   from mlm_jax.training.run import Run
 
   tokenizer = Tokenizer.load(workdir.tokenizer)
-  run = Run.on(config, tokenizer.vocabulary)
+  # As many devices as divide a batch.
+  num_devices = math.gcd(config.train.batch_size, jax.device_count())
+  run = Run.on(config, tokenizer.vocabulary, jax.devices()[:num_devices])
   with Checkpoints(workdir) as checkpoints:
-    params = checkpoints.restore_params(run.abstract_state.params)
+    params = checkpoints.restore_params(run.abstract_state.params, checkpoint)
   return run, params, tokenizer
 
 
@@ -151,15 +160,30 @@ def _join_processes(args) -> None:
   import jax
 
   given = (args.coordinator, args.num_processes, args.process_id)
-  if args.multihost:
-    jax.distributed.initialize()  # TPU pods and SLURM tell the rest.
-  elif any(value is not None for value in given):
-    if any(value is None for value in given):
-      raise InputError(
-        "--coordinator, --num_processes and --process_id belong together"
-      )
+  if given != (None, None, None):
+    require(
+      None not in given,
+      "--coordinator, --num_processes and --process_id belong together",
+    )
+  elif args.multihost:
+    given = ()  # TPU pods and SLURM tell.
+  else:
+    return
+  try:
     jax.distributed.initialize(*given)
+  except (RuntimeError, ValueError) as error:
+    reason = str(error).strip().partition("\n")[0]
+    raise InputError(f"cannot join the other processes: {reason}") from error
 
+
+CHECKPOINT = (
+  "--checkpoint",
+  {
+    "default": "last",
+    "metavar": "last|best|STEP",
+    "help": "which one to use; best has the lowest held-out loss",
+  },
+)
 
 COMMANDS = {
   "prepare": Command(
@@ -180,11 +204,16 @@ COMMANDS = {
       ("--process_id", {"type": int, "help": "with --coordinator, from 0"}),
     ),
   ),
-  "evaluate": Command(evaluate, "measure the loss on held-out documents"),
+  "evaluate": Command(
+    evaluate,
+    "measure the loss on held-out documents",
+    arguments=(CHECKPOINT,),
+  ),
   "fill_mask": Command(
     fill_mask,
     "guess the [MASK]s of a text",
     arguments=(
+      CHECKPOINT,
       ("--text", {"action": "append",
         "help": 'for example "Paris is the [MASK] of France."; repeatable'}),
       ("--top_k", {"type": int, "default": 5, "help": "guesses a mask"}),
@@ -305,6 +334,8 @@ def _quiet() -> None:
   absl.logging.set_verbosity(absl.logging.ERROR)
   logging.getLogger("jax").setLevel(logging.ERROR)
   warnings.simplefilter("ignore")
+  # Orbax leaves coroutines behind when a broken file ends its reading.
+  sys.unraisablehook = lambda unraisable: None
   cache = os.path.expanduser("~/.cache/mlm_jax/xla")
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", cache)

@@ -9,14 +9,12 @@ from etils import epath
 from mlm_jax import config as config_lib
 from mlm_jax.config import Config, InputError
 
-# What the tokenizer and the weights in a work directory were made for.
+# What the tokenizer and the weights in a work directory were made for: these
+# keys, and all of the model's but for those that shape nothing that is kept.
 _FIXED = (
-  "model",
-  "objective",
+  *("objective.name", "optim.name"),
   *("data.tokenizer", "data.vocab_size", "data.lowercase"),
-  "optim.name",
 )
-# These do not change the shape of anything that is kept.
 _FREE = ("model.dropout_rate", "model.dtype", "model.attention")
 
 
@@ -76,7 +74,7 @@ class Workdir:
       return
     old, new = _flat(self.load_config()), _flat(config)
     for key in new:
-      fixed = key.startswith(_FIXED) and key not in _FREE
+      fixed = key in _FIXED or (key.startswith("model.") and key not in _FREE)
       if fixed and old[key] != new[key]:
         raise InputError(
           f"{self.root} was made with {key}={old[key]!r}, not {new[key]!r}: "

@@ -34,7 +34,7 @@ def run(capsys, *argv):
 
 def test_training_leaves_what_the_contract_says(trained):
   assert {path.name for path in trained.iterdir()} == {
-    *("config.json", "tokenizer", "checkpoints"),
+    *("config.json", "tokenizer", "rows", "checkpoints"),
     *("metrics.jsonl", "tensorboard"),
   }
   config = json.loads((trained / "config.json").read_text())
@@ -68,6 +68,35 @@ def test_training_again_changes_nothing(trained, recipe, capsys):
   arguments = [f"--config={recipe}", f"--workdir={trained}"]
   run(capsys, "train", *arguments, "--config.train.steps=60")
   assert (trained / "metrics.jsonl").read_text() == before
+
+
+def test_rows_outlive_their_corpus(trained, recipe, corpus, capsys):
+  """What is prepared is enough to evaluate, and to go on."""
+  hidden = corpus.rename(corpus.with_suffix(".hidden"))
+  try:
+    run(capsys, "evaluate", f"--workdir={trained}")
+    arguments = [f"--config={recipe}", f"--workdir={trained}"]
+    out = run(capsys, "train", *arguments, "--config.train.steps=60")
+    assert "already at step 60" in out
+  finally:
+    hidden.rename(corpus)
+
+
+@pytest.mark.parametrize("which", ["best", "last", "30"])
+def test_any_checkpoint_can_be_asked_for(trained, capsys, which):
+  arguments = (f"--workdir={trained}", f"--checkpoint={which}")
+  assert "held-out loss" in run(capsys, "evaluate", *arguments)
+
+
+def test_an_absent_checkpoint_names_those_there_are(trained, capsys):
+  assert main(["evaluate", f"--workdir={trained}", "--checkpoint=31"]) == 2
+  assert "last, best, 30, 60" in capsys.readouterr().err
+
+
+def test_fewer_steps_than_were_done_are_refused(trained, recipe, capsys):
+  arguments = [f"--config={recipe}", f"--workdir={trained}"]
+  assert main(["train", *arguments, "--config.train.steps=50"]) == 2
+  assert "is at step 60, past train.steps=50" in capsys.readouterr().err
 
 
 def test_fill_mask_says_a_line_for_the_text_and_each_mask(trained, capsys):
@@ -132,6 +161,8 @@ def test_bad_texts_are_refused(model, text, top_k, said):
     (f"walk {MASK} on", ["ing"], "walking on"),
     (f"{MASK} and {MASK}.", ["▁cats", "▁dogs"], "cats and dogs."),
     (f"a {MASK} {MASK}", ["▁re", "do"], "a redo"),
+    (f"un{MASK} was a {MASK}.", ["able", "▁day"], "unable was a day."),
+    (f"a {MASK}", [r"▁\1"], r"a \1"),
   ],
 )
 def test_pieces_are_put_together_as_text(text, pieces, filled):

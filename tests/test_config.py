@@ -144,6 +144,28 @@ def test_parameters_are_those_of_the_paper_to_the_digit(name, published):
   assert number_of_parameters(config) - padding == published
 
 
+def test_every_choice_is_in_the_table_that_serves_it():
+  from mlm_jax import objectives
+  from mlm_jax.data import corpus, corruption, packing
+  from mlm_jax.models import attention, layers
+  from mlm_jax.training import optim
+
+  tables = {
+    "EncoderConfig.activation": layers._ACTIVATIONS,
+    "EncoderConfig.attention": {"auto", *attention._BACKENDS},
+    "DataConfig.document_boundary": corpus._BOUNDARIES,
+    "DataConfig.packing": packing._PACKERS,
+    "CorruptionConfig.kind": corruption._CORRUPTIONS,
+    "ObjectiveConfig.name": objectives.OBJECTIVES,
+    "OptimConfig.name": optim._OPTIMIZERS,
+    "OptimConfig.schedule": optim._SCHEDULES,
+  }
+  for key, table in tables.items():
+    cls, _, field = key.partition(".")
+    choices = typing.get_args(typing.get_type_hints(GROUPS[cls])[field])
+    assert set(choices) == set(table), key
+
+
 def test_a_recipe_is_locked():
   with pytest.raises((AttributeError, KeyError)):
     config_lib.default().optim.peek_lr = 1.0

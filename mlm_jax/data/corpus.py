@@ -14,14 +14,18 @@ import io
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 
-from etils import epath
+import pyarrow
 
 from mlm_jax.config import DataConfig, InputError, unknown
 
 # A longer document is cut into several, so that memory stays bounded.
 MAX_DOCUMENT_CHARS = 1 << 20
+
+# What is asked of gs:// at a time.
+_REMOTE_BUFFER = 1 << 22
 
 # What is hashed of a file's start and end.
 _DIGESTED = 1 << 16
@@ -44,7 +48,7 @@ def read_documents(data: DataConfig) -> Iterator[str]:
         if document:
           empty = False
           yield document
-  except (OSError, EOFError) as error:
+  except (OSError, EOFError, zlib.error, pyarrow.ArrowException) as error:
     raise InputError(f"cannot read {data.corpus!r}: {error}") from error
   if empty:
     raise InputError(f"data.corpus={data.corpus!r} holds no text")
@@ -56,17 +60,17 @@ def identity(data: DataConfig) -> list[str]:
   if kind == "tfds":
     builder, split = _tfds_builder(source, data)
     return [builder.info.full_name, split]
-  return [f"{path.name}:{_digest(path)}" for path in _files(source)]
+  return [f"{os.path.basename(p)}:{_digest(p)}" for p in _files(source)]
 
 
-def _digest(path: epath.Path) -> str:
+def _digest(path: str) -> str:
   """Returns a hash of a file's length and ends, which costs no full read."""
-  length = path.stat().length
-  digest = hashlib.blake2b(str(length).encode(), digest_size=8)
-  with path.open("rb") as file:
-    digest.update(file.read(_DIGESTED))
-    file.seek(max(0, length - _DIGESTED))
-    digest.update(file.read(_DIGESTED))
+  with _open_bytes(path) as file:
+    length = file.seek(0, os.SEEK_END)
+    digest = hashlib.blake2b(str(length).encode(), digest_size=8)
+    for start in (0, max(0, length - _DIGESTED)):
+      file.seek(start)
+      digest.update(file.read(_DIGESTED))
   return digest.hexdigest()
 
 
@@ -82,11 +86,10 @@ def _split(corpus: str) -> tuple[str, str]:
   return kind, source
 
 
-def _files(globs: str) -> list[epath.Path]:
+def _files(globs: str) -> list[str]:
   paths = []
   for pattern in globs.split(","):
-    found = [epath.Path(name) for name in sorted(_glob(pattern))]
-    found = [path for path in found if not path.is_dir()]
+    found = sorted(_glob(pattern))
     if not found:
       raise InputError(f"no file matches {pattern!r}")
     paths += found
@@ -95,25 +98,57 @@ def _files(globs: str) -> list[epath.Path]:
 
 def _glob(pattern: str) -> list[str]:
   if "://" not in pattern:
-    return glob.glob(os.path.expanduser(pattern), recursive=True)
-  import tensorflow as tf
+    found = glob.glob(os.path.expanduser(pattern), recursive=True)
+    return [path for path in found if not os.path.isdir(path)]
+  from mlm_jax.data.host_tensorflow import tf
 
-  return tf.io.gfile.glob(pattern)
+  return [p for p in tf.io.gfile.glob(pattern) if not tf.io.gfile.isdir(p)]
 
 
-def _open(path: epath.Path) -> io.BufferedIOBase:
-  file = path.open("rb")
-  if path.suffix == ".gz":
+class _Remote(io.RawIOBase):
+  """A file behind a URL, as the rest of Python knows files."""
+
+  def __init__(self, path: str):
+    from mlm_jax.data.host_tensorflow import tf
+
+    self._file = tf.io.gfile.GFile(path, "rb")
+
+  def readable(self):
+    return True
+
+  def seekable(self):
+    return True
+
+  def readinto(self, buffer):
+    data = self._file.read(len(buffer))
+    buffer[: len(data)] = data
+    return len(data)
+
+  def seek(self, offset, whence=io.SEEK_SET):
+    self._file.seek(offset, whence=whence)
+    return self._file.tell()
+
+  def tell(self):
+    return self._file.tell()
+
+
+def _open_bytes(path: str) -> io.BufferedIOBase:
+  if "://" in path:
+    return io.BufferedReader(_Remote(path), _REMOTE_BUFFER)
+  return open(path, "rb")
+
+
+def _open(path: str) -> io.BufferedIOBase:
+  file = _open_bytes(path)
+  if path.endswith(".gz"):
     return gzip.open(file)
-  if path.suffix == ".zst":
-    import pyarrow
-
+  if path.endswith(".zst"):
     source = pyarrow.PythonFile(file, mode="r")
     return io.BufferedReader(pyarrow.CompressedInputStream(source, "zstd"))
   return file
 
 
-def _lines(path: epath.Path) -> Iterator[str]:
+def _lines(path: str) -> Iterator[str]:
   """Yields lines, at most `MAX_DOCUMENT_CHARS` bytes at a time."""
   with _open(path) as file:
     number = 1
@@ -172,7 +207,6 @@ def _read_jsonl(globs: str, data: DataConfig) -> Iterator[str]:
 
 
 def _read_parquet(globs: str, data: DataConfig) -> Iterator[str]:
-  import pyarrow
   import pyarrow.parquet
 
   for path in _files(globs):
@@ -208,14 +242,19 @@ def _read_tfds(source: str, data: DataConfig) -> Iterator[str]:
 def _tfds_builder(source: str, data: DataConfig):
   import tensorflow_datasets as tfds
 
-  from mlm_jax.data import python_docs  # noqa: F401  registers the builder
+  from mlm_jax.data import (
+    host_tensorflow,  # noqa: F401
+    python_docs,  # noqa: F401  registers the builder
+  )
 
   tfds.disable_progress_bar()
   name, _, split = source.partition(":")
   try:
     builder = tfds.builder(name, data_dir=data.tfds_data_dir or None)
-    with contextlib.redirect_stdout(io.StringIO()):
-      builder.download_and_prepare()
+    if not builder.is_prepared():
+      print(f"Making the dataset {name} in {builder.data_dir}", flush=True)
+      with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare()
   except Exception as error:  # TFDS raises whatever its builders raise.
     reason = str(error).strip().partition("\n")[0]
     known = tfds.list_builders(with_community_datasets=False)

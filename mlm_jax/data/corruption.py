@@ -7,9 +7,10 @@ equally on every machine. Shapes are static: a row has `num_targets` slots, and
 those past its last target weigh nothing.
 """
 
-import tensorflow as tf
+import numpy as np
 
 from mlm_jax.config import CorruptionConfig
+from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.tokenizer import Vocabulary
 
 _PHILOX = 1
@@ -54,8 +55,9 @@ def mask_tokens(
   """
   batch, length = tf.shape(rows_BL)[0], rows_BL.shape[1]
   slots = corruption.num_targets(length)
-  ordinary = [i for i in range(vocab.size) if i not in vocab.special_ids]
-  is_ordinary = tf.constant([i in set(ordinary) for i in range(vocab.size)])
+  is_ordinary = np.ones(vocab.size, bool)
+  is_ordinary[list(vocab.special_ids)] = False
+  ordinary = np.flatnonzero(is_ordinary).astype(np.int32)
   bits = _random_bits(seed, first_position, batch, length + 2 * slots)
   order_BL, action_BP, draw_BP = tf.split(bits, [length, slots, slots], axis=1)
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from mlm_jax.data.tokenizer import Vocabulary
 
-# What best-fit may choose from, in rows. More fits better and cuts less.
-_POOL_ROWS = 4096
+# What best-fit may choose from, in tokens. More fits better and cuts less.
+_POOL_TOKENS = 1 << 21
 
 # A hole smaller than this is left empty: a piece of few tokens teaches little.
 _SMALLEST_CUT = 8
@@ -74,7 +74,7 @@ def _best_fit(pieces, seq_len):
   pool = _Pool()
   for ids in pieces:
     pool.add(ids)
-    if pool.tokens >= _POOL_ROWS * seq_len:
+    if pool.tokens >= _POOL_TOKENS:
       yield _fill(pool, seq_len)
   while pool.tokens:
     yield _fill(pool, seq_len)

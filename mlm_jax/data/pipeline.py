@@ -9,19 +9,17 @@ So any step can be reached at once, on any number of processes.
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
 from mlm_jax.config import Config, CorruptionConfig
 from mlm_jax.data import corruption as corruption_lib
+from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.rows import RowStore
 from mlm_jax.data.tokenizer import Vocabulary
 
-# TensorFlow only feeds; accelerators belong to JAX.
-tf.config.set_visible_devices([], "GPU")
-tf.config.set_visible_devices([], "TPU")
-
 # Held-out masks are the same in every run that has the same held-out rows.
-_HELDOUT_CORRUPTION = CorruptionConfig()
+_HELDOUT_CORRUPTION = CorruptionConfig(
+  kind="token_masking", mask_rate=0.15, mask_share=0.8, random_share=0.1
+)
 _HELDOUT_SEED = 0
 
 # TensorFlow's default of 4 leaves neighbours together (chi-square of the gaps:

@@ -4,6 +4,7 @@ Streams: memory holds a packing pool and a few shards, whatever the corpus.
 """
 
 import hashlib
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 
 from etils import epath
@@ -12,7 +13,7 @@ from mlm_jax.config import Config, DataConfig, require, unknown
 from mlm_jax.data import corpus, packing, rows
 from mlm_jax.data import tokenizer as tokenizer_lib
 from mlm_jax.data.tokenizer import Tokenizer
-from mlm_jax.workdir import Workdir
+from mlm_jax.workdir import Workdir, write_atomically
 
 # What the tokenising threads share at a time.
 _BATCH_CHARS = 1 << 20
@@ -32,8 +33,14 @@ def prepare(
     InputError: the corpus or the tokenizer cannot be used.
   """
   data = config.data
+  if workdir.config.exists() and workdir.load_config().data == data:
+    # A run goes on with the rows that it began with.
+    path = _recorded_rows(data, workdir)
+    if path and rows.is_finished(path):
+      return Tokenizer.load(workdir.tokenizer), _checked(config, path, say)
   tokenizer = _tokenizer(data, workdir, say)
   made_of = {
+    "format": 1,  # Counts up when equal ingredients give other rows.
     "corpus": corpus.identity(data),
     "tokenizer": hashlib.sha256(tokenizer.model).hexdigest(),
     **{
@@ -44,30 +51,60 @@ def prepare(
       )
     },
   }
-  root = workdir.rows
-  if data.rows_dir:
-    root = epath.Path(data.rows_dir).expanduser()
-  path = root / rows.fingerprint(**made_of)
+  path = _rows_root(data, workdir) / rows.fingerprint(**made_of)
   if not rows.is_finished(path):
     say(f"Preparing rows of {data.seq_len} tokens from {data.corpus}")
     _write_rows(data, tokenizer, path, made_of)
+  workdir.rows.mkdir(parents=True, exist_ok=True)
+  write_atomically(workdir.rows / "fingerprint", path.name + "\n")
+  return tokenizer, _checked(config, path, say)
+
+
+def load(config: Config, workdir: Workdir) -> tuple[Tokenizer, rows.RowStore]:
+  """Returns what `prepare` left; the corpus need not be there any more.
+
+  Raises:
+    InputError: it was never prepared.
+  """
+  path = _recorded_rows(config.data, workdir)
+  require(
+    path is not None, f"{workdir.root} has no rows: prepare or train first"
+  )
+  return Tokenizer.load(workdir.tokenizer), rows.RowStore(path)
+
+
+def _rows_root(data: DataConfig, workdir: Workdir) -> epath.Path:
+  if data.rows_dir:
+    return epath.Path(data.rows_dir).expanduser()
+  return workdir.rows
+
+
+def _recorded_rows(data: DataConfig, workdir: Workdir) -> epath.Path | None:
+  record = workdir.rows / "fingerprint"
+  if not record.exists():
+    return None
+  return _rows_root(data, workdir) / record.read_text().strip()
+
+
+def _checked(config, path, say) -> rows.RowStore:
   store = rows.RowStore(path)
   train, heldout = (store.info[split] for split in rows.SPLITS)
   require(
     train.num_rows >= config.train.batch_size,
-    f"the corpus fills {train.num_rows} rows of data.seq_len={data.seq_len}, "
-    f"not one batch of train.batch_size={config.train.batch_size}",
+    f"the corpus fills {train.num_rows} rows of "
+    f"data.seq_len={config.data.seq_len}, not one batch of "
+    f"train.batch_size={config.train.batch_size}",
   )
   require(
-    heldout.num_rows > 0 or data.heldout_fraction == 0,
+    heldout.num_rows > 0 or config.data.heldout_fraction == 0,
     f"none of {train.num_documents} documents was held out: raise "
-    f"data.heldout_fraction={data.heldout_fraction}, or set it to 0",
+    f"data.heldout_fraction={config.data.heldout_fraction}, or set it to 0",
   )
   say(
     f"Rows: {train.num_rows:,} to train on ({train.tokens:,} tokens, "
     f"{train.fill:.2%} full), {heldout.num_rows:,} held out"
   )
-  return tokenizer, store
+  return store
 
 
 def is_heldout(document: str, fraction: float) -> bool:
@@ -77,7 +114,8 @@ def is_heldout(document: str, fraction: float) -> bool:
 
 
 def _tokenizer(data, workdir, say):
-  if workdir.tokenizer.exists():
+  # Without a configuration beside it, an interrupted command left it.
+  if workdir.tokenizer.exists() and workdir.config.exists():
     tokenizer = Tokenizer.load(workdir.tokenizer)
   elif data.tokenizer in ("unigram", "bpe"):
     say(f"Training a {data.tokenizer} tokenizer of {data.vocab_size:,} pieces")
@@ -97,7 +135,7 @@ def _tokenizer(data, workdir, say):
     size == data.vocab_size,
     f"the tokenizer has {size} pieces, data.vocab_size={data.vocab_size}",
   )
-  if not workdir.tokenizer.exists():
+  if not workdir.config.exists():
     workdir.tokenizer.parent.mkdir(parents=True, exist_ok=True)
     partial = workdir.tokenizer.parent / "spm.model.partial"
     partial.write_bytes(tokenizer.model)
@@ -106,15 +144,24 @@ def _tokenizer(data, workdir, say):
 
 
 def _write_rows(data: DataConfig, tokenizer: Tokenizer, path, made_of):
-  if path.exists():
-    path.rmtree()  # Half-written by a run that was stopped.
-  path.mkdir(parents=True)
-  # One pass a split: reading is cheap beside tokenising, and each pass
-  # tokenises only its own documents.
-  infos = {
-    split: _write_split(split, data, tokenizer, path) for split in rows.SPLITS
-  }
-  rows.finish_store(path, data.seq_len, infos, made_of=made_of)
+  # Two runs may share a folder and prepare the same rows at once.
+  partial = path.parent / f"{path.name}.partial-{uuid.uuid4().hex[:8]}"
+  partial.mkdir(parents=True)
+  try:
+    # One pass a split: reading is cheap beside tokenising, and each pass
+    # tokenises only its own documents.
+    infos = {
+      split: _write_split(split, data, tokenizer, partial)
+      for split in rows.SPLITS
+    }
+    rows.finish_store(partial, data.seq_len, infos, made_of=made_of)
+    if not rows.is_finished(path):
+      if path.exists():
+        path.rmtree()
+      partial.rename(path)
+  finally:
+    if partial.exists():
+      partial.rmtree()
 
 
 def _write_split(split, data, tokenizer, path) -> rows.SplitInfo:

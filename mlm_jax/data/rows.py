@@ -181,6 +181,8 @@ _CODECS = [
 ]
 
 
-def _kvstore(path: epath.Path) -> str:
+def _kvstore(path: epath.Path) -> str | dict[str, str]:
   path = str(path)
-  return path if "://" in path else "file://" + os.path.abspath(path)
+  if "://" in path:
+    return path + "/"
+  return {"driver": "file", "path": os.path.abspath(path) + "/"}

@@ -43,8 +43,8 @@ class Tokenizer:
   """Text to ids and back, by a SentencePiece model.
 
   Args:
-    model: the serialised model; it must have the pieces [PAD] (or <pad>) to
-      [MASK] (or <mask>).
+    model: the serialised model; it must have pad, unknown, start and end
+      pieces, and one called [MASK].
     name: what errors call it.
   """
 

@@ -1,5 +1,6 @@
 """What a model would put in the place of [MASK]."""
 
+import re
 from collections.abc import Sequence
 
 import jax
@@ -47,22 +48,23 @@ def fill_mask(
     raise InputError(
       f"the text has {len(ids)} tokens, the model takes {longest}"
     )
-  # One compilation serves texts of similar lengths.
+  # One compilation serves texts of similar lengths and numbers of masks.
   length = min(longest, -(-len(ids) // 32) * 32)
+  slots = np.resize(masks, -(-len(masks) // 8) * 8)
   ids_BL = np.full([1, length], vocab.pad_id, np.int32)
   ids_BL[0, : len(ids)] = ids
   segment_ids_BL, positions_BL = segments_and_positions(
     jnp.asarray(ids_BL), start_id=vocab.start_id, pad_id=vocab.pad_id
   )
   logits_BPV = jax.jit(run.model.apply)(
-    {"params": params}, ids_BL, segment_ids_BL, positions_BL, masks[None]
+    {"params": params}, ids_BL, segment_ids_BL, positions_BL, slots[None]
   )
   # A special token fills no blank.
   logits_BPV = logits_BPV.at[..., np.array(vocab.special_ids)].set(-jnp.inf)
   top_PK, ids_PK = jax.lax.top_k(jax.nn.softmax(logits_BPV[0]), top_k)
   return [
     [(tokenizer.pieces[i], float(p)) for i, p in zip(ids_K, top_K, strict=True)]
-    for ids_K, top_K in zip(ids_PK, top_PK, strict=True)
+    for ids_K, top_K, _ in zip(ids_PK, top_PK, masks, strict=False)
   ]
 
 
@@ -79,10 +81,9 @@ def describe(
   for guess in guesses:
     piece = guess[0][0]
     # A piece that continues a word closes the gap before it.
-    blank = (
-      MASK if piece.startswith("▁") or f" {MASK}" not in filled else f" {MASK}"
-    )
-    filled = filled.replace(blank, piece.removeprefix("▁"), 1)
+    gap = "" if piece.startswith("▁") else " ?"
+    before, after = re.split(gap + re.escape(MASK), filled, maxsplit=1)
+    filled = before + piece.removeprefix("▁") + after
   return [filled, *lines]
 
 

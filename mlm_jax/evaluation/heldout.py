@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import jax
-
 from mlm_jax.data import pipeline, rows
 from mlm_jax.training.run import Run
 
@@ -21,9 +19,12 @@ def evaluator(
 
   def evaluate(params) -> dict[str, float]:
     totals = {"loss": 0.0, "accuracy": 0.0, "weight": 0.0}
+    running = totals
     for batch in batches.as_numpy_iterator():
-      sums = jax.device_get(run.eval_step(params, run.to_device(batch)))
-      totals = {k: total + float(sums[k]) for k, total in totals.items()}
+      done, running = running, run.eval_step(params, run.to_device(batch))
+      # Fetched while the next batch is at work.
+      totals = {k: total + float(done[k]) for k, total in totals.items()}
+    totals = {k: total + float(running[k]) for k, total in totals.items()}
     weight = max(totals.pop("weight"), 1.0)
     return {k: total / weight for k, total in totals.items()}
 

@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
-from mlm_jax.config import InputError, TrainConfig
+from mlm_jax.config import InputError, TrainConfig, require
 from mlm_jax.training.step import TrainState
 from mlm_jax.workdir import Workdir
 
@@ -47,6 +49,9 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(
       workdir.checkpoints,
       options=ocp.CheckpointManagerOptions(
+        # Orbax writes metrics down only where these are given.
+        best_fn=lambda metrics: metrics["loss"],
+        best_mode="min",
         read_only=train is None,
         preservation_policy=policies.AnyPreservationPolicy(kept)
         if kept
@@ -86,37 +91,56 @@ class Checkpoints:
     Raises:
       InputError: there are checkpoints, and none can be read.
     """
-    items = self._restore(_split(like), set_aside=True)
+    self._manager.reload()
+    steps = self._manager.all_steps()
+    items = self._restore(_split(like), set_aside=True, steps=steps)
     return items and TrainState(params=items["params"], **items["rest"])
 
-  def restore_params(self, like):
-    """Returns the parameters of the last checkpoint that can be read.
+  def restore_params(self, like, which: str = "last"):
+    """Returns parameters.
+
+    Args:
+      like: shapes, dtypes and shardings.
+      which: "last", the last checkpoint that can be read; "best", the one with
+        the lowest held-out loss; or a step.
 
     Raises:
       InputError: there is none.
     """
-    items = self._restore({"params": like}, set_aside=False)
+    steps = self._manager.all_steps()
+    if which == "best":
+      which = str(self._manager.best_step())
+    if which != "last":
+      require(
+        which in map(str, steps),
+        f"no checkpoint {which!r}; there are: last, best, "
+        + ", ".join(map(str, steps)),
+      )
+      steps = [int(which)]
+    items = self._restore({"params": like}, set_aside=False, steps=steps)
     if items is None:
       raise InputError(
         f"{self._workdir.root} has no checkpoint: train it first"
       )
     return items["params"]
 
-  def _restore(self, like, set_aside):
-    self._manager.reload()
+  def _restore(self, like, set_aside, steps):
     broken = []
-    for step in sorted(self._manager.all_steps(), reverse=True):
+    for step in sorted(steps, reverse=True):
       try:
-        restored = self._read(step, like)
+        restored, reason = self._read(step, like), ""
       except Exception as error:  # Whatever a broken file makes Orbax raise.
-        reason = str(error).strip().partition("\n")[0][:120]
+        restored, reason = None, str(error).strip().partition("\n")[0][:120]
+      # What one process cannot read, none may use.
+      if _on_every_process(restored is not None):
+        # Only now is it sure that the fault is theirs.
+        if set_aside and broken:
+          self._set_aside(broken)
+          self._say(f"Using checkpoint {step}")
+        return restored
+      if reason:
         self._say(f"Checkpoint {step} cannot be read ({reason})")
-        broken.append(step)
-        continue
-      # Only now is it sure that the fault is theirs.
-      if set_aside:
-        self._set_aside(broken)
-      return restored
+      broken.append(step)
     if broken:
       raise InputError(
         f"no checkpoint in {self._workdir.checkpoints} can be read"
@@ -142,9 +166,15 @@ class Checkpoints:
       if aside.exists():
         aside.rmtree()
       (self._workdir.checkpoints / str(step)).rename(aside)
-      self._say(f"Using the one before; it was moved to {aside}")
-    if steps:
-      self._manager.reload()
+      self._say(f"Moved it to {aside}")
+    _on_every_process(True)  # Waits for the first one.
+    self._manager.reload()
+
+
+def _on_every_process(ok: bool) -> bool:
+  if jax.process_count() == 1:
+    return ok
+  return bool(multihost_utils.process_allgather(np.array(ok)).all())
 
 
 def _split(state: TrainState) -> dict:

@@ -5,15 +5,16 @@ metrics of the one before and gets the next batch ready.
 """
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
-from mlm_jax.config import Config
-from mlm_jax.data import pipeline, rows
+from mlm_jax.config import Config, require
 from mlm_jax.progress import Progress
 from mlm_jax.training import flops
 from mlm_jax.training.checkpoint import Checkpoints
@@ -28,8 +29,8 @@ Evaluator = Callable[[object], dict[str, float]]
 
 def train(
   run: Run,
-  store: rows.RowStore,
   workdir: Workdir,
+  batches_from: Callable[[int], Iterator[dict[str, np.ndarray]]],
   evaluate: Evaluator | None = None,
 ) -> TrainState:
   """Trains to `config.train.steps`, from the last checkpoint if there is one.
@@ -38,8 +39,9 @@ def train(
 
   Args:
     run: what to train, on which devices.
-    store: the prepared rows.
     workdir: where checkpoints and metrics go.
+    batches_from: step -> the batches of that step and all after it, this
+      process's rows of them.
     evaluate: measures the parameters every `config.train.eval_every` steps.
 
   Returns:
@@ -52,28 +54,36 @@ def train(
     checkpoints = stack.enter_context(Checkpoints(workdir, config.train))
     state = checkpoints.restore(run.abstract_state)
     first = int(state.step) if state else 0
-    log = stack.enter_context(_Log(config, workdir, first))
-    if state:
+    require(
+      first <= steps,
+      f"{workdir.root} is at step {first}, past train.steps={steps}",
+    )
+    log = stack.enter_context(_Log(config, workdir, first if state else -1))
+    if not state:
+      state = run.init_state()
+    elif first < steps:
       log.say(f"Continuing from step {first:,}")
     else:
-      state = run.init_state()
+      log.say(f"Nothing to train: already at step {first:,} of {steps:,}")
     stopped = stack.enter_context(_stop_signals())
-    batches = pipeline.train_batches(
-      config, store, run.vocab, first_step=first, local_rows=run.local_rows
-    ).as_numpy_iterator()
+    batches = batches_from(first)
     running = None  # The step that the device is at work on.
     for step in range(first, steps + 1):
       last = step == steps or stopped(step)
       # A state that was restored was evaluated and saved when it was new.
       new, heldout = step > first, None
-      if evaluate and (new or step == 0) and due(step, config.train.eval_every):
+      evaluating = evaluate and (new or step == 0)
+      evaluating = evaluating and due(step, config.train.eval_every)
+      saving = new and (last or due(step, config.train.checkpoint_every))
+      if evaluating or saving:
+        # Before a checkpoint stands, all that led to it should be written.
         log.step_done(running)
         running = None
-        with log.pause():
+      with log.pause():
+        if evaluating:
           heldout = evaluate(state.params)
-        log.heldout(step, heldout)
-      if new and (last or due(step, config.train.checkpoint_every)):
-        with log.pause():
+          log.heldout(step, heldout)
+        if saving:
           checkpoints.save(state, heldout)
       if last:
         break
@@ -92,16 +102,15 @@ def train(
 class _Log:
   """Tells the screen, metrics.jsonl and TensorBoard, on the first process."""
 
-  def __init__(self, config: Config, workdir: Workdir, first: int):
+  def __init__(self, config: Config, workdir: Workdir, last_step: int):
     self._config = config
-    self._progress = Progress(config.train.steps, first)
+    self._progress = Progress(config.train.steps, max(0, last_step))
     self._writer = None
     if jax.process_index() == 0:
-      self._writer = MetricsWriter(workdir, first)
+      self._writer = MetricsWriter(workdir, last_step)
     self._speed = Speedometer()
-    # FLOP/s of all devices, as tokens a second; None for an unknown kind.
-    peak = flops.peak_flops()
-    self._peak = peak and (
+    peak = flops.peak_flops()  # None for an unknown kind of device.
+    self._peak_tokens_per_second = peak and (
       peak * jax.device_count() / flops.train_flops_per_token(config)
     )
     self._tokens_seen = 0  # After the step that was done last.
@@ -145,12 +154,16 @@ class _Log:
       "accuracy": float(metrics["accuracy"]),
       "tokens_seen": self._tokens_seen,
       "tokens_per_second": speed and round(speed, 1),
-      "mfu": speed and self._peak and round(speed / self._peak, 4),
+      "mfu": self._share_of_peak(speed),
       "learning_rate": float(metrics["learning_rate"]),
       "grad_norm": float(metrics["grad_norm"]),
     }
     self._writer.write(step, "train", **values)
     self._progress.show(step, loss=values["loss"], tokens_per_second=speed)
+
+  def _share_of_peak(self, speed: float | None) -> float | None:
+    peak = self._peak_tokens_per_second
+    return round(speed / peak, 4) if speed and peak else None
 
   def heldout(self, step: int, values: dict[str, float]) -> None:
     if self._writer:
@@ -164,8 +177,12 @@ class _Log:
 def _stop_signals() -> Iterator[Callable[[int], bool]]:
   """Turns the first Ctrl-C or SIGTERM into a flag; the second acts as ever."""
   if jax.process_count() > 1:
-    # JAX has every process stop at the same step, whichever got the signal.
+    # JAX turns SIGTERM into a step at which all processes stop.
+    before = signal.signal(
+      signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+    )
     yield multihost_utils.reached_preemption_sync_point
+    signal.signal(signal.SIGINT, before)
     return
   received = []
 

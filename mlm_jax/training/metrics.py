@@ -14,33 +14,36 @@ class MetricsWriter:
 
   Args:
     workdir: where.
-    first_step: the step that the run goes on from; what an earlier process
-      wrote of later steps is removed, since they will be run again.
+    last_step: the last step whose records stand, -1 for none; what an earlier
+      process wrote of later ones is removed, since they will be run again.
   """
 
-  def __init__(self, workdir: Workdir, first_step: int):
+  def __init__(self, workdir: Workdir, last_step: int):
     self._path = workdir.metrics
     if self._path.exists():
       lines = self._path.read_text().splitlines()
-      kept = [line for line in lines if _step_of(line) <= first_step]
+      kept = [line for line in lines if _step_of(line) <= last_step]
       if kept != lines:
         write_atomically(self._path, "".join(line + "\n" for line in kept))
-    self._tensorboard = tensorboardX.SummaryWriter(
-      str(workdir.tensorboard), purge_step=first_step + 1
-    )
+    self._tensorboard = None
+    if "://" not in str(workdir.root):  # tensorboardX writes local files.
+      self._tensorboard = tensorboardX.SummaryWriter(
+        str(workdir.tensorboard), purge_step=last_step + 1
+      )
 
   def __enter__(self):
     return self
 
   def __exit__(self, *_):
-    self._tensorboard.close()
+    if self._tensorboard:
+      self._tensorboard.close()
 
   def write(self, step: int, split: str, **values: float | None) -> None:
     values = {k: v for k, v in values.items() if v is not None}
     record = {"step": step, "split": split, **values}
     with self._path.open("a") as file:
       file.write(json.dumps(record) + "\n")
-    for name, value in values.items():
+    for name, value in values.items() if self._tensorboard else ():
       self._tensorboard.add_scalar(f"{split}/{name}", value, step)
 
 

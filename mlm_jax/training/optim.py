@@ -5,17 +5,19 @@ import optax
 
 from mlm_jax.config import OptimConfig
 
+# Peak and steps -> what follows the warm-up.
+_SCHEDULES = {
+  "linear": lambda peak, steps: optax.linear_schedule(peak, 0.0, steps),
+  "cosine": optax.cosine_decay_schedule,
+}
+
 # Parameters of these names are norms and biases, which do not decay.
 _NOT_DECAYED = ("bias", "scale")
 
 
 def schedule(optim: OptimConfig, steps: int) -> optax.Schedule:
   """Returns step -> learning rate: linear warm-up, then down to 0 at `steps`."""
-  decay_steps = steps - optim.warmup_steps
-  decay = {
-    "linear": lambda: optax.linear_schedule(optim.peak_lr, 0.0, decay_steps),
-    "cosine": lambda: optax.cosine_decay_schedule(optim.peak_lr, decay_steps),
-  }[optim.schedule]()
+  decay = _SCHEDULES[optim.schedule](optim.peak_lr, steps - optim.warmup_steps)
   if not optim.warmup_steps:
     return decay
   warmup = optax.linear_schedule(0.0, optim.peak_lr, optim.warmup_steps)

@@ -6,6 +6,7 @@ import math
 import flax.linen as nn
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mlm_jax.config import Config, InputError, require
@@ -21,6 +22,10 @@ RULES = (
   ("vocab", "tensor"),
   ("norm", None),
 )
+
+
+# Seconds: a large corpus takes days to prepare.
+_FOREVER = 30 * 86_400
 
 
 def make_mesh(config: Config, devices=None) -> Mesh:
@@ -77,6 +82,16 @@ def shardings(boxed, mesh: Mesh):
 
   jax.tree.map_with_path(check, nn.unbox(boxed), placed)
   return placed
+
+
+def wait_for_all(name: str) -> None:
+  """Returns once every process is here, however long that takes."""
+  if jax.process_count() > 1:
+    # With processes named, Orbax asks the coordinator: a collective of the
+    # devices would time out within minutes.
+    ocp.multihost.sync_global_processes(
+      name, timeout=_FOREVER, processes=set(range(jax.process_count()))
+    )
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

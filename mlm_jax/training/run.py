@@ -11,11 +11,9 @@ from jax.sharding import Mesh
 from mlm_jax.config import Config
 from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.models.heads import MaskedLM
-from mlm_jax.objectives import mlm
+from mlm_jax.objectives import OBJECTIVES
 from mlm_jax.training import optim, partitioning
 from mlm_jax.training import step as step_lib
-
-_OBJECTIVES = {"mlm": mlm.sums}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Run:
 
   @functools.cached_property
   def sums(self) -> step_lib.Sums:
-    objective = _OBJECTIVES[self.config.objective.name]
+    objective = OBJECTIVES[self.config.objective.name]
     return functools.partial(objective, self.model, self.vocab)
 
   @functools.cached_property

@@ -108,7 +108,7 @@ def test_best_fit_cuts_nothing_where_whole_documents_fill_rows(vocab):
 
 
 def test_best_fit_streams_with_a_bounded_pool(vocab, monkeypatch):
-  monkeypatch.setattr(packing_lib, "_POOL_ROWS", 8)
+  monkeypatch.setattr(packing_lib, "_POOL_TOKENS", 8 * 64)
   read = 0
 
   def documents():

@@ -168,14 +168,20 @@ def test_a_preparation_that_was_stopped_is_done_again(
     patch.setattr(corpus, "read_documents", stop_in_second_pass)
     with pytest.raises(KeyboardInterrupt):
       prepare_lib.prepare(run_of(), workdir, quiet)
-  (left,) = workdir.rows.iterdir()
-  assert not rows_lib.is_finished(left)
-  (left / "train" / "junk").write_text("junk")
+  assert not list(workdir.rows.iterdir())
   tokenizer, store = prepare_lib.prepare(run_of(), workdir, quiet)
-  assert store.path == left
-  assert not (left / "train" / "junk").exists()
   found = [len(texts(store, split, tokenizer)) for split in rows_lib.SPLITS]
   assert sum(found) == 3 * NUM_DOCUMENTS
+
+
+def test_a_store_that_is_not_finished_is_made_again(run_of, workdir):
+  """Killed while it was copied, or its last file lost."""
+  _, store = prepare_lib.prepare(run_of(), workdir, quiet)
+  (store.path / "rows.json").unlink()
+  (store.path / "train" / "junk").write_text("junk")
+  _, again = prepare_lib.prepare(run_of(), workdir, quiet)
+  assert again.path == store.path and again.info == store.info
+  assert not (store.path / "train" / "junk").exists()
 
 
 def test_two_runs_share_the_rows_of_one_folder(run_of, tmp_path):

@@ -71,6 +71,12 @@ def test_a_state_comes_back_on_another_mesh(
 def test_the_last_and_the_best_are_kept(run, workdir):
   save(run, workdir, [3.0, 1.0, 2.0, 2.5, None, 2.7], keep_last=2, keep_best=1)
   assert kept(workdir) == [2, 5, 6]
+  # The next process knows it too.
+  with Checkpoints(workdir, run.config.train) as checkpoints:
+    state = checkpoints.restore(run.abstract_state)
+    for step in (7, 8, 9):
+      checkpoints.save(state.replace(step=state.step * 0 + step), None)
+  assert kept(workdir) == [2, 8, 9]
 
 
 def test_nothing_saved_is_nothing_restored(run, workdir):

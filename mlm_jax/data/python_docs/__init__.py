@@ -36,11 +36,12 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
     return {"train": self._generate_examples()}
 
   def _generate_examples(self):
-    for title, text in _documents():
+    for title, text in documents():
       yield title, {"title": title, "text": text}
 
 
-def _documents() -> Iterator[tuple[str, str]]:
+def documents() -> Iterator[tuple[str, str]]:
+  """Yields (title, text) of each topic and each module that has docstrings."""
   from pydoc_data import topics
 
   for title, text in sorted(topics.topics.items()):
@@ -58,7 +59,7 @@ def _docstrings(path: pathlib.Path) -> str:
   )
   try:
     tree = ast.parse(path.read_bytes())
-  except SyntaxError:  # lib2to3 and the like keep broken files.
+  except (SyntaxError, ValueError):  # lib2to3 and the like keep broken files.
     return ""
   found = [
     ast.get_docstring(node)

@@ -1,0 +1,46 @@
+"""Paths behind a URL, which TensorFlow reads; ram:// stands for gs://."""
+
+import gzip
+import io
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import tensorflow as tf
+
+from mlm_jax.config import DataConfig, InputError
+from mlm_jax.data import corpus
+
+TEXTS = ["one two", "three\nfour", "five " * 5_000]
+BLANK_LINES = "\n\n".join(TEXTS).encode()
+
+
+def parquet(texts):
+  file = io.BytesIO()
+  pyarrow.parquet.write_table(pyarrow.table({"text": texts}), file)
+  return file.getvalue()
+
+
+@pytest.mark.parametrize(
+  ("kind", "name", "data"),
+  [
+    ("text", "a.txt", BLANK_LINES),
+    ("text", "a.txt.gz", gzip.compress(BLANK_LINES)),
+    ("text", "a.txt.zst", pyarrow.compress(BLANK_LINES, "zstd", asbytes=True)),
+    ("parquet", "a.parquet", parquet(TEXTS)),
+  ],
+)
+def test_documents_behind_a_url_are_those_of_a_file(kind, name, data):
+  with tf.io.gfile.GFile(f"ram://{kind}/{name}", "wb") as file:
+    file.write(data)
+  config = DataConfig(corpus=f"{kind}:ram://{kind}/*{name.partition('.')[2]}")
+  expected = [text.strip() for text in TEXTS]
+  assert list(corpus.read_documents(config)) == expected
+  (identity,) = corpus.identity(config)
+  assert identity.startswith(name)
+
+
+def test_no_file_behind_a_url_is_an_error():
+  config = DataConfig(corpus="text:ram://nowhere/*.txt")
+  with pytest.raises(InputError, match="no file matches"):
+    list(corpus.read_documents(config))
