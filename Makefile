@@ -35,11 +35,11 @@ format: .venv/installed-test
 clean:
 	rm -rf .venv build *.egg-info
 
-.venv/bin/python:
+.venv/bin/pip:
 	@echo "Making .venv"
 	@$(PYTHON) -m venv .venv
 
-.venv/installed: setup.py | .venv/bin/python
+.venv/installed: setup.py | .venv/bin/pip
 	@echo "Installing mlm_jax and what it needs (a minute or two)"
 	@$(PIP) --editable .
 	@touch $@

@@ -28,8 +28,11 @@ def curve(workdir, split):
 
 
 def unigram_entropy(workdir):
-  (meta,) = workdir.glob("rows/*/rows.json")
-  return json.loads(meta.read_text())["splits"]["heldout"]["unigram_entropy"]
+  config = json.loads((workdir / "config.json").read_text())
+  root = pathlib.Path(config["data"]["rows_dir"] or workdir / "rows")
+  fingerprint = (workdir / "rows" / "fingerprint").read_text().strip()
+  meta = json.loads((root / fingerprint / "rows.json").read_text())
+  return meta["splits"]["heldout"]["unigram_entropy"]
 
 
 def main():
@@ -39,7 +42,8 @@ def main():
   args = parser.parse_args()
 
   figure, axes = pyplot.subplots(figsize=(7.2, 3.6), layout="constrained")
-  axes.plot(*curve(args.workdir, "train"), color=BLUE, alpha=0.5, lw=1.2)
+  train = curve(args.workdir, "train")
+  axes.plot(*train, color=BLUE, alpha=0.5, lw=1.2)
   steps, losses = curve(args.workdir, "heldout")
   axes.plot(steps, losses, color=ORANGE, lw=1.8, marker="o", ms=3.5)
   entropy = unigram_entropy(args.workdir)
@@ -51,10 +55,9 @@ def main():
   axes.text(
     end, losses[-1] - 0.4, f"held-out {losses[-1]:.2f}", color=ORANGE, **note
   )
-  middle = curve(args.workdir, "train")
-  at = len(middle[0]) // 3
+  at = len(train[0]) // 3
   axes.text(
-    middle[0][at], middle[1][at] + 0.3, "training", color=BLUE, fontsize=9
+    train[0][at], train[1][at] + 0.3, "training", color=BLUE, fontsize=9
   )
   axes.set_xlabel("step", color=INK)
   axes.set_ylabel("loss, nats a masked token", color=INK)
