@@ -11,6 +11,7 @@ def get_config():
 
   config.data.corpus = "tfds:python_docs"
   config.data.heldout_fraction = 0.1
+  config.data.tokenizer = "unigram"
   config.data.vocab_size = 4096
   config.data.seq_len = 64
 

@@ -112,7 +112,7 @@ class DataConfig:
   heldout_fraction: float = 0.01
   # "unigram" or "bpe" trains a SentencePiece model on the corpus; anything else
   # is the path of a trained .model file.
-  tokenizer: str = "unigram"
+  tokenizer: str = "bpe"
   vocab_size: int = 30_522
   lowercase: bool = True
   # At most this much text, from the start of the corpus, trains the tokenizer.

@@ -50,8 +50,8 @@ def test_tensorflow_lives_in_data_alone():
 
 def test_models_objectives_and_steps_need_no_tensorflow():
   modules = (
-    "mlm_jax.models.heads, mlm_jax.objectives.mlm, mlm_jax.training.run, "
-    "mlm_jax.training.checkpoint, mlm_jax.evaluation.fill_mask"
+    "mlm_jax.models.heads, mlm_jax.objectives.mlm, mlm_jax.training.loop, "
+    "mlm_jax.evaluation.fill_mask"
   )
   # None in sys.modules makes every import of it fail.
   code = f"import sys; sys.modules['tensorflow'] = None; import {modules}"

@@ -72,6 +72,6 @@ class Speedometer:
     """Returns the speed since the last reading, and starts the next."""
     since, now = self._since, time.perf_counter()
     self._since = now, tokens_seen
-    if since is None or now <= since[0]:
+    if since is None or tokens_seen == since[1]:
       return None
     return (tokens_seen - since[1]) / (now - since[0])
