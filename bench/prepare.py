@@ -72,17 +72,17 @@ def our_config(args, corpus, **data):
 
 
 def train_tokenizer(args, corpus, path):
-  """Returns seconds to train, and the corpus' size in MB of text."""
+  """Returns seconds to train, peak memory in MB, and MB of text."""
   from mlm_jax.data import corpus as corpus_lib
   from mlm_jax.data import tokenizer as tokenizer_lib
 
   data = our_config(args, corpus).data
   start = time.perf_counter()
   model = tokenizer_lib.train(corpus_lib.read_documents(data), data).model
-  seconds = time.perf_counter() - start
+  seconds, peak = time.perf_counter() - start, peak_megabytes()
   path.write_bytes(model)
   documents = corpus_lib.read_documents(data)
-  return seconds, sum(len(text.encode()) for text in documents) / 1e6
+  return seconds, peak, sum(len(text.encode()) for text in documents) / 1e6
 
 
 def prepare_rows(args, corpus, tokenizer, workdir):
@@ -99,9 +99,13 @@ def prepare_rows(args, corpus, tokenizer, workdir):
     say=lambda line: times.append(time.perf_counter()),
   )
   start, stop = times
+  return stop - start, peak_megabytes(), store.info["train"]
+
+
+def peak_megabytes():
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   kilobyte = 1 if sys.platform == "darwin" else 1024
-  return stop - start, peak * kilobyte / 1e6, store.info["train"]
+  return round(peak * kilobyte / 1e6)
 
 
 def measure(args, megabytes=None):
@@ -112,7 +116,9 @@ def measure(args, megabytes=None):
       alone(write_corpus, folder / "corpus.txt", megabytes * 10**6)
       corpus = f"text:{folder}/corpus.txt"
     tokenizer = folder / "spm.model"
-    training, size = alone(train_tokenizer, args, corpus, tokenizer)
+    training, tokenizer_peak, size = alone(
+      train_tokenizer, args, corpus, tokenizer
+    )
     seconds, peak, info = alone(
       prepare_rows, args, corpus, tokenizer, folder / "workdir"
     )
@@ -123,7 +129,8 @@ def measure(args, megabytes=None):
     "megabytes_per_second": round(size / seconds, 2),
     "tokens_per_second": round(info.tokens / seconds),
     "fill": info.fill,
-    "peak_megabytes": round(peak),
+    "peak_megabytes": peak,
+    "tokenizer_peak_megabytes": tokenizer_peak,
   }
 
 
@@ -157,7 +164,8 @@ def main():
       f"{row['megabytes']:>7} MB  rows {row['megabytes_per_second']} MB/s  "
       f"{row['tokens_per_second'] / 1e6:.2f} M tokens/s  "
       f"{row['fill']:.2%} full  tokenizer {row['tokenizer_seconds']} s  "
-      f"peak memory {row['peak_megabytes']} MB"
+      f"peak memory {row['peak_megabytes']} MB, "
+      f"of the tokenizer's training {row['tokenizer_peak_megabytes']} MB"
     )
 
 
