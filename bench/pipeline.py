@@ -198,7 +198,7 @@ def main():
     "ratio": ratio_to_best(rates, "examples, 2 workers"),
   }
   for name in ("tensorflow", "tensorstore", "torch", "transformers"):
-    if name in sys.modules:
+    if sys.modules.get(name):
       # TensorStore has no __version__; TensorFlow's package has many names.
       version = getattr(sys.modules[name], "__version__", None)
       version = version or importlib.metadata.version(name)
