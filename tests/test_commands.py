@@ -130,6 +130,15 @@ def test_guesses_are_a_distribution_without_special_tokens(model):
   assert not specials & {piece for piece, _ in guesses}
 
 
+def test_one_compilation_serves_texts_of_similar_lengths(model):
+  run, params, tokenizer = model
+  for text in (f"the {MASK} of", f"if {MASK} is not {MASK}", f"{MASK} a"):
+    fill_mask.fill_mask(run, params, tokenizer, text)
+  compiled = run.logits._cache_size()
+  fill_mask.fill_mask(run, params, tokenizer, f"see the {MASK} of it.")
+  assert run.logits._cache_size() == compiled
+
+
 def test_a_guess_depends_on_its_context(model):
   run, params, tokenizer = model
   guess = lambda text: dict(

@@ -56,8 +56,8 @@ def fill_mask(
   segment_ids_BL, positions_BL = segments_and_positions(
     jnp.asarray(ids_BL), start_id=vocab.start_id, pad_id=vocab.pad_id
   )
-  logits_BPV = jax.jit(run.model.apply)(
-    {"params": params}, ids_BL, segment_ids_BL, positions_BL, slots[None]
+  logits_BPV = run.logits(
+    params, ids_BL, segment_ids_BL, positions_BL, slots[None]
   )
   # A special token fills no blank.
   logits_BPV = logits_BPV.at[..., np.array(vocab.special_ids)].set(-jnp.inf)

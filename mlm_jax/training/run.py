@@ -120,6 +120,13 @@ class Run:
       )
     )
 
+  @functools.cached_property
+  def logits(self):
+    """params and the model's arguments -> float32 logits [B, P, V]."""
+    return jax.jit(
+      lambda params, *arrays: self.model.apply({"params": params}, *arrays)
+    )
+
   def _on_mesh(self, compiled):
     def call(*args):
       with partitioning.on(self.mesh):

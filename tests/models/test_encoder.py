@@ -1,5 +1,6 @@
 """What the encoder may know of what, asked by gradients."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,16 +20,8 @@ def build(config, vocab):
   model = MaskedLM(config.model, vocab.size)
   ids = jnp.zeros([1, 8], jnp.int32)
   params = model.init(jax.random.key(1), ids, ids, ids, ids)["params"]
-  # Boxes name the axes; their contents are what is computed with.
-  return model, jax.tree.map(
-    lambda x: x * 3, jax.tree.map(jnp.asarray, unboxed(params))
-  )
-
-
-def unboxed(params):
-  import flax.linen as nn
-
-  return nn.unbox(params)
+  # Larger than at birth, so that differences show.
+  return model, jax.tree.map(lambda x: x * 3, nn.unbox(params))
 
 
 def logits(model, params, vocab, ids, targets):
