@@ -46,7 +46,9 @@ def our_config(
     num_heads=heads,
     mlp_width=mlp_width,
     activation="gelu_tanh",
-    dropout_rate=0.0,
+    embedding_dropout=0.0,
+    attention_dropout=0.0,
+    mlp_dropout=0.0,
   )
   if peer == "modernbert":
     config.model.update(

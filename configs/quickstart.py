@@ -26,7 +26,9 @@ def get_config():
   config.model.position_kind = "rope"
   config.model.norm_eps = 1e-5
   config.model.num_types = 0
-  config.model.dropout_rate = 0.0
+  config.model.embedding_dropout = 0.0
+  config.model.attention_dropout = 0.0
+  config.model.mlp_dropout = 0.0
   # A small table tells pieces apart sooner when it starts wider.
   config.model.init_stddev = 0.05
 

@@ -15,7 +15,10 @@ _FIXED = (
   *("objective.name", "optim.name"),
   *("data.tokenizer", "data.vocab_size", "data.lowercase"),
 )
-_FREE = ("model.dropout_rate", "model.dtype", "model.attention")
+_FREE = (
+  *("model.embedding_dropout", "model.attention_dropout", "model.mlp_dropout"),
+  *("model.dtype", "model.attention"),
+)
 
 
 @dataclasses.dataclass(frozen=True)

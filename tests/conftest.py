@@ -23,6 +23,7 @@ from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.training.run import Run
 
 ROOT = pathlib.Path(__file__).parents[1]
+DROPOUTS = ("embedding_dropout", "attention_dropout", "mlp_dropout")
 
 
 @pytest.fixture
@@ -38,9 +39,8 @@ def make_config():
 
   def make(**overrides):
     config = config_lib.default()
-    config.model.update(
-      num_layers=2, width=32, num_heads=4, mlp_width=64, dropout_rate=0.0
-    )
+    config.model.update(num_layers=2, width=32, num_heads=4, mlp_width=64)
+    config.model.update(dict.fromkeys(DROPOUTS, 0.0))
     config.data.update(vocab_size=300, seq_len=32)
     config.optim.update(warmup_steps=2, peak_lr=1e-2)
     config.train.update(steps=50, batch_size=8)
@@ -114,7 +114,7 @@ from mlm_jax import config as config_lib
 def get_config():
   config = config_lib.default()
   config.model.update(
-    num_layers=1, width=32, num_heads=2, mlp_width=64, dropout_rate=0.1
+    num_layers=1, width=32, num_heads=2, mlp_width=64
   )
   config.data.update(
     corpus="text:{corpus}", vocab_size=600, seq_len=32, heldout_fraction=0.1,

@@ -265,7 +265,7 @@ def test_a_workdir_made_for_another_model_is_an_error(
 ):
   Workdir.at(tmp_path / "work").save_config(make_config(**{key: made_with}))
   others = ["model.num_layers=2", "model.num_heads=4", "model.mlp_width=64"]
-  same = ["model.dropout_rate=0", *others, "data.tokenizer=bpe"]
+  same = ["model.mlp_dropout=0", *others, "data.tokenizer=bpe"]
   if key != "model.width":
     same.append("model.width=32")
   else:

@@ -12,19 +12,24 @@ from mlm_jax.config import unknown
 
 def attention(
   q_BLHK: jax.Array,
-  k_BMHK: jax.Array,
-  v_BMHK: jax.Array,
+  k_BMGK: jax.Array,
+  v_BMGK: jax.Array,
   *,
   segment_ids_BL: jax.Array,
+  window: int = 0,
+  slopes_H: jax.Array | None = None,
   impl: str = "auto",
 ) -> jax.Array:
   """Returns what each token gathers from the tokens of its own document.
 
   Args:
     q_BLHK: queries.
-    k_BMHK: keys.
-    v_BMHK: values.
+    k_BMGK: keys; each of them serves H / G heads, neighbours of each other.
+    v_BMGK: values.
     segment_ids_BL: the document of each token; padding (0) sees padding alone.
+    window: how many tokens around it a token sees, half to either side; 0 is
+      all of its document.
+    slopes_H: what a score loses by each token of distance; None is nothing.
     impl: the backend, or "auto".
 
   Raises:
@@ -34,22 +39,33 @@ def attention(
     impl = "dense"
   if impl not in _BACKENDS:
     raise unknown("attention backend", impl, ["auto", *_BACKENDS])
-  return _BACKENDS[impl](q_BLHK, k_BMHK, v_BMHK, segment_ids_BL)
+  return _BACKENDS[impl](
+    q_BLHK, k_BMGK, v_BMGK, segment_ids_BL, window, slopes_H
+  )
 
 
-def _dense(q_BLHK, k_BMHK, v_BMHK, segment_ids_BL):
+def _dense(q_BLHK, k_BMGK, v_BMGK, segment_ids_BL, window, slopes_H):
   """Scores all pairs; softmax in float32 (Vaswani et al. 2017)."""
-  scale = q_BLHK.shape[-1] ** -0.5
-  scores_BHLM = jnp.einsum(
-    "BLHK,BMHK->BHLM",
-    q_BLHK * scale,
-    k_BMHK,
+  kv_heads, head_width = k_BMGK.shape[2:]
+  by_group = (*q_BLHK.shape[:2], kv_heads, -1, head_width)
+  scores_BGRLM = jnp.einsum(
+    "BLGRK,BMGK->BGRLM",
+    (q_BLHK * head_width**-0.5).reshape(by_group),
+    k_BMGK,
     preferred_element_type=jnp.float32,
   )
-  together_BLM = segment_ids_BL[:, :, None] == segment_ids_BL[:, None, :]
-  scores_BHLM = jnp.where(together_BLM[:, None], scores_BHLM, -1e30)
-  weights_BHLM = jax.nn.softmax(scores_BHLM, axis=-1).astype(v_BMHK.dtype)
-  return jnp.einsum("BHLM,BMHK->BLHK", weights_BHLM, v_BMHK)
+  index_L = jnp.arange(q_BLHK.shape[1])
+  distance_LM = jnp.abs(index_L[:, None] - index_L)
+  if slopes_H is not None:
+    slopes_GR11 = slopes_H.reshape(kv_heads, -1, 1, 1)
+    scores_BGRLM -= slopes_GR11 * distance_LM
+  seen_BLM = segment_ids_BL[:, :, None] == segment_ids_BL[:, None, :]
+  if window:
+    seen_BLM &= distance_LM <= window // 2
+  scores_BGRLM = jnp.where(seen_BLM[:, None, None], scores_BGRLM, -1e30)
+  weights_BGRLM = jax.nn.softmax(scores_BGRLM, axis=-1).astype(v_BMGK.dtype)
+  x_BLGRK = jnp.einsum("BGRLM,BMGK->BLGRK", weights_BGRLM, v_BMGK)
+  return x_BLGRK.reshape(q_BLHK.shape)
 
 
 _BACKENDS = {"dense": _dense}

@@ -5,6 +5,7 @@ import jax
 
 from mlm_jax.config import EncoderConfig
 from mlm_jax.models.layers import (
+  Dense,
   FeedForward,
   SelfAttention,
   compute_dtype,
@@ -19,24 +20,44 @@ def padded_vocab_size(vocab_size: int) -> int:
 
 
 class Block(nn.Module):
-  """Attention and feed-forward, each with a residual sum and a norm."""
+  """Attention and feed-forward, each with a residual sum and a norm.
+
+  Attributes:
+    config: the encoder's.
+    layer: the number of the layer, from 0.
+  """
 
   config: EncoderConfig
+  layer: int
 
   @nn.compact
   def __call__(self, x_BLD, segment_ids_BL, positions_BL, deterministic):
     config = self.config
-    attend = SelfAttention(config, name="attention")
+    attend = SelfAttention(
+      config, config.is_local(self.layer), name="attention"
+    )
     feed = FeedForward(config, name="mlp")
-    drop = nn.Dropout(config.dropout_rate, deterministic=deterministic)
-    norm_a, norm_f = norm(config, name="norm_1"), norm(config, name="norm_2")
-    if config.norm_placement == "pre":
-      x_BLD += drop(attend(norm_a(x_BLD), segment_ids_BL, positions_BL))
-      x_BLD += drop(feed(norm_f(x_BLD)))
+    norm_f = norm(config, name="norm_2")
+    if normalised_already(config, self.layer):
+      norm_a = lambda x_BLD: x_BLD
     else:
-      x_BLD = norm_a(x_BLD + drop(attend(x_BLD, segment_ids_BL, positions_BL)))
-      x_BLD = norm_f(x_BLD + drop(feed(x_BLD)))
+      norm_a = norm(config, name="norm_1")
+    drop_a = nn.Dropout(config.attention_dropout, deterministic=deterministic)
+    drop_f = nn.Dropout(config.mlp_dropout, deterministic=deterministic)
+    where = segment_ids_BL, positions_BL
+    if config.norm_placement == "pre":
+      x_BLD += drop_a(attend(norm_a(x_BLD), *where))
+      x_BLD += drop_f(feed(norm_f(x_BLD)))
+    else:
+      x_BLD = norm_a(x_BLD + drop_a(attend(x_BLD, *where)))
+      x_BLD = norm_f(x_BLD + drop_f(feed(x_BLD)))
     return nn.with_logical_constraint(x_BLD, ("batch", "length", None))
+
+
+def normalised_already(config: EncoderConfig, layer: int) -> bool:
+  """Does the layer's attention get what the embeddings' norm has normalised?"""
+  pre = config.norm_placement == "pre" and config.embedding_norm
+  return pre and layer == 0 and not config.share_layers
 
 
 class Encoder(nn.Module):
@@ -54,26 +75,29 @@ class Encoder(nn.Module):
 
   def setup(self):
     config = self.config
-    self.token_table_VD = self.param(
-      "token_embedding",
-      init_table(config, ("vocab", "embed")),
-      (padded_vocab_size(self.vocab_size), config.width),
+    table = lambda name, axis, rows: self.param(
+      name,
+      init_table(config.init_stddev, (axis, "embed")),
+      (rows, config.table_width),
+    )
+    self.token_table_VE = table(
+      "token_embedding", "vocab", padded_vocab_size(self.vocab_size)
     )
     if config.position_kind == "learned":
-      self.position_table = self.param(
-        "position_embedding",
-        init_table(config, (None, "embed")),
-        (config.max_positions, config.width),
+      self.position_table = table(
+        "position_embedding", None, config.max_positions
       )
     if config.num_types:
-      self.type_table = self.param(
-        "type_embedding",
-        init_table(config, (None, "embed")),
-        (config.num_types, config.width),
+      self.type_table = table("type_embedding", None, config.num_types)
+    if config.embedding_norm:
+      self.embedding_norm = norm(config)
+    if config.embedding_width:
+      self.embedding_projection = Dense(
+        config, (config.table_width, config.width), (None, "embed")
       )
-    self.embedding_norm = norm(config)
-    self.dropout = nn.Dropout(config.dropout_rate)
-    self.blocks = [Block(config) for _ in range(config.num_layers)]
+    self.dropout = nn.Dropout(config.embedding_dropout)
+    num_blocks = 1 if config.share_layers else config.num_layers
+    self.blocks = [Block(config, layer) for layer in range(num_blocks)]
     if config.norm_placement == "pre":
       self.final_norm = norm(config)
 
@@ -96,16 +120,22 @@ class Encoder(nn.Module):
       deterministic: no dropout; otherwise an rng "dropout" is needed.
     """
     config = self.config
-    x_BLD = self.token_table_VD[ids_BL]
+    x_BLE = self.token_table_VE[ids_BL]
     if config.position_kind == "learned":
-      x_BLD += self.position_table[positions_BL]
+      x_BLE += self.position_table[positions_BL]
     if config.num_types:
       types = 0 if type_ids_BL is None else type_ids_BL
-      x_BLD += self.type_table[types]
-    x_BLD = self.embedding_norm(x_BLD).astype(compute_dtype(config))
-    x_BLD = self.dropout(x_BLD, deterministic=deterministic)
+      x_BLE += self.type_table[types]
+    if config.embedding_norm:
+      x_BLE = self.embedding_norm(x_BLE)
+    x_BLD = self.dropout(
+      x_BLE.astype(compute_dtype(config)), deterministic=deterministic
+    )
+    if config.embedding_width:
+      x_BLD = self.embedding_projection(x_BLD)
     x_BLD = nn.with_logical_constraint(x_BLD, ("batch", "length", None))
-    for block in self.blocks:
+    for layer in range(config.num_layers):
+      block = self.blocks[layer % len(self.blocks)]
       x_BLD = block(x_BLD, segment_ids_BL, positions_BL, deterministic)
     if config.norm_placement == "pre":
       x_BLD = self.final_norm(x_BLD)

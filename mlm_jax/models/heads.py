@@ -6,35 +6,52 @@ import jax.numpy as jnp
 
 from mlm_jax.config import EncoderConfig
 from mlm_jax.models.encoder import Encoder
-from mlm_jax.models.layers import Dense, activation, norm
+from mlm_jax.models.layers import Dense, activation, init_table, norm
 
 
 class MaskedLMHead(nn.Module):
-  """Vectors to logits over the vocabulary, through the embedding table."""
+  """Vectors to logits over the vocabulary.
+
+  Attributes:
+    config: the encoder's.
+    vocab_size: the tokenizer's.
+  """
 
   config: EncoderConfig
   vocab_size: int
 
   @nn.compact
-  def __call__(self, x_BPD, table_VD):
+  def __call__(self, x_BPD, table_VE):
     config = self.config
-    square = (config.width, config.width)
-    x_BPD = Dense(config, square, ("embed", None), name="dense")(x_BPD)
-    x_BPD = norm(config, name="norm")(activation(config)(x_BPD))
-    bias_V = self.param(
-      "bias",
-      nn.with_logical_partitioning(nn.initializers.zeros_init(), ("vocab",)),
-      table_VD.shape[:1],
-    )
+    x_BPE = x_BPD
+    if config.head_dense != "none":
+      x_BPE = Dense(
+        config,
+        (config.width, config.table_width),
+        ("embed", None),
+        use_bias=config.head_dense == "bias",
+        name="dense",
+      )(x_BPD)
+      x_BPE = norm(config, name="norm")(activation(config)(x_BPE))
+    if not config.tie_embeddings:
+      init = init_table(config.init_stddev, ("vocab", "embed"))
+      table_VE = self.param("table", init, table_VE.shape)
     logits_BPV = jnp.einsum(
-      "BPD,VD->BPV",
-      x_BPD,
-      table_VD.astype(x_BPD.dtype),
+      "BPE,VE->BPV",
+      x_BPE,
+      table_VE.astype(x_BPE.dtype),
       preferred_element_type=jnp.float32,
     )
+    if config.head_bias:
+      zeros = nn.initializers.zeros_init()
+      logits_BPV += self.param(
+        "bias",
+        nn.with_logical_partitioning(zeros, ("vocab",)),
+        table_VE.shape[:1],
+      )
     # The rows that pad the table are no tokens.
-    real_V = jnp.arange(table_VD.shape[0]) < self.vocab_size
-    return jnp.where(real_V, logits_BPV + bias_V, -jnp.inf)
+    real_V = jnp.arange(table_VE.shape[0]) < self.vocab_size
+    return jnp.where(real_V, logits_BPV, -jnp.inf)
 
 
 class MaskedLM(nn.Module):
@@ -61,4 +78,45 @@ class MaskedLM(nn.Module):
       ids_BL, segment_ids_BL, positions_BL, deterministic=deterministic
     )
     x_BPD = jnp.take_along_axis(x_BLD, target_positions_BP[..., None], axis=1)
-    return self.head(x_BPD, self.encoder.token_table_VD)
+    return self.head(x_BPD, self.encoder.token_table_VE)
+
+
+class ReplacedTokenHead(nn.Module):
+  """Vectors to one logit a token: was it replaced? (Clark et al. 2020)"""
+
+  config: EncoderConfig
+
+  @nn.compact
+  def __call__(self, x_BLD):
+    config = self.config
+    square = (config.width, config.width)
+    x_BLD = Dense(config, square, ("embed", None), name="dense")(x_BLD)
+    x_BLD = activation(config)(x_BLD)
+    out = Dense(config, (config.width, 1), ("embed", None), name="out")
+    return out(x_BLD)[..., 0].astype(jnp.float32)
+
+
+class Discriminator(nn.Module):
+  """The encoder and the head that tells replaced tokens (Clark et al. 2020)."""
+
+  config: EncoderConfig
+  vocab_size: int
+
+  def setup(self):
+    self.encoder = Encoder(self.config, self.vocab_size)
+    self.head = ReplacedTokenHead(self.config)
+
+  def __call__(
+    self,
+    ids_BL: jax.Array,
+    segment_ids_BL: jax.Array,
+    positions_BL: jax.Array,
+    *,
+    deterministic: bool = True,
+  ) -> jax.Array:
+    """Returns float32 logits [B, L]; positive where a token was replaced."""
+    return self.head(
+      self.encoder(
+        ids_BL, segment_ids_BL, positions_BL, deterministic=deterministic
+      )
+    )

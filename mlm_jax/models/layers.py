@@ -1,11 +1,13 @@
 """The parts of a block. Parameters name their axes; training shards by name."""
 
 import functools
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlm_jax.config import EncoderConfig
 from mlm_jax.models.attention import attention
@@ -13,6 +15,8 @@ from mlm_jax.models.attention import attention
 _ACTIVATIONS = {
   "gelu": functools.partial(jax.nn.gelu, approximate=False),
   "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+  "silu": jax.nn.silu,
+  "relu": jax.nn.relu,
 }
 
 
@@ -28,9 +32,9 @@ def activation(config: EncoderConfig):
   return _ACTIVATIONS[config.activation]
 
 
-def init_table(config: EncoderConfig, axes: Sequence[str | None]):
+def init_table(stddev: float, axes: Sequence[str | None]):
   """Returns BERT's initialiser, for parameters with these logical axes."""
-  init = nn.initializers.truncated_normal(config.init_stddev)
+  init = nn.initializers.truncated_normal(stddev)
   return nn.with_logical_partitioning(init, axes)
 
 
@@ -41,44 +45,47 @@ class Dense(nn.Module):
     config: gives the initialiser and the dtype.
     shape: of the kernel, input axes first.
     axes: the kernel's logical axes.
+    use_bias: is there one?
     inputs: how many axes are contracted.
+    residual: is the result added to the residual stream?
   """
 
   config: EncoderConfig
   shape: Sequence[int]
   axes: Sequence[str | None]
+  use_bias: bool = True
   inputs: int = 1
+  residual: bool = False
 
   @nn.compact
   def __call__(self, x):
-    dtype = compute_dtype(self.config)
-    kernel = self.param(
-      "kernel", init_table(self.config, self.axes), self.shape
-    )
-    bias = self.param(
-      "bias",
-      nn.with_logical_partitioning(
-        nn.initializers.zeros_init(), self.axes[self.inputs :]
-      ),
-      self.shape[self.inputs :],
-    )
+    config, dtype = self.config, compute_dtype(self.config)
+    stddev = config.init_stddev
+    if self.residual and config.scale_residual_init:
+      stddev /= math.sqrt(2 * config.num_layers)
+    kernel = self.param("kernel", init_table(stddev, self.axes), self.shape)
     x = jnp.tensordot(x.astype(dtype), kernel.astype(dtype), self.inputs)
+    if not self.use_bias:
+      return x
+    zeros = nn.with_logical_partitioning(
+      nn.initializers.zeros_init(), self.axes[self.inputs :]
+    )
+    bias = self.param("bias", zeros, self.shape[self.inputs :])
     return x + bias.astype(dtype)
 
 
-def norm(config: EncoderConfig, **kw) -> nn.LayerNorm:
-  """Returns a layer norm (Ba et al. 2016), its statistics in float32."""
-  return nn.LayerNorm(
-    epsilon=config.norm_eps,
-    dtype=compute_dtype(config),
-    scale_init=nn.with_logical_partitioning(
-      nn.initializers.ones_init(), ("norm",)
-    ),
-    bias_init=nn.with_logical_partitioning(
-      nn.initializers.zeros_init(), ("norm",)
-    ),
-    **kw,
-  )
+def norm(config: EncoderConfig, **kw) -> nn.LayerNorm | nn.RMSNorm:
+  """Returns a LayerNorm (Ba et al. 2016) or RMSNorm, statistics in float32."""
+  one = nn.with_logical_partitioning(nn.initializers.ones_init(), ("norm",))
+  zero = nn.with_logical_partitioning(nn.initializers.zeros_init(), ("norm",))
+  kw |= {
+    "epsilon": config.norm_eps,
+    "dtype": compute_dtype(config),
+    "scale_init": one,
+  }
+  if config.norm_kind == "rms":
+    return nn.RMSNorm(**kw)
+  return nn.LayerNorm(use_bias=config.norm_bias, bias_init=zero, **kw)
 
 
 def rotate(
@@ -94,54 +101,93 @@ def rotate(
   return rotated.astype(x_BLHK.dtype)
 
 
+def alibi_slopes(num_heads: int) -> np.ndarray:
+  """Returns float32[H], a geometric sequence from 2^(-8/H) (Press et al. 2022).
+
+  Where H is no power of two, every other slope of the next one's follows those
+  of the power below.
+  """
+  below = 1 << (num_heads.bit_length() - 1)
+  slopes = 2.0 ** (-8 * np.arange(1, below + 1) / below)
+  between = 2.0 ** (-4 * np.arange(1, 2 * below + 1, 2) / below)
+  both = np.concatenate([slopes, between])
+  return both[:num_heads].astype(np.float32)
+
+
 class SelfAttention(nn.Module):
-  """Multi-head attention within documents; one matmul makes q, k and v."""
+  """Multi-head attention within documents; one matmul makes q, k and v.
+
+  Attributes:
+    config: the encoder's.
+    local: does it see `config.window` tokens, or the whole document?
+  """
 
   config: EncoderConfig
+  local: bool = False
 
   @nn.compact
   def __call__(self, x_BLD, segment_ids_BL, positions_BL):
     config = self.config
     heads = (config.num_heads, config.head_width)
-    qkv = Dense(
+    # By group: its queries, then the key and the value that they share. So a
+    # mesh that splits the groups splits all three alike.
+    shared = config.num_heads // config.kv_heads
+    qkv_BLGRK = Dense(
       config,
-      (config.width, 3, *heads),
-      ("embed", None, "heads", "kv"),
+      (config.width, config.kv_heads, shared + 2, config.head_width),
+      ("embed", "heads", None, "kv"),
+      use_bias=config.attention_bias,
       name="qkv",
     )(x_BLD)
-    q_BLHK, k_BLHK, v_BLHK = (qkv[:, :, i] for i in range(3))
+    q_BLHK = qkv_BLGRK[..., :shared, :].reshape(*x_BLD.shape[:2], *heads)
+    k_BLGK, v_BLGK = qkv_BLGRK[..., shared, :], qkv_BLGRK[..., shared + 1, :]
+    slopes_H = None
     if config.position_kind == "rope":
-      q_BLHK = rotate(q_BLHK, positions_BL, config.rope_theta)
-      k_BLHK = rotate(k_BLHK, positions_BL, config.rope_theta)
+      theta = config.local_rope_theta if self.local else config.rope_theta
+      q_BLHK = rotate(q_BLHK, positions_BL, theta)
+      k_BLGK = rotate(k_BLGK, positions_BL, theta)
+    elif config.position_kind == "alibi":
+      slopes_H = alibi_slopes(config.num_heads)
     x_BLHK = attention(
       q_BLHK,
-      k_BLHK,
-      v_BLHK,
+      k_BLGK,
+      v_BLGK,
       segment_ids_BL=segment_ids_BL,
+      window=config.window if self.local else 0,
+      slopes_H=slopes_H,
       impl=config.attention,
     )
     return Dense(
       config,
       (*heads, config.width),
       ("heads", "kv", "embed"),
+      use_bias=config.attention_bias,
       inputs=2,
+      residual=True,
       name="out",
     )(x_BLHK)
 
 
 class FeedForward(nn.Module):
-  """Two dense layers with the activation between them."""
+  """Two dense layers with the activation, which may gate, between them."""
 
   config: EncoderConfig
 
   @nn.compact
   def __call__(self, x_BLD):
     config = self.config
-    width, mlp_width = config.width, config.mlp_width
-    x_BLF = Dense(config, (width, mlp_width), ("embed", "mlp"), name="in")(
-      x_BLD
-    )
-    x_BLF = activation(config)(x_BLF)
-    return Dense(config, (mlp_width, width), ("mlp", "embed"), name="out")(
-      x_BLF
-    )
+    act = activation(config)
+    shape, axes = (config.width, config.mlp_width), ("embed", "mlp")
+    if config.glu:
+      shape, axes = (shape[0], 2, shape[1]), (axes[0], None, axes[1])
+    use_bias = config.mlp_bias == "all"
+    x = Dense(config, shape, axes, use_bias=use_bias, name="in")(x_BLD)
+    x_BLF = act(x[:, :, 0]) * x[:, :, 1] if config.glu else act(x)
+    return Dense(
+      config,
+      (config.mlp_width, config.width),
+      ("mlp", "embed"),
+      use_bias=config.mlp_bias != "none",
+      residual=True,
+      name="out",
+    )(x_BLF)

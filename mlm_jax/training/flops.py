@@ -39,10 +39,15 @@ def train_flops_per_token(config: Config) -> float:
   model, length = config.model, config.data.seq_len
   targets = config.corruption.num_targets(length)
   vocab = padded_vocab_size(config.data.vocab_size)
-  weights = 4 * model.width**2 + 2 * model.width * model.mlp_width
-  layer = 2 * length * weights + 4 * length**2 * model.width
-  head = 2 * targets * (model.width**2 + model.width * vocab)
-  return 3 * (model.num_layers * layer + head) / length
+  width, table_width = model.width, model.table_width
+  qkv = width * model.head_width * (model.num_heads + 2 * model.kv_heads)
+  mlp = (3 if model.glu else 2) * width * model.mlp_width
+  layer = 2 * length * (qkv + width**2 + mlp) + 4 * length**2 * width
+  embed = 2 * length * model.embedding_width * width
+  head = 2 * targets * table_width * vocab
+  if model.head_dense != "none":
+    head += 2 * targets * width * table_width
+  return 3 * (model.num_layers * layer + embed + head) / length
 
 
 @functools.cache

@@ -60,7 +60,7 @@ def train_step(
   unequally they lie on micro-batches, devices and hosts.
   """
   key = None
-  if config.model.dropout_rate:
+  if config.model.has_dropout:
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
   grads, new = _gradients(
     sums, state.params, batch, config.train.microbatches, key

@@ -119,7 +119,7 @@ def test_one_batch_is_learnt_by_heart(kind, make_config, make_run, make_batch):
 def test_dropout_is_a_function_of_seed_and_step(
   make_config, make_run, make_batch
 ):
-  config = make_config(**{"model.dropout_rate": 0.3})
+  config = make_config(**{"model.mlp_dropout": 0.3})
   batch = make_batch(config)
   a, _ = train(make_run(config), [batch] * 2)
   b, _ = train(make_run(config), [batch] * 2)
