@@ -2,9 +2,7 @@
 
 import argparse
 import dataclasses
-import math
 import os
-import runpy
 import sys
 from collections.abc import Callable
 
@@ -14,9 +12,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-from mlm_jax import config as config_lib
-from mlm_jax.config import Config, InputError, require, unknown
-from mlm_jax.progress import Progress
+import ml_collections
+
+from mlm_jax import commands, recipe
+from mlm_jax.errors import InputError, require, unknown
 from mlm_jax.workdir import Workdir
 
 
@@ -37,145 +36,6 @@ class Command:
   arguments: tuple[tuple[str, dict], ...] = ()
 
 
-def prepare(args, config: Config) -> None:
-  from mlm_jax.data.prepare import prepare
-
-  workdir = Workdir.at(args.workdir)
-  workdir.check(config)
-  prepare(config, workdir)
-  workdir.save_config(config)
-
-
-def train(args, config: Config) -> None:
-  _join_processes(args)
-  import jax
-
-  from mlm_jax.data import pipeline, prepare
-  from mlm_jax.evaluation import heldout
-  from mlm_jax.training import loop, partitioning
-  from mlm_jax.training.run import Run
-
-  workdir = Workdir.at(args.workdir)
-  workdir.check(config)
-  # What is wrong with the mesh should not be learnt after hours of preparing.
-  mesh = partitioning.make_mesh(config)
-  if jax.process_index() == 0:
-    tokenizer, store = prepare.prepare(config, workdir)
-    workdir.save_config(config)
-  partitioning.wait_for_all("prepared")
-  if jax.process_index() > 0:
-    tokenizer, store = prepare.load(config, workdir)
-  run = Run(config, tokenizer.vocabulary, mesh)
-
-  def batches_from(step):
-    return pipeline.train_batches(
-      config, store, run.vocab, first_step=step, local_rows=run.local_rows
-    ).as_numpy_iterator()
-
-  evaluate = None
-  if config.data.heldout_fraction:
-    evaluate = heldout.evaluator(run, store)
-  loop.train(run, workdir, batches_from, evaluate)
-
-
-def evaluate(args) -> None:
-  from mlm_jax.data import prepare
-  from mlm_jax.evaluation import heldout
-
-  workdir = Workdir.at(args.workdir)
-  config = _here(workdir.load_config())
-  require(
-    config.data.heldout_fraction > 0,
-    f"{workdir.root} holds nothing out: data.heldout_fraction is 0",
-  )
-  run, params, _ = _restore(workdir, config, args.checkpoint)
-  _, store = prepare.load(config, workdir)
-  values = heldout.evaluator(run, store)(params)
-  entropy = store.info["heldout"].unigram_entropy
-  gain = entropy - values["loss"]
-  say = Progress().say
-  say(f"held-out loss      {values['loss']:.3f} nats a token")
-  say(f"held-out accuracy  {values['accuracy']:.1%}")
-  say(
-    f"unigram entropy    {entropy:.3f} nats, the least that word frequencies "
-    f"alone can reach"
-  )
-  side = "under" if gain > 0 else "over"
-  say(f"the model is {abs(gain):.2f} nats {side} it")
-
-
-def fill_mask(args) -> None:
-  from mlm_jax.evaluation import fill_mask as fill
-
-  workdir = Workdir.at(args.workdir)
-  config = _here(workdir.load_config())
-  run, params, tokenizer = _restore(workdir, config, args.checkpoint)
-  say = Progress().say
-
-  def answer(text):
-    guesses = fill.fill_mask(run, params, tokenizer, text, args.top_k)
-    say("\n".join(fill.describe(text, guesses)))
-
-  for text in args.text or ():
-    answer(text)
-  while args.interactive or not args.text:
-    try:
-      text = input("text with [MASK] (empty to end)> ")
-    except EOFError:
-      text = ""
-    if not text:
-      return
-    try:
-      answer(text)
-    except InputError as error:
-      say(str(error))
-
-
-def _here(config: Config) -> Config:
-  """Returns a work directory's configuration for the devices at hand."""
-  return dataclasses.replace(
-    config,
-    mesh=config_lib.MeshConfig(),
-    train=dataclasses.replace(config.train, microbatches=1),
-  )
-
-
-def _restore(workdir: Workdir, config: Config, checkpoint: str):
-  import jax
-
-  from mlm_jax.data.tokenizer import Tokenizer
-  from mlm_jax.training.checkpoint import Checkpoints
-  from mlm_jax.training.run import Run
-
-  tokenizer = Tokenizer.load(workdir.tokenizer)
-  # As many devices as divide a batch.
-  num_devices = math.gcd(config.train.batch_size, jax.device_count())
-  run = Run.on(config, tokenizer.vocabulary, jax.devices()[:num_devices])
-  with Checkpoints(workdir) as checkpoints:
-    params = checkpoints.restore_params(run.abstract_state.params, checkpoint)
-  return run, params, tokenizer
-
-
-def _join_processes(args) -> None:
-  import jax
-
-  given = (args.coordinator, args.num_processes, args.process_id)
-  if given != (None, None, None):
-    require(
-      None not in given,
-      "--coordinator, --num_processes and --process_id belong together",
-    )
-  elif args.multihost:
-    given = ()  # TPU pods and SLURM tell.
-  else:
-    return
-  try:
-    jax.distributed.initialize(*given)
-  except (RuntimeError, ValueError) as error:
-    reason = str(error).strip().partition("\n")[0]
-    raise InputError(f"cannot join the other processes: {reason}") from error
-
-
 CHECKPOINT = (
   "--checkpoint",
   {
@@ -185,14 +45,22 @@ CHECKPOINT = (
   },
 )
 
+NO_PARITY = (
+  "--no-parity",
+  {
+    "action": "store_true",
+    "help": "do not compare the logits of the two models",
+  },
+)
+
 COMMANDS = {
   "prepare": Command(
-    prepare,
+    commands.prepare,
     "train the tokenizer and write the rows of a corpus",
     configured=True,
   ),
   "train": Command(
-    train,
+    commands.train,
     "pre-train, or continue from the last checkpoint",
     configured=True,
     arguments=(
@@ -205,12 +73,12 @@ COMMANDS = {
     ),
   ),
   "evaluate": Command(
-    evaluate,
+    commands.evaluate,
     "measure the loss on held-out documents",
     arguments=(CHECKPOINT,),
   ),
   "fill_mask": Command(
-    fill_mask,
+    commands.fill_mask,
     "guess the [MASK]s of a text",
     arguments=(
       CHECKPOINT,
@@ -219,6 +87,52 @@ COMMANDS = {
       ("--top_k", {"type": int, "default": 5, "help": "guesses a mask"}),
       ("--interactive", {"action": "store_true",
         "help": "ask for texts; so it does where none is given"}),
+    ),
+  ),
+  "embed": Command(
+    commands.embed,
+    "turn each line of a file into a vector",
+    arguments=(
+      CHECKPOINT,
+      ("--texts", {"required": True, "metavar": "FILE",
+        "help": "one text a line"}),
+      ("--out", {"required": True, "metavar": "OUT.npy",
+        "help": "float32 [texts, width]"}),
+      ("--pool", {"choices": ("mean", "start"), "default": "mean",
+        "help": "the mean over a text's tokens, or its first vector"}),
+      ("--batch_size", {"type": int, "default": 64, "help": "texts at a time"}),
+    ),
+  ),
+  "export_hf": Command(
+    commands.export_hf,
+    "write the model as Hugging Face's transformers reads it",
+    arguments=(
+      CHECKPOINT,
+      ("--out", {"required": True, "metavar": "FOLDER", "help": "to be made"}),
+      ("--family", {"default": "", "metavar": "NAME",
+        "help": "such as roberta, where several families would do"}),
+      NO_PARITY,
+    ),
+  ),
+  "import_hf": Command(
+    commands.import_hf,
+    "make a work directory of a Hugging Face model, to train it on",
+    arguments=(
+      ("--from", {"required": True, "dest": "source", "metavar": "MODEL",
+        "help": "a folder, or a name on the hub"}),
+      ("--add_tokens", {"default": "", "metavar": "FILE",
+        "help": "give the words of this file, one a line, ids of their own"}),
+      ("--add_mask_token", {"action": "store_true",
+        "help": "give a tokenizer without a mask token one"}),
+      ("--new_head", {"action": "store_true",
+        "help": "begin with a random head, where the model has none"}),
+      ("--max_positions", {"type": int, "default": 0, "metavar": "N",
+        "help": "read longer documents"}),
+      ("--rope_theta", {"type": float, "default": 0.0, "metavar": "BASE",
+        "help": "another base of the rotary positions of global layers"}),
+      ("--grow_to", {"default": "", "metavar": "FILE",
+        "help": "as deep and wide as this recipe's model, by tiling"}),
+      NO_PARITY,
     ),
   ),
 }  # fmt: skip
@@ -235,7 +149,7 @@ def main(argv: list[str]) -> int:
     command = COMMANDS[name]
     args, overrides = _parser(name, command).parse_known_args(rest)
     if command.configured:
-      config = _load_config(args.config, overrides)
+      config = recipe.load(_values(args), overrides)
       _quiet()
       command.run(args, config)
     else:
@@ -255,6 +169,20 @@ def _print_commands():
     print(f"  {name:<10} {command.about}")
 
 
+def _values(args):
+  """Returns the recipe that was asked for, or the work directory's own."""
+  if args.config:
+    return recipe.read(args.config)
+  workdir = Workdir.at(args.workdir)
+  require(
+    workdir.config.exists(),
+    f"--config=FILE is needed: {workdir.root} has no config.json yet",
+  )
+  return ml_collections.ConfigDict(
+    dataclasses.asdict(workdir.load_config())
+  ).lock()
+
+
 class _Parser(argparse.ArgumentParser):
   def error(self, message):
     raise InputError(f"{message}; see python -m {self.prog} --help")
@@ -267,60 +195,15 @@ def _parser(name: str, command: Command) -> argparse.ArgumentParser:
   if command.configured:
     parser.add_argument(
       "--config",
-      required=True,
       metavar="FILE",
-      help="a recipe such as configs/bert_base.py; override any key of it with "
+      help="a recipe such as configs/bert_base.py, by default what the work "
+      "directory was made with; override any key of it with "
       "--config.GROUP.KEY=VALUE (mlm_jax/config.py explains them all)",
     )
   parser.add_argument("--workdir", required=True, help="the work directory")
   for flag, options in command.arguments:
     parser.add_argument(flag, **options)
   return parser
-
-
-def _load_config(path: str, overrides: list[str]) -> Config:
-  """Reads a recipe and its overrides, the way ml_collections' flags do."""
-  from absl import flags
-  from ml_collections import config_flags
-
-  for override in overrides:
-    key = override.partition("=")[0].removeprefix("--")
-    if not key.startswith("config."):
-      raise InputError(f"unknown argument {override!r}")
-    config_lib.check_key(key.removeprefix("config."))
-  argv = ["mlm_jax", *overrides]
-  values = flags.FlagValues()
-  holder = config_flags.DEFINE_config_dict(
-    "config", _recipe(path), flag_values=values, sys_argv=argv
-  )
-  try:
-    values(argv)
-  except (flags.Error, ValueError, TypeError) as error:
-    raise InputError(str(error).strip().partition("\n")[0]) from error
-  return config_lib.build(holder.value)
-
-
-def _recipe(path: str):
-  """Returns what a recipe, a Python file with a `get_config`, asks for."""
-  import ml_collections
-
-  if not os.path.isfile(path):
-    raise InputError(f"no recipe at {path}")
-  try:
-    recipe = runpy.run_path(path)
-    values = recipe["get_config"]() if "get_config" in recipe else None
-  except Exception as error:  # Whatever a recipe may raise.
-    # ml_collections names the nearest key last, within a KeyError's quotes.
-    while error.args and isinstance(error.args[0], Exception):
-      error = error.args[0]
-    text = error.args[0] if isinstance(error, KeyError) else error
-    lines = str(text).strip().splitlines() or [type(error).__name__]
-    raise InputError(f"{path}: {lines[-1]}") from error
-  if not isinstance(values, ml_collections.ConfigDict):
-    raise InputError(
-      f"{path} needs a get_config() that returns a ConfigDict, not {values!r}"
-    )
-  return values
 
 
 def _quiet() -> None:

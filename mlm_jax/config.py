@@ -8,7 +8,6 @@ al. 2019), without next-sentence prediction.
 """
 
 import dataclasses
-import difflib
 import math
 import typing
 from collections.abc import Mapping
@@ -16,23 +15,7 @@ from typing import Literal
 
 import ml_collections
 
-
-class InputError(Exception):
-  """The user's input cannot be used. One line; the command exits with 2."""
-
-
-def unknown(kind: str, name, known) -> InputError:
-  """Returns the error for a name that nobody knows, with the nearest one."""
-  names = [str(k) for k in known]
-  near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-  if near:
-    return InputError(f"unknown {kind} {name!r}; did you mean {near[0]!r}?")
-  return InputError(f"unknown {kind} {name!r}; known: {', '.join(names)}")
-
-
-def require(condition: bool, message: str) -> None:
-  if not condition:
-    raise InputError(message)
+from mlm_jax.errors import InputError, require, unknown
 
 
 def _check_types(group, prefix):
@@ -43,6 +26,17 @@ def _check_types(group, prefix):
         raise unknown(f"{prefix}.{key}", value, typing.get_args(kind))
     elif type(value) is not kind and not (kind is float and type(value) is int):
       raise InputError(f"{prefix}.{key} must be {kind.__name__}, not {value!r}")
+
+
+def _check_range(group, prefix, *, above_0=(), from_0=(), from_0_below_1=()):
+  for keys, holds, words in (
+    (above_0, lambda value: value > 0, "> 0"),
+    (from_0, lambda value: value >= 0, "0 or more"),
+    (from_0_below_1, lambda value: 0 <= value < 1, "in [0, 1)"),
+  ):
+    for key in keys:
+      value = getattr(group, key)
+      require(holds(value), f"{prefix}.{key} must be {words}, not {value}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +55,7 @@ class EncoderConfig:
   # One block applied num_layers times (ALBERT).
   share_layers: bool = False
   activation: Literal["gelu", "gelu_tanh", "silu", "relu"] = "gelu"
-  # The activation of one half gates another half of the same width: GeGLU with
-  # gelu, SwiGLU with silu (Shazeer 2020).
+  # GeGLU with gelu, SwiGLU with silu (Shazeer 2020), each half of mlp_width.
   glu: bool = False
   # LayerNorm, or RMSNorm (Zhang and Sennrich 2019), which has no bias.
   norm_kind: Literal["layer", "rms"] = "layer"
@@ -133,13 +126,16 @@ class EncoderConfig:
 
   def __post_init__(self):
     _check_types(self, "model")
-    for key in (
-      *("num_layers", "width", "num_heads", "mlp_width", "max_positions"),
-      "global_every",
-    ):
-      require(getattr(self, key) > 0, f"model.{key} must be positive")
-    for key in ("num_kv_heads", "embedding_width", "window", "num_types"):
-      require(getattr(self, key) >= 0, f"model.{key} must be 0 or more")
+    _check_range(
+      *(self, "model"),
+      above_0=(
+        *("num_layers", "width", "num_heads", "mlp_width", "global_every"),
+        *("max_positions", "norm_eps", "rope_theta", "local_rope_theta"),
+        "init_stddev",
+      ),
+      from_0=("num_kv_heads", "embedding_width", "window", "num_types"),
+      from_0_below_1=("embedding_dropout", "attention_dropout", "mlp_dropout"),
+    )
     require(
       self.width % self.num_heads == 0,
       f"model.width={self.width} does not divide into "
@@ -152,8 +148,7 @@ class EncoderConfig:
     )
     require(
       self.position_kind != "rope" or self.head_width % 2 == 0,
-      f"model.position_kind='rope' needs an even head width, "
-      f"not {self.head_width}",
+      f"rotary positions need an even head width, not {self.head_width}",
     )
     require(
       (self.window == 0) == (self.global_every == 1) and self.window % 2 == 0,
@@ -162,18 +157,13 @@ class EncoderConfig:
     )
     require(
       not (self.share_layers and self.window),
-      "model.share_layers shares one kind of layer: model.window must be 0",
+      "model.share_layers has one kind of layer: model.window must be 0",
     )
     require(
       self.head_dense != "none" or self.table_width == self.width,
       "model.head_dense='none' leaves nothing between model.width and "
       "model.embedding_width",
     )
-    for key in ("norm_eps", "rope_theta", "local_rope_theta", "init_stddev"):
-      require(getattr(self, key) > 0, f"model.{key} must be > 0")
-    for key in ("embedding_dropout", "attention_dropout", "mlp_dropout"):
-      rate = getattr(self, key)
-      require(0 <= rate < 1, f"model.{key} must be in [0, 1), not {rate}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,18 +197,16 @@ class DataConfig:
 
   def __post_init__(self):
     _check_types(self, "data")
-    require(
-      0 <= self.heldout_fraction < 1,
-      f"data.heldout_fraction must be in [0, 1), not {self.heldout_fraction}",
+    _check_range(
+      *(self, "data"),
+      above_0=("tokenizer_sample_mb",),
+      from_0_below_1=("heldout_fraction",),
     )
     require(self.seq_len >= 8, "data.seq_len must be at least 8")
     require(
       self.vocab_size >= 300,
       f"data.vocab_size={self.vocab_size} is too small: 256 bytes and the "
       "special tokens alone take 261",
-    )
-    require(
-      self.tokenizer_sample_mb > 0, "data.tokenizer_sample_mb must be > 0"
     )
 
 
@@ -275,14 +263,12 @@ class OptimConfig:
 
   def __post_init__(self):
     _check_types(self, "optim")
-    require(self.peak_lr > 0, f"optim.peak_lr must be > 0, not {self.peak_lr}")
-    require(self.warmup_steps >= 0, "optim.warmup_steps must be 0 or more")
-    for key in ("b1", "b2"):
-      value = getattr(self, key)
-      require(0 <= value < 1, f"optim.{key} must be in [0, 1), not {value}")
-    require(self.eps > 0, f"optim.eps must be > 0, not {self.eps}")
-    for key in ("weight_decay", "clip_norm"):
-      require(getattr(self, key) >= 0, f"optim.{key} must be 0 or more")
+    _check_range(
+      *(self, "optim"),
+      above_0=("peak_lr", "eps"),
+      from_0=("warmup_steps", "weight_decay", "clip_norm"),
+      from_0_below_1=("b1", "b2"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,13 +289,14 @@ class TrainConfig:
 
   def __post_init__(self):
     _check_types(self, "train")
-    for key in (
-      *("steps", "batch_size", "microbatches", "log_every", "eval_every"),
-      *("checkpoint_every", "keep_last"),
-    ):
-      require(getattr(self, key) > 0, f"train.{key} must be positive")
-    require(self.eval_batches >= 0, "train.eval_batches must be 0 or more")
-    require(self.keep_best >= 0, "train.keep_best must be 0 or more")
+    _check_range(
+      *(self, "train"),
+      above_0=(
+        *("steps", "batch_size", "microbatches", "log_every", "eval_every"),
+        *("checkpoint_every", "keep_last"),
+      ),
+      from_0=("eval_batches", "keep_best"),
+    )
     require(
       self.batch_size % self.microbatches == 0,
       f"train.batch_size={self.batch_size} does not divide into "

@@ -130,6 +130,19 @@ def get_config():
   return path
 
 
+@pytest.fixture(scope="session")
+def trained(recipe, tmp_path_factory):
+  """The work directory of a run of 60 steps; not to be changed."""
+  from mlm_jax.__main__ import main
+
+  workdir = tmp_path_factory.mktemp("trained")
+  arguments = [f"--config={recipe}", f"--workdir={workdir}"]
+  short = ["--config.train.steps=60", "--config.train.checkpoint_every=30"]
+  assert main(["prepare", *arguments, *short]) == 0
+  assert main(["train", *arguments, *short]) == 0
+  return workdir
+
+
 @pytest.fixture
 def start(recipe):
   """Returns a function that starts the train command in a work directory."""

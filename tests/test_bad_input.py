@@ -42,6 +42,7 @@ def root(tmp_path_factory):
   texts = [topics.topics[name] for name in sorted(topics.topics)[:20]]
   lines = [json.dumps({"text": text}) + "\n" for text in texts]
   (root / "corpus.jsonl").write_text("".join(lines))
+  (root / "empty").mkdir()
   (root / "short.jsonl").write_text('{"text": "one two"}\n')
   trained = tokenizer.train(texts, DataConfig(vocab_size=400))
   (root / "spm.model").write_bytes(trained.model)
@@ -62,6 +63,12 @@ def line_of(root, tmp_path, capsys):
       arguments = (f"--config={path}", *arguments)
     if workdir:
       arguments = (f"--workdir={tmp_path / 'work'}", *arguments)
+    needed = [
+      f"{flag}=a"
+      for flag, options in COMMANDS[command].arguments
+      if options.get("required")
+    ]
+    arguments = (*needed, *arguments)
     return fail(capsys, [command, *arguments])
 
   return run
@@ -134,7 +141,7 @@ def test_a_command_that_is_like_no_other_gets_the_list(capsys):
     ("model.num_heads=3", ["model.width=16", "model.num_heads=3"]),
     ("optim.warmup_steps=4", ["optim.warmup_steps=4", "train.steps=4"]),
     ("train.microbatches=3", ["train.batch_size=8", "train.microbatches=3"]),
-    ("train.batch_size=0", ["train.batch_size must be positive"]),
+    ("train.batch_size=0", ["train.batch_size must be > 0"]),
     ("mesh.data=0", ["mesh sizes"]),
     ("data.corpus=", ["no corpus", "--config.data.corpus"]),
     ("data.corpus=txt:a", ["kind of corpus", "mean 'text:...'"]),
@@ -145,7 +152,7 @@ def test_a_command_that_is_like_no_other_gets_the_list(capsys):
     ("train.batch_size=100000", ["rows", "train.batch_size=100000"]),
     ("data.vocab_size=401", ["400 pieces", "data.vocab_size=401"]),
     ("data.tokenizer={root}/none.model", ["no tokenizer at"]),
-    ("data.tokenizer={root}", ["tokenizer"]),
+    ("data.tokenizer={root}/empty", ["no tokenizer in", "tokenizer.json"]),
     ("data.tokenizer={root}/recipe.py", ["is not a SentencePiece model"]),
   ],
 )
@@ -178,7 +185,7 @@ def test_a_mesh_that_does_not_fit_is_an_error(line_of, overrides, parts):
     ("config.optim.peek_lr = 1.0", ["peek_lr", "peak_lr"]),
     ("config.optm.peak_lr = 1.0", ["optm", "optim"]),
     ("config.optim.peak_lr = 'fast'", ["peak_lr", "fast"]),
-    ("config.train.steps = 0", ["train.steps must be positive"]),
+    ("config.train.steps = 0", ["train.steps must be > 0"]),
     ("config.train = 3", ["train"]),
     ("config.seed = None", ["seed", "None"]),
     ("config.train.steps = None", ["train.steps", "None"]),

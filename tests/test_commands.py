@@ -2,28 +2,20 @@
 
 import json
 import re
+import shutil
 
 import jax
 import numpy as np
 import pytest
 
 from mlm_jax.__main__ import main
-from mlm_jax.config import InputError
-from mlm_jax.data.tokenizer import MASK, Tokenizer
+from mlm_jax.data.tokenizer import MASK, load
+from mlm_jax.errors import InputError
 from mlm_jax.evaluation import fill_mask
+from mlm_jax.hf.tokenizer import export_tokenizer
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir
-
-
-@pytest.fixture(scope="module")
-def trained(recipe, tmp_path_factory):
-  workdir = tmp_path_factory.mktemp("trained")
-  arguments = [f"--config={recipe}", f"--workdir={workdir}"]
-  short = ["--config.train.steps=60", "--config.train.checkpoint_every=30"]
-  assert main(["prepare", *arguments, *short]) == 0
-  assert main(["train", *arguments, *short]) == 0
-  return workdir
 
 
 def run(capsys, *argv):
@@ -107,13 +99,29 @@ def test_fill_mask_says_a_line_for_the_text_and_each_mask(trained, capsys):
   assert all(line.count("%") == 5 for line in lines[1:])
 
 
+def test_a_tokenizer_json_does_as_well(trained, tmp_path, capsys):
+  """In the place of the model that it was made of, it gives the same guesses."""
+  copy = tmp_path / "copy"
+  shutil.copytree(trained, copy)
+  tokenizer = Workdir.at(copy).tokenizer
+  ours = load(tokenizer)
+  tokenizer.rmtree()
+  export_tokenizer(ours, tokenizer, max_length=32)
+  for text in (f"the {MASK} of the {MASK}.", f"un{MASK}, {MASK}"):
+    said, again = (
+      run(capsys, "fill_mask", f"--workdir={workdir}", f"--text={text}")
+      for workdir in (trained, copy)
+    )
+    assert said == again
+
+
 @pytest.fixture(scope="module")
 def model(trained):
   workdir = Workdir.at(trained)
-  tokenizer = Tokenizer.load(workdir.tokenizer)
+  tokenizer = load(workdir.tokenizer)
   run = Run.on(workdir.load_config(), tokenizer.vocabulary)
   with Checkpoints(workdir) as checkpoints:
-    params = checkpoints.restore_params(run.abstract_state.params)
+    params, _ = checkpoints.restore_params(run.abstract_state.params)
   return run, params, tokenizer
 
 
@@ -165,13 +173,13 @@ def test_bad_texts_are_refused(model, text, top_k, said):
 @pytest.mark.parametrize(
   ("text", "pieces", "filled"),
   [
-    (f"a {MASK} b.", ["▁cat"], "a cat b."),
+    (f"a {MASK} b.", [" cat"], "a cat b."),
     (f"walk{MASK} on", ["ing"], "walking on"),
     (f"walk {MASK} on", ["ing"], "walking on"),
-    (f"{MASK} and {MASK}.", ["▁cats", "▁dogs"], "cats and dogs."),
-    (f"a {MASK} {MASK}", ["▁re", "do"], "a redo"),
-    (f"un{MASK} was a {MASK}.", ["able", "▁day"], "unable was a day."),
-    (f"a {MASK}", [r"▁\1"], r"a \1"),
+    (f"{MASK} and {MASK}.", [" cats", " dogs"], "cats and dogs."),
+    (f"a {MASK} {MASK}", [" re", "do"], "a redo"),
+    (f"un{MASK} was a {MASK}.", ["able", " day"], "unable was a day."),
+    (f"a {MASK}", [r" \1"], r"a \1"),
   ],
 )
 def test_pieces_are_put_together_as_text(text, pieces, filled):
@@ -181,9 +189,9 @@ def test_pieces_are_put_together_as_text(text, pieces, filled):
 
 def test_parameters_are_read_onto_any_mesh(trained):
   workdir = Workdir.at(trained)
-  tokenizer = Tokenizer.load(workdir.tokenizer)
+  tokenizer = load(workdir.tokenizer)
   config = workdir.load_config()
   one = Run.on(config, tokenizer.vocabulary, jax.devices()[:1])
   with Checkpoints(workdir) as checkpoints:
-    params = checkpoints.restore_params(one.abstract_state.params)
+    params, _ = checkpoints.restore_params(one.abstract_state.params)
   assert all(len(x.sharding.device_set) == 1 for x in jax.tree.leaves(params))

@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow
 
-from mlm_jax.config import DataConfig, InputError, unknown
+from mlm_jax.config import DataConfig
+from mlm_jax.errors import InputError, unknown
 
 # A longer document is cut into several, so that memory stays bounded.
 MAX_DOCUMENT_CHARS = 1 << 20

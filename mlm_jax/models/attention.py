@@ -7,7 +7,7 @@ serves is decided while tracing.
 import jax
 import jax.numpy as jnp
 
-from mlm_jax.config import unknown
+from mlm_jax.errors import unknown
 
 
 def attention(

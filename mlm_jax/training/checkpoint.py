@@ -1,6 +1,7 @@
 """Checkpoints: what Orbax keeps, and which of them can be trusted."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,8 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
-from mlm_jax.config import InputError, TrainConfig, require
+from mlm_jax.config import TrainConfig
+from mlm_jax.errors import InputError, require
 from mlm_jax.training.step import TrainState
 from mlm_jax.workdir import Workdir
 
@@ -80,13 +82,26 @@ class Checkpoints:
       metrics=heldout,
     )
 
-  def restore(self, like: TrainState) -> TrainState | None:
+  def save_params(self, params) -> None:
+    """Saves what a run is to start from, as its step 0."""
+    self._manager.save(
+      0,
+      args=ocp.args.Composite(
+        params=ocp.args.StandardSave(params),
+        checksums=ocp.args.JsonSave({"params": _checksums(params)}),
+      ),
+    )
+
+  def restore(
+    self, like: TrainState, begin: Callable[..., TrainState]
+  ) -> TrainState | None:
     """Returns the last state that can be read, None where there is none.
 
     A checkpoint that cannot be read is set aside, and the one before it used.
 
     Args:
       like: shapes, dtypes and shardings, from `Run.abstract_state`.
+      begin: makes a state of parameters that `save_params` left.
 
     Raises:
       InputError: there are checkpoints, and none can be read.
@@ -94,10 +109,14 @@ class Checkpoints:
     self._manager.reload()
     steps = self._manager.all_steps()
     items = self._restore(_split(like), set_aside=True, steps=steps)
-    return items and TrainState(params=items["params"], **items["rest"])
+    if items is None:
+      return None
+    if "rest" not in items:
+      return begin(items["params"])
+    return TrainState(params=items["params"], **items["rest"])
 
-  def restore_params(self, like, which: str = "last"):
-    """Returns parameters.
+  def restore_params(self, like, which: str = "last") -> tuple[Any, int]:
+    """Returns parameters and their step.
 
     Args:
       like: shapes, dtypes and shardings.
@@ -122,7 +141,7 @@ class Checkpoints:
       raise InputError(
         f"{self._workdir.root} has no checkpoint: train it first"
       )
-    return items["params"]
+    return items["params"], items["step"]
 
   def _restore(self, like, set_aside, steps):
     broken = []
@@ -137,7 +156,7 @@ class Checkpoints:
         if set_aside and broken:
           self._set_aside(broken)
           self._say(f"Using checkpoint {step}")
-        return restored
+        return {"step": step, **restored}
       if reason:
         self._say(f"Checkpoint {step} cannot be read ({reason})")
       broken.append(step)
@@ -148,6 +167,9 @@ class Checkpoints:
     return None
 
   def _read(self, step, like):
+    # Training never saves step 0: it has parameters alone.
+    if step == 0:
+      like = {"params": like["params"]}
     args = {k: ocp.args.StandardRestore(v) for k, v in like.items()}
     items = self._manager.restore(
       step,

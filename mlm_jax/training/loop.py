@@ -14,7 +14,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from mlm_jax.config import Config, require
+from mlm_jax.config import Config
+from mlm_jax.errors import require
 from mlm_jax.progress import Progress
 from mlm_jax.training import flops
 from mlm_jax.training.checkpoint import Checkpoints
@@ -52,15 +53,17 @@ def train(
   due = lambda step, every: step % every == 0 or step == steps
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(Checkpoints(workdir, config.train))
-    state = checkpoints.restore(run.abstract_state)
+    state = checkpoints.restore(run.abstract_state, run.init_state)
     first = int(state.step) if state else 0
     require(
       first <= steps,
       f"{workdir.root} is at step {first}, past train.steps={steps}",
     )
-    log = stack.enter_context(_Log(config, workdir, first if state else -1))
+    log = stack.enter_context(_Log(config, workdir, first or -1))
     if not state:
       state = run.init_state()
+    elif not first:
+      log.say("Starting from the imported weights")
     elif first < steps:
       log.say(f"Continuing from step {first:,}")
     else:

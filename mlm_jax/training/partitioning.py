@@ -9,7 +9,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from mlm_jax.config import Config, InputError, require
+from mlm_jax.config import Config
+from mlm_jax.errors import InputError, require
 
 # Logical axis -> mesh axes. Parameters and activations name the left column.
 RULES = (

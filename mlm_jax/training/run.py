@@ -77,12 +77,16 @@ class Run:
       self.state_shardings,
     )
 
-  def init_state(self) -> step_lib.TrainState:
-    """Returns the state at step 0, born sharded."""
-    init = jax.jit(
-      lambda: nn.unbox(self._init_boxed()), out_shardings=self.state_shardings
+  def init_state(self, params=None) -> step_lib.TrainState:
+    """Returns the state at step 0, born sharded, with parameters if given."""
+    if params is None:
+      init = lambda: nn.unbox(self._init_boxed())
+      return jax.jit(init, out_shardings=self.state_shardings)()
+    begin = jax.jit(
+      lambda params: step_lib.init_state(params, self._optimizer),
+      out_shardings=self.state_shardings,
     )
-    return init()
+    return begin(params)
 
   @functools.cached_property
   def train_step(self):

@@ -12,8 +12,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from mlm_jax.config import DataConfig, InputError
+from mlm_jax.config import DataConfig
 from mlm_jax.data import corpus, python_docs
+from mlm_jax.errors import InputError
 
 
 def read(name, **options):

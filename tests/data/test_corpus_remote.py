@@ -8,8 +8,9 @@ import pyarrow.parquet
 import pytest
 import tensorflow as tf
 
-from mlm_jax.config import DataConfig, InputError
+from mlm_jax.config import DataConfig
 from mlm_jax.data import corpus
+from mlm_jax.errors import InputError
 
 TEXTS = ["one two", "three\nfour", "five " * 5_000]
 BLANK_LINES = "\n\n".join(TEXTS).encode()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from etils import epath
 
-from mlm_jax.config import InputError
 from mlm_jax.data import rows as rows_lib
 from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.errors import InputError
 
 SEQ_LEN = 16
 

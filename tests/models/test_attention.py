@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlm_jax.config import InputError
+from mlm_jax.errors import InputError
 from mlm_jax.models.attention import attention
 
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from mlm_jax.config import InputError
+from mlm_jax.errors import InputError
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.workdir import Workdir
 
@@ -42,7 +42,7 @@ def kept(workdir):
 def test_a_state_comes_back_bit_for_bit_where_it_was(run, workdir):
   saved = save(run, workdir, [None])
   with Checkpoints(workdir) as checkpoints:
-    restored = checkpoints.restore(run.abstract_state)
+    restored = checkpoints.restore(run.abstract_state, run.init_state)
   jax.tree.map(np.testing.assert_array_equal, saved, restored)
   assert jax.tree.structure(saved) == jax.tree.structure(restored)
   assert all(
@@ -62,7 +62,7 @@ def test_a_state_comes_back_on_another_mesh(
   mesh = {"mesh.fsdp": 4, "mesh.tensor": 2}
   other = make_run(make_config(**{"model.num_layers": 1}, **mesh), 8)
   with Checkpoints(workdir) as checkpoints:
-    restored = checkpoints.restore(other.abstract_state)
+    restored = checkpoints.restore(other.abstract_state, other.init_state)
   jax.tree.map(np.testing.assert_array_equal, saved, restored)
   table = restored.params["encoder"]["token_embedding"]
   assert len(table.sharding.device_set) == 8
@@ -73,7 +73,7 @@ def test_the_last_and_the_best_are_kept(run, workdir):
   assert kept(workdir) == [2, 5, 6]
   # The next process knows it too.
   with Checkpoints(workdir, run.config.train) as checkpoints:
-    state = checkpoints.restore(run.abstract_state)
+    state = checkpoints.restore(run.abstract_state, run.init_state)
     for step in (7, 8, 9):
       checkpoints.save(state.replace(step=state.step * 0 + step), None)
   assert kept(workdir) == [2, 8, 9]
@@ -81,7 +81,7 @@ def test_the_last_and_the_best_are_kept(run, workdir):
 
 def test_nothing_saved_is_nothing_restored(run, workdir):
   with Checkpoints(workdir, run.config.train) as checkpoints:
-    assert checkpoints.restore(run.abstract_state) is None
+    assert checkpoints.restore(run.abstract_state, run.init_state) is None
   with (
     Checkpoints(workdir) as checkpoints,
     pytest.raises(InputError, match="no checkpoint"),
@@ -107,7 +107,7 @@ def test_a_broken_checkpoint_is_set_aside_for_the_one_before(run, workdir, how):
   damage(workdir, 2, how)
   said = []
   with Checkpoints(workdir, run.config.train, said.append) as checkpoints:
-    restored = checkpoints.restore(run.abstract_state)
+    restored = checkpoints.restore(run.abstract_state, run.init_state)
     assert int(restored.step) == 1
     # The step can be reached and saved again.
     checkpoints.save(restored.replace(step=restored.step + 1), None)
@@ -125,7 +125,7 @@ def test_where_no_checkpoint_can_be_read_none_is_moved(run, workdir):
     Checkpoints(workdir, run.config.train, lambda line: None) as checkpoints,
     pytest.raises(InputError, match="can be read"),
   ):
-    checkpoints.restore(run.abstract_state)
+    checkpoints.restore(run.abstract_state, run.init_state)
   assert kept(workdir) == [1, 2]
 
 
@@ -135,6 +135,6 @@ def test_inference_reads_past_a_broken_checkpoint_and_moves_nothing(
   save(run, workdir, [None, None])
   damage(workdir, 2, "missing")
   with Checkpoints(workdir, say=lambda line: None) as checkpoints:
-    params = checkpoints.restore_params(run.abstract_state.params)
+    params, _ = checkpoints.restore_params(run.abstract_state.params)
   jax.tree.map(np.testing.assert_array_equal, params, run.init_state().params)
   assert kept(workdir) == [1, 2]

@@ -2,7 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from mlm_jax.config import Config, InputError, MeshConfig
+from mlm_jax.config import Config, MeshConfig
+from mlm_jax.errors import InputError
 from mlm_jax.training import partitioning
 
 

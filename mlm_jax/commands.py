@@ -1,0 +1,204 @@
+"""What the commands do. Their imports wait until they are needed."""
+
+import dataclasses
+import math
+import pathlib
+
+from mlm_jax import config as config_lib
+from mlm_jax import recipe
+from mlm_jax.config import Config
+from mlm_jax.errors import InputError, require
+from mlm_jax.progress import Progress
+from mlm_jax.workdir import Workdir
+
+
+def prepare(args, config: Config) -> None:
+  from mlm_jax.data.prepare import prepare
+
+  workdir = Workdir.at(args.workdir)
+  workdir.check(config)
+  prepare(config, workdir)
+  workdir.save_config(config)
+
+
+def train(args, config: Config) -> None:
+  _join_processes(args)
+  import jax
+
+  from mlm_jax.data import pipeline, prepare
+  from mlm_jax.evaluation import heldout
+  from mlm_jax.training import loop, partitioning
+  from mlm_jax.training.run import Run
+
+  workdir = Workdir.at(args.workdir)
+  workdir.check(config)
+  # What is wrong with the mesh should not be learnt after hours of preparing.
+  mesh = partitioning.make_mesh(config)
+  if jax.process_index() == 0:
+    tokenizer, store = prepare.prepare(config, workdir)
+    workdir.save_config(config)
+  partitioning.wait_for_all("prepared")
+  if jax.process_index() > 0:
+    tokenizer, store = prepare.load(config, workdir)
+  run = Run(config, tokenizer.vocabulary, mesh)
+
+  def batches_from(step):
+    return pipeline.train_batches(
+      config, store, run.vocab, first_step=step, local_rows=run.local_rows
+    ).as_numpy_iterator()
+
+  evaluate = None
+  if config.data.heldout_fraction:
+    evaluate = heldout.evaluator(run, store)
+  loop.train(run, workdir, batches_from, evaluate)
+
+
+def evaluate(args) -> None:
+  from mlm_jax.data import prepare
+  from mlm_jax.evaluation import heldout
+
+  workdir = Workdir.at(args.workdir)
+  config = _here(workdir.load_config())
+  require(
+    config.data.heldout_fraction > 0,
+    f"{workdir.root} holds nothing out: data.heldout_fraction is 0",
+  )
+  run, params, _, _ = _restore(workdir, config, args.checkpoint)
+  _, store = prepare.load(config, workdir)
+  values = heldout.evaluator(run, store)(params)
+  entropy = store.info["heldout"].unigram_entropy
+  gain = entropy - values["loss"]
+  say = Progress().say
+  say(f"held-out loss      {values['loss']:.3f} nats a token")
+  say(f"held-out accuracy  {values['accuracy']:.1%}")
+  say(
+    f"unigram entropy    {entropy:.3f} nats, the least that word frequencies "
+    f"alone can reach"
+  )
+  side = "under" if gain > 0 else "over"
+  say(f"the model is {abs(gain):.2f} nats {side} it")
+
+
+def fill_mask(args) -> None:
+  from mlm_jax.evaluation import fill_mask as fill
+
+  workdir = Workdir.at(args.workdir)
+  config = _here(workdir.load_config())
+  run, params, tokenizer, _ = _restore(workdir, config, args.checkpoint)
+  say = Progress().say
+
+  def answer(text):
+    guesses = fill.fill_mask(run, params, tokenizer, text, args.top_k)
+    say("\n".join(fill.describe(text, guesses, tokenizer.mask_token)))
+
+  for text in args.text or ():
+    answer(text)
+  while args.interactive or not args.text:
+    try:
+      text = input("text with [MASK] (empty to end)> ")
+    except EOFError:
+      text = ""
+    if not text:
+      return
+    try:
+      answer(text)
+    except InputError as error:
+      say(str(error))
+
+
+def embed(args) -> None:
+  from mlm_jax.evaluation.embed import embed_file
+
+  workdir = Workdir.at(args.workdir)
+  config = _here(workdir.load_config())
+  embed_file(
+    args.texts,
+    args.out,
+    lambda: _restore(workdir, config, args.checkpoint)[:3],
+    pool=args.pool,
+    batch_size=args.batch_size,
+  )
+
+
+def export_hf(args) -> None:
+  from mlm_jax.hf.exporting import export
+
+  workdir = Workdir.at(args.workdir)
+  config = _here(workdir.load_config())
+  _, params, tokenizer, step = _restore(workdir, config, args.checkpoint)
+  export(
+    workdir,
+    config,
+    params,
+    tokenizer,
+    pathlib.Path(args.out).expanduser(),
+    step=step,
+    family_name=args.family,
+    check=not args.no_parity,
+  )
+
+
+def import_hf(args) -> None:
+  from mlm_jax.hf.importing import Changes, import_model
+
+  larger = recipe.load(recipe.read(args.grow_to), []) if args.grow_to else None
+  import_model(
+    args.source,
+    Workdir.at(args.workdir),
+    Changes(
+      add_mask_token=args.add_mask_token,
+      new_head=args.new_head,
+      tokens=args.add_tokens,
+      max_positions=args.max_positions,
+      rope_theta=args.rope_theta,
+      larger=larger and larger.model,
+    ),
+    check=not args.no_parity,
+  )
+
+
+def _here(config: Config) -> Config:
+  """Returns a work directory's configuration for the devices at hand."""
+  return dataclasses.replace(
+    config,
+    mesh=config_lib.MeshConfig(),
+    train=dataclasses.replace(config.train, microbatches=1),
+  )
+
+
+def _restore(workdir: Workdir, config: Config, checkpoint: str):
+  import jax
+
+  from mlm_jax.data import tokenizer as tokenizer_lib
+  from mlm_jax.training.checkpoint import Checkpoints
+  from mlm_jax.training.run import Run
+
+  tokenizer = tokenizer_lib.load(workdir.tokenizer, config.data.vocab_size)
+  # As many devices as divide a batch.
+  num_devices = math.gcd(config.train.batch_size, jax.device_count())
+  run = Run.on(config, tokenizer.vocabulary, jax.devices()[:num_devices])
+  with Checkpoints(workdir) as checkpoints:
+    params, step = checkpoints.restore_params(
+      run.abstract_state.params, checkpoint
+    )
+  return run, params, tokenizer, step
+
+
+def _join_processes(args) -> None:
+  import jax
+
+  given = (args.coordinator, args.num_processes, args.process_id)
+  if given != (None, None, None):
+    require(
+      None not in given,
+      "--coordinator, --num_processes and --process_id belong together",
+    )
+  elif args.multihost:
+    given = ()  # TPU pods and SLURM tell.
+  else:
+    return
+  try:
+    jax.distributed.initialize(*given)
+  except (RuntimeError, ValueError) as error:
+    reason = str(error).strip().partition("\n")[0]
+    raise InputError(f"cannot join the other processes: {reason}") from error

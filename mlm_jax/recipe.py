@@ -1,0 +1,61 @@
+"""Recipes and overrides, read the way ml_collections' flags read them."""
+
+import os
+import runpy
+from collections.abc import Sequence
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from mlm_jax import config as config_lib
+from mlm_jax.config import Config
+from mlm_jax.errors import InputError
+
+
+def load(values: ml_collections.ConfigDict, overrides: Sequence[str]) -> Config:
+  """Returns the configuration of a recipe and `--config.GROUP.KEY=VALUE`s.
+
+  Raises:
+    InputError: an override is none, or its key or value is not known.
+  """
+  for override in overrides:
+    key = override.partition("=")[0].removeprefix("--")
+    if not key.startswith("config."):
+      raise InputError(f"unknown argument {override!r}")
+    config_lib.check_key(key.removeprefix("config."))
+  argv = ["mlm_jax", *overrides]
+  parsed = flags.FlagValues()
+  holder = config_flags.DEFINE_config_dict(
+    "config", values, flag_values=parsed, sys_argv=argv
+  )
+  try:
+    parsed(argv)
+  except (flags.Error, ValueError, TypeError) as error:
+    raise InputError(str(error).strip().partition("\n")[0]) from error
+  return config_lib.build(holder.value)
+
+
+def read(path: str) -> ml_collections.ConfigDict:
+  """Returns what a recipe, a Python file with a `get_config`, asks for.
+
+  Raises:
+    InputError: there is none, or it fails.
+  """
+  if not os.path.isfile(path):
+    raise InputError(f"no recipe at {path}")
+  try:
+    recipe = runpy.run_path(path)
+    values = recipe["get_config"]() if "get_config" in recipe else None
+  except Exception as error:  # Whatever a recipe may raise.
+    # ml_collections names the nearest key last, within a KeyError's quotes.
+    while error.args and isinstance(error.args[0], Exception):
+      error = error.args[0]
+    text = error.args[0] if isinstance(error, KeyError) else error
+    lines = str(text).strip().splitlines() or [type(error).__name__]
+    raise InputError(f"{path}: {lines[-1]}") from error
+  if not isinstance(values, ml_collections.ConfigDict):
+    raise InputError(
+      f"{path} needs a get_config() that returns a ConfigDict, not {values!r}"
+    )
+  return values
