@@ -7,7 +7,8 @@ import os
 from etils import epath
 
 from mlm_jax import config as config_lib
-from mlm_jax.config import Config, InputError
+from mlm_jax.config import Config
+from mlm_jax.errors import InputError, require
 
 # What the tokenizer and the weights in a work directory were made for: these
 # keys, and all of the model's but for those that shape nothing that is kept.
@@ -32,9 +33,7 @@ class Workdir:
     if "://" not in str(path):
       path = os.path.abspath(os.path.expanduser(path))
     root = epath.Path(path)
-    config_lib.require(
-      not root.exists() or root.is_dir(), f"--workdir={root} is a file"
-    )
+    require(not root.exists() or root.is_dir(), f"--workdir={root} is a file")
     return cls(root)
 
   @property
@@ -43,7 +42,11 @@ class Workdir:
 
   @property
   def tokenizer(self) -> epath.Path:
-    return self.root / "tokenizer" / "spm.model"
+    return self.root / "tokenizer"
+
+  @property
+  def origin(self) -> epath.Path:
+    return self.root / "imported.json"
 
   @property
   def rows(self) -> epath.Path:

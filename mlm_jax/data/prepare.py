@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 from etils import epath
 
-from mlm_jax.config import Config, DataConfig, require, unknown
+from mlm_jax.config import Config, DataConfig
 from mlm_jax.data import corpus, packing, rows
 from mlm_jax.data import tokenizer as tokenizer_lib
 from mlm_jax.data.tokenizer import Tokenizer
+from mlm_jax.errors import require, unknown
 from mlm_jax.workdir import Workdir, write_atomically
 
 # What the tokenising threads share at a time.
@@ -37,12 +38,12 @@ def prepare(
     # A run goes on with the rows that it began with.
     path = _recorded_rows(data, workdir)
     if path and rows.is_finished(path):
-      return Tokenizer.load(workdir.tokenizer), _checked(config, path, say)
+      return _kept(data, workdir), _checked(config, path, say)
   tokenizer = _tokenizer(data, workdir, say)
   made_of = {
     "format": 1,  # Counts up when equal ingredients give other rows.
     "corpus": corpus.identity(data),
-    "tokenizer": hashlib.sha256(tokenizer.model).hexdigest(),
+    "tokenizer": tokenizer.identity,
     **{
       key: getattr(data, key)
       for key in (
@@ -70,7 +71,7 @@ def load(config: Config, workdir: Workdir) -> tuple[Tokenizer, rows.RowStore]:
   require(
     path is not None, f"{workdir.root} has no rows: prepare or train first"
   )
-  return Tokenizer.load(workdir.tokenizer), rows.RowStore(path)
+  return _kept(config.data, workdir), rows.RowStore(path)
 
 
 def _rows_root(data: DataConfig, workdir: Workdir) -> epath.Path:
@@ -116,7 +117,7 @@ def is_heldout(document: str, fraction: float) -> bool:
 def _tokenizer(data, workdir, say):
   # Without a configuration beside it, an interrupted command left it.
   if workdir.tokenizer.exists() and workdir.config.exists():
-    tokenizer = Tokenizer.load(workdir.tokenizer)
+    tokenizer = _kept(data, workdir)
   elif data.tokenizer in ("unigram", "bpe"):
     say(f"Training a {data.tokenizer} tokenizer of {data.vocab_size:,} pieces")
     documents = (
@@ -129,18 +130,24 @@ def _tokenizer(data, workdir, say):
     path = epath.Path(data.tokenizer).expanduser()
     if not path.exists() and len(path.parts) == 1:
       raise unknown("data.tokenizer", data.tokenizer, ("unigram", "bpe"))
-    tokenizer = Tokenizer.load(path)
+    tokenizer = tokenizer_lib.load(path, data.vocab_size)
   size = tokenizer.vocabulary.size
   require(
     size == data.vocab_size,
     f"the tokenizer has {size} pieces, data.vocab_size={data.vocab_size}",
   )
   if not workdir.config.exists():
-    workdir.tokenizer.parent.mkdir(parents=True, exist_ok=True)
-    partial = workdir.tokenizer.parent / "spm.model.partial"
-    partial.write_bytes(tokenizer.model)
-    partial.replace(workdir.tokenizer)
+    partial = workdir.root / "tokenizer.partial"
+    for folder in (partial, workdir.tokenizer):
+      if folder.exists():
+        folder.rmtree()
+    tokenizer.save(partial)
+    partial.rename(workdir.tokenizer)
   return tokenizer
+
+
+def _kept(data: DataConfig, workdir: Workdir) -> Tokenizer:
+  return tokenizer_lib.load(workdir.tokenizer, data.vocab_size)
 
 
 def _write_rows(data: DataConfig, tokenizer: Tokenizer, path, made_of):

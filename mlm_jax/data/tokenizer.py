@@ -1,17 +1,27 @@
-"""SentencePiece: training, loading, and the ids that the rest relies on."""
+"""What a tokenizer is to the rest, and SentencePiece, which trains one."""
 
+import abc
 import dataclasses
 import functools
+import hashlib
 import io
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import sentencepiece
 from etils import epath
+from sentencepiece import sentencepiece_model_pb2
 
-from mlm_jax.config import DataConfig, InputError
+from mlm_jax.config import DataConfig
+from mlm_jax.errors import InputError
 
 MASK = "[MASK]"
+
+# The space that SentencePiece, and what follows it, keeps in its pieces.
+SPACE = "▁"
+
+# A SentencePiece model's name in a folder of its own.
+SPM_FILE = "spm.model"
 
 # Our models have these at ids 0 to 4; the 256 byte pieces follow.
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", MASK)
@@ -22,7 +32,13 @@ _MAX_SENTENCE_BYTES = 4192
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-  """The ids that corruption, packing and models need to know."""
+  """The ids that corruption, packing and models need to know.
+
+  Attributes:
+    size: as many rows as a model's table needs.
+    unk_id: the padding's where nothing is unknown.
+    other_special_ids: more ids that stand for no text.
+  """
 
   size: int
   pad_id: int
@@ -30,16 +46,93 @@ class Vocabulary:
   start_id: int
   end_id: int
   mask_id: int
+  other_special_ids: tuple[int, ...] = ()
 
-  @property
+  @functools.cached_property
   def special_ids(self) -> tuple[int, ...]:
-    return (
-      *(self.pad_id, self.unk_id, self.start_id),
-      *(self.end_id, self.mask_id),
+    """All ids that are neither masked nor predicted, each of them once."""
+    return tuple(
+      sorted(
+        {
+          *(self.pad_id, self.unk_id, self.start_id),
+          *(self.end_id, self.mask_id, *self.other_special_ids),
+        }
+      )
     )
 
 
-class Tokenizer:
+class Tokenizer(abc.ABC):
+  """Text to ids and back.
+
+  Attributes:
+    vocabulary: its ids.
+    pieces: the piece of each id, as its model spells it.
+    mask_token: the mask's piece.
+    identity: a hash of all that the ids of a text depend on.
+  """
+
+  vocabulary: Vocabulary
+  pieces: Sequence[str]
+  mask_token: str
+  identity: str
+
+  @abc.abstractmethod
+  def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    """Returns the ids of each text, without start and end."""
+
+  @abc.abstractmethod
+  def encode_with_masks(self, text: str) -> list[int]:
+    """Returns the ids of `text`, without start and end, but with masks.
+
+    "[MASK]" in it is a mask, and so is the tokenizer's own `mask_token`.
+    """
+
+  @abc.abstractmethod
+  def decode(self, ids: Sequence[int]) -> str:
+    """Returns the text of `ids`; start, end and padding have none."""
+
+  @abc.abstractmethod
+  def reading(self, piece_id: int) -> str:
+    """Returns a piece as a reader would see it, " " first if a word begins."""
+
+  @property
+  @abc.abstractmethod
+  def starts_word(self) -> np.ndarray:
+    """bool[V]: does this piece begin a word?"""
+
+  @abc.abstractmethod
+  def save(self, folder: epath.Path) -> None:
+    """Writes what `load` reads; makes the folder if need be."""
+
+
+def load(path: epath.Path, vocab_size: int | None = None) -> Tokenizer:
+  """Reads a SentencePiece model, or a tokenizer.json.
+
+  Args:
+    path: the file, or a folder with a spm.model or a tokenizer.json in it.
+    vocab_size: of the model, whose table may outgrow a tokenizer.json.
+
+  Raises:
+    InputError: there is none, or it lacks something.
+  """
+  # It derives from what is defined here.
+  from mlm_jax.data import hf_tokenizer
+
+  if path.is_dir():
+    names = (SPM_FILE, hf_tokenizer.FILE)
+    found = [path / name for name in names if (path / name).exists()]
+    if not found:
+      raise InputError(f"no tokenizer in {path}: no {', no '.join(names)}")
+    path = found[0]
+  if not path.exists():
+    raise InputError(f"no tokenizer at {path}")
+  if path.suffix == ".json":
+    files = hf_tokenizer.read(path)
+    return hf_tokenizer.HuggingFaceTokenizer(files, vocab_size, str(path))
+  return SentencePieceTokenizer(path.read_bytes(), str(path))
+
+
+class SentencePieceTokenizer(Tokenizer):
   """Text to ids and back, by a SentencePiece model.
 
   Args:
@@ -47,6 +140,8 @@ class Tokenizer:
       pieces, and one called [MASK].
     name: what errors call it.
   """
+
+  mask_token = MASK
 
   def __init__(self, model: bytes, name: str = "the tokenizer"):
     self.model = model
@@ -59,21 +154,20 @@ class Tokenizer:
     ids = (self._sp.pad_id(), self._sp.bos_id(), self._sp.eos_id(), mask_id)
     if min(ids) < 0 or mask_id == self._sp.unk_id():
       raise InputError(f"{name} lacks a pad, start, end or {MASK} piece")
+    size = self._sp.GetPieceSize()
+    is_special = lambda i: self._sp.IsControl(i) or self._sp.IsUnused(i)
     self.vocabulary = Vocabulary(
-      size=self._sp.GetPieceSize(),
+      size=size,
       pad_id=self._sp.pad_id(),
       unk_id=self._sp.unk_id(),
       start_id=self._sp.bos_id(),
       end_id=self._sp.eos_id(),
       mask_id=mask_id,
+      other_special_ids=tuple(
+        i for i in range(size) if i not in ids and is_special(i)
+      ),
     )
-    self._space_id = self._sp.PieceToId("▁")
-
-  @classmethod
-  def load(cls, path: epath.Path) -> "Tokenizer":
-    if not path.exists() or path.is_dir():
-      raise InputError(f"no tokenizer at {path}")
-    return cls(path.read_bytes(), str(path))
+    self._space_id = self._sp.PieceToId(SPACE)
 
   def encode(
     self, texts: Sequence[str], num_threads: int = -1
@@ -82,7 +176,6 @@ class Tokenizer:
     return self._sp.Encode(list(texts), num_threads=num_threads)
 
   def encode_with_masks(self, text: str) -> list[int]:
-    """Returns the ids of `text`, each "[MASK]" in it as a mask id."""
     ids = self._sp.Encode(text)
     # A mask stands for a whole piece, word start included; SentencePiece
     # leaves the space before it as a piece of its own.
@@ -97,13 +190,23 @@ class Tokenizer:
   def pieces(self) -> list[str]:
     return [self._sp.IdToPiece(i) for i in range(self.vocabulary.size)]
 
+  def reading(self, piece_id: int) -> str:
+    return self.pieces[piece_id].replace(SPACE, " ")
+
   @functools.cached_property
   def starts_word(self) -> np.ndarray:
-    """bool[V]: does this piece begin a word?"""
-    return np.array([piece.startswith("▁") for piece in self.pieces])
+    return np.array([piece.startswith(SPACE) for piece in self.pieces])
+
+  @functools.cached_property
+  def identity(self) -> str:
+    return hashlib.sha256(self.model).hexdigest()
+
+  def save(self, folder: epath.Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SPM_FILE).write_bytes(self.model)
 
 
-def train(documents: Iterable[str], data: DataConfig) -> Tokenizer:
+def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
   """Trains the SentencePiece model that `data` asks for.
 
   Pieces that cannot be spelled fall back to bytes, so nothing is unknown.
@@ -135,7 +238,20 @@ def train(documents: Iterable[str], data: DataConfig) -> Tokenizer:
       f"no tokenizer with data.vocab_size={data.vocab_size} can be trained on "
       f"this corpus: {reason}"
     ) from error
-  return Tokenizer(model.getvalue())
+  return SentencePieceTokenizer(_on_grid(model.getvalue()))
+
+
+def _on_grid(model: bytes) -> bytes:
+  """Rounds a model's scores to 1/64, which sums of up to 2^18 keep exactly.
+
+  A unigram model adds up the scores of a whole text in 32 bits. Where two ways
+  to cut it are as good as each other, as in "=====", rounding errors would
+  choose, by what stands before them; and other implementations would differ.
+  """
+  proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+  for piece in proto.pieces:
+    piece.score = round(piece.score * 64) / 64
+  return proto.SerializeToString()
 
 
 def _sentences(documents: Iterable[str], budget: int):

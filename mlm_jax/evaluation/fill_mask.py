@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlm_jax.config import InputError, require
 from mlm_jax.data.tokenizer import MASK, Tokenizer
+from mlm_jax.errors import InputError, require
 from mlm_jax.models.layout import segments_and_positions
 from mlm_jax.training.run import Run
 
@@ -28,7 +28,8 @@ def fill_mask(
     top_k: how many pieces a mask.
 
   Returns:
-    A list for each mask of (piece, probability); "▁" begins a word.
+    A list for each mask of (reading of the piece, probability); a word begins
+    with a space.
 
   Raises:
     InputError: no mask, or the text is longer than the model's positions.
@@ -63,29 +64,34 @@ def fill_mask(
   logits_BPV = logits_BPV.at[..., np.array(vocab.special_ids)].set(-jnp.inf)
   top_PK, ids_PK = jax.lax.top_k(jax.nn.softmax(logits_BPV[0]), top_k)
   return [
-    [(tokenizer.pieces[i], float(p)) for i, p in zip(ids_K, top_K, strict=True)]
+    [
+      (tokenizer.reading(int(i)), float(p))
+      for i, p in zip(ids_K, top_K, strict=True)
+    ]
     for ids_K, top_K, _ in zip(ids_PK, top_PK, masks, strict=False)
   ]
 
 
 def describe(
-  text: str, guesses: Sequence[Sequence[tuple[str, float]]]
+  text: str,
+  guesses: Sequence[Sequence[tuple[str, float]]],
+  mask_token: str = MASK,
 ) -> list[str]:
   """Returns lines for a person: the guesses for each mask, then the text."""
   lines = []
   for number, guess in enumerate(guesses, 1):
     label = f"{MASK} {number}" if len(guesses) > 1 else MASK
-    shown = "  ".join(f"{_word(piece)} {p:.1%}" for piece, p in guess)
+    shown = "  ".join(f"{_word(reading)} {p:.1%}" for reading, p in guess)
     lines.append(f"  {label}: {shown}")
-  filled = text
+  filled = text.replace(mask_token, MASK)
   for guess in guesses:
-    piece = guess[0][0]
+    reading = guess[0][0]
     # A piece that continues a word closes the gap before it.
-    gap = "" if piece.startswith("▁") else " ?"
+    gap = "" if reading.startswith(" ") else " ?"
     before, after = re.split(gap + re.escape(MASK), filled, maxsplit=1)
-    filled = before + piece.removeprefix("▁") + after
+    filled = before + reading.removeprefix(" ") + after
   return [filled, *lines]
 
 
-def _word(piece: str) -> str:
-  return piece[1:] or "▁" if piece.startswith("▁") else f"…{piece}"
+def _word(reading: str) -> str:
+  return reading[1:] or "▁" if reading.startswith(" ") else f"…{reading}"

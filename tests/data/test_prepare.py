@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from etils import epath
 
-from mlm_jax.config import InputError
 from mlm_jax.data import corpus
 from mlm_jax.data import prepare as prepare_lib
 from mlm_jax.data import rows as rows_lib
+from mlm_jax.errors import InputError
 from mlm_jax.workdir import Workdir
 
 NUM_DOCUMENTS = 300
@@ -106,7 +106,7 @@ def test_nothing_held_out_where_nothing_is_asked_for(run_of, workdir):
 def test_what_is_made_is_not_made_again(run_of, workdir, monkeypatch):
   tokenizer, store = prepare_lib.prepare(run_of(), workdir, quiet)
   written = (store.path / "rows.json").stat().mtime
-  model = workdir.tokenizer.read_bytes()
+  model = (workdir.tokenizer / "spm.model").read_bytes()
 
   def read_documents(data):
     raise AssertionError("the corpus was read again")
@@ -115,7 +115,7 @@ def test_what_is_made_is_not_made_again(run_of, workdir, monkeypatch):
   again, same = prepare_lib.prepare(run_of(), workdir, quiet)
   assert same.path == store.path
   assert (store.path / "rows.json").stat().mtime == written
-  assert workdir.tokenizer.read_bytes() == model == again.model
+  assert (workdir.tokenizer / "spm.model").read_bytes() == model == again.model
   assert again.vocabulary == tokenizer.vocabulary
 
 

@@ -1,12 +1,15 @@
 """The ids that the rest relies on, and text that comes back as it was."""
 
+import hashlib
+import io
+
 import numpy as np
 import pytest
 import sentencepiece
 from etils import epath
 
-from mlm_jax.config import InputError
-from mlm_jax.data.tokenizer import Tokenizer, Vocabulary
+from mlm_jax.data.tokenizer import SentencePieceTokenizer, Vocabulary, load
+from mlm_jax.errors import InputError
 
 # Code points that NFKC and case folding leave alone; none is in the corpus.
 BLOCKS = (
@@ -120,11 +123,27 @@ def test_an_impossible_vocab_size_is_an_error(
 
 
 def test_a_saved_tokenizer_loads_as_it_was(tmp_path, tokenizer, prose):
-  path = epath.Path(tmp_path) / "spm.model"
-  path.write_bytes(tokenizer.model)
-  loaded = Tokenizer.load(path)
-  assert loaded.vocabulary == tokenizer.vocabulary
-  assert loaded.encode(prose) == tokenizer.encode(prose)
+  folder = epath.Path(tmp_path) / "tokenizer"
+  tokenizer.save(folder)
+  for path in (folder, folder / "spm.model"):
+    loaded = load(path)
+    assert loaded.identity == tokenizer.identity
+    assert loaded.vocabulary == tokenizer.vocabulary
+    assert loaded.encode(prose) == tokenizer.encode(prose)
+
+
+def test_identity_is_the_hash_of_the_model(tokenizer):
+  """Rows that were prepared are known by it."""
+  assert tokenizer.identity == hashlib.sha256(tokenizer.model).hexdigest()
+
+
+def test_a_reading_tells_words_from_their_continuations(either):
+  readings = [either.reading(i) for i in range(either.vocabulary.size)]
+  assert not any("▁" in reading for reading in readings)
+  for reading, starts in zip(readings, either.starts_word, strict=True):
+    assert reading.startswith(" ") == starts
+  (ids,) = either.encode(["the statement"])
+  assert "".join(readings[i] for i in ids) == " the statement"
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\0" * 1000])
@@ -132,14 +151,15 @@ def test_a_file_that_is_no_model_is_an_error(tmp_path, content):
   path = epath.Path(tmp_path) / "spm.model"
   path.write_bytes(content)
   with pytest.raises(InputError, match=r"spm\.model is not a SentencePiece"):
-    Tokenizer.load(path)
+    load(path)
 
 
 def test_a_path_without_a_model_is_an_error(tmp_path):
-  with pytest.raises(InputError, match="no tokenizer at"):
-    Tokenizer.load(epath.Path(tmp_path) / "none.model")
-  with pytest.raises(InputError):
-    Tokenizer.load(epath.Path(tmp_path))
+  for name in ("none.model", "none.json", "none"):
+    with pytest.raises(InputError, match=f"no tokenizer at .*{name}"):
+      load(epath.Path(tmp_path) / name)
+  with pytest.raises(InputError, match=r"no spm\.model, no tokenizer\.json"):
+    load(epath.Path(tmp_path))
 
 
 def test_a_model_without_a_mask_is_an_error(tmp_path, prose):
@@ -151,4 +171,22 @@ def test_a_model_without_a_mask_is_an_error(tmp_path, prose):
     minloglevel=2,
   )
   with pytest.raises(InputError, match="lacks a pad, start, end or"):
-    Tokenizer.load(epath.Path(tmp_path) / "plain.model")
+    load(epath.Path(tmp_path) / "plain.model")
+
+
+def test_control_pieces_are_special(prose):
+  model = io.BytesIO()
+  sentencepiece.SentencePieceTrainer.Train(
+    sentence_iterator=iter(prose),
+    model_writer=model,
+    vocab_size=300,
+    pad_id=3,
+    control_symbols=["<sep>", "<cls>"],
+    user_defined_symbols=["[MASK]", "<br>"],
+    minloglevel=2,
+  )
+  tokenizer = SentencePieceTokenizer(model.getvalue())
+  vocab = tokenizer.vocabulary
+  others = [tokenizer.pieces[i] for i in vocab.other_special_ids]
+  assert others == ["<sep>", "<cls>"]
+  assert len(vocab.special_ids) == 7
