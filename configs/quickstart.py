@@ -1,4 +1,4 @@
-"""A small BERT of the English that every Python holds: minutes on two cores.
+"""A small ModernBERT of the English that every Python holds: minutes on two cores.
 
 python -m mlm_jax train --config=configs/quickstart.py --workdir=runs/quickstart
 """
@@ -18,13 +18,18 @@ def get_config():
   config.model.num_layers = 3
   config.model.width = 128
   config.model.num_heads = 4
-  config.model.mlp_width = 512
+  config.model.mlp_width = 320
   config.model.activation = "gelu_tanh"
+  config.model.glu = True
   # Post-norm and learned positions stay on the plateau of word frequencies for
   # longer than this run lasts.
   config.model.norm_placement = "pre"
   config.model.position_kind = "rope"
   config.model.norm_eps = 1e-5
+  config.model.norm_bias = False
+  config.model.attention_bias = False
+  config.model.mlp_bias = "none"
+  config.model.head_dense = "no_bias"
   config.model.num_types = 0
   config.model.embedding_dropout = 0.0
   config.model.attention_dropout = 0.0
