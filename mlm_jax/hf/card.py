@@ -1,0 +1,98 @@
+"""The model card: what was trained, on what, how well, and how to load it."""
+
+import dataclasses
+import json
+
+from mlm_jax import __version__
+from mlm_jax.config import Config
+from mlm_jax.hf.family import Family
+from mlm_jax.workdir import Workdir
+
+
+def write(
+  config: Config,
+  workdir: Workdir,
+  family: Family | None,
+  parity: str,
+  *,
+  step: int,
+  origin: dict[str, str],
+) -> str:
+  """Returns the card, Markdown with the hub's front matter.
+
+  Args:
+    config: of the run.
+    workdir: holds its metrics.
+    family: what it was exported as; None is our own format.
+    parity: what was compared.
+    step: of the weights.
+    origin: what training started from, as `import_hf` noted it.
+  """
+  model, data, optim = config.model, config.data, config.optim
+  started = origin.get("from") or "random weights"
+  heldout = _heldout_loss(workdir, step)
+  return f"""---
+library_name: {"transformers" if family else "mlm_jax"}
+pipeline_tag: fill-mask
+tags: [mlm_jax, masked-lm]
+---
+
+# A text encoder pre-trained by masked language modelling
+
+Trained with mlm_jax {__version__} for {step:,} steps, from {started}.
+
+| | |
+|---|---|
+| encoder | {model.num_layers} layers of {model.width}, {model.num_heads} heads, \
+MLP of {model.mlp_width} |
+| longest text | {model.max_positions} tokens |
+| vocabulary | {data.vocab_size:,} pieces |
+| data | `{data.corpus or "none"}`, {data.heldout_fraction:.2%} of documents held out |
+| rows | {data.seq_len} tokens, {data.packing} packing, {config.train.batch_size} a step |
+| corruption | {config.corruption.kind}, {config.corruption.mask_rate:.0%} of tokens |
+| optimizer | {optim.name}, peak learning rate {optim.peak_lr:g}, {optim.schedule} |
+| held-out loss | {heldout} |
+| parity | {parity} |
+
+## Use
+
+{_use(family)}
+## The whole recipe
+
+```json
+{json.dumps(dataclasses.asdict(config), indent=2)}
+```
+"""
+
+
+def _use(family: Family | None) -> str:
+  if family is None:
+    return """No class of transformers computes this model. mlm_jax does:
+
+```
+python -m mlm_jax import_hf --from=THIS_FOLDER --workdir=DIR
+python -m mlm_jax fill_mask --workdir=DIR
+python -m mlm_jax embed --workdir=DIR --texts=FILE --out=OUT.npy
+```
+"""
+  return f"""```python
+from transformers import AutoTokenizer, {family.architecture}, pipeline
+
+model = {family.architecture}.from_pretrained("THIS_FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
+fill = pipeline("fill-mask", model=model, tokenizer=tokenizer)
+fill(f"Paris is the {{tokenizer.mask_token}} of France.")
+```
+
+`AutoModel` loads the encoder alone, and sentence-transformers the folder, with
+mean pooling. It was trained to fill masks, not to embed sentences: fine-tune it
+before you compare vectors.
+"""
+
+
+def _heldout_loss(workdir: Workdir, step: int) -> str:
+  lines = workdir.metrics.read_text() if workdir.metrics.exists() else ""
+  for record in map(json.loads, reversed(lines.splitlines())):
+    if record["split"] == "heldout" and record["step"] <= step:
+      return f"{record['loss']:.3f} nats a token at step {record['step']:,}"
+  return "not measured"

@@ -1,0 +1,100 @@
+"""A work directory's model, written as transformers reads it."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from collections.abc import Callable
+
+from mlm_jax.config import Config
+from mlm_jax.data.tokenizer import Tokenizer
+from mlm_jax.errors import InputError
+from mlm_jax.hf import card, families, files, parity, weights
+from mlm_jax.hf.family import Family, Values
+from mlm_jax.hf.tokenizer import export_tokenizer
+from mlm_jax.workdir import Workdir
+
+# What our own format calls itself in config.json.
+OWN = "mlm_jax"
+
+
+def export(
+  workdir: Workdir,
+  config: Config,
+  params,
+  tokenizer: Tokenizer,
+  out: pathlib.Path,
+  *,
+  step: int,
+  family_name: str = "",
+  check: bool = True,
+  say: Callable[[str], None] = print,
+) -> None:
+  """Writes a model folder: config.json, weights, tokenizer, card.
+
+  A model that no family of transformers computes is written in our own format,
+  which `import_hf` reads.
+
+  Args:
+    workdir: where the model was trained; its metrics go into the card.
+    config: its configuration.
+    params: its parameters.
+    tokenizer: its tokenizer.
+    out: the folder to be; nothing may be there.
+    step: the training step of the parameters.
+    family_name: export as a model of this family; the first that fits else.
+    check: run both models, and refuse if they differ.
+    say: is told what was done.
+
+  Raises:
+    InputError: `out` is there, the family cannot express the model, or the
+      models differ. Nothing is left behind.
+  """
+  if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+    raise InputError(f"--out={out} is there already")
+  vocab = tokenizer.vocabulary
+  origin = read_origin(workdir)
+  name = family_name or origin.get("family", "")
+  family = families.of_encoder(config.model, vocab, name)
+  partial = out.with_name(out.name + ".partial")
+  if partial.exists():
+    shutil.rmtree(partial)
+  partial.mkdir(parents=True)
+  try:
+    files.write_config(partial, _config_json(config, tokenizer, family))
+    files.write_weights(partial, weights.to_tensors(params, vocab, family))
+    export_tokenizer(tokenizer, partial, config.model.max_positions)
+    verdict = parity.verdict(
+      params, config.model, vocab, tokenizer, partial, family, check=check
+    )
+    say(f"Parity {verdict}")
+    text = card.write(
+      config, workdir, family, verdict, step=step, origin=origin
+    )
+    (partial / "README.md").write_text(text)
+    if out.exists():
+      out.rmdir()
+    partial.rename(out)
+  finally:
+    if partial.exists():
+      shutil.rmtree(partial)
+  kind = family.architecture if family else "mlm_jax's own format"
+  say(f"Wrote {out}: {kind}, step {step:,}")
+
+
+def read_origin(workdir: Workdir) -> dict[str, str]:
+  """Returns what `import_hf` noted: "from", "family"; {} without an import."""
+  if not workdir.origin.exists():
+    return {}
+  return json.loads(workdir.origin.read_text())
+
+
+def _config_json(config, tokenizer, family: Family | None) -> Values:
+  if family:
+    return family.write_config(config.model, tokenizer.vocabulary)
+  return {
+    "architectures": ["MaskedLM"],
+    "model_type": OWN,
+    "vocab_size": tokenizer.vocabulary.size,
+    "model": dataclasses.asdict(config.model),
+  }

@@ -1,0 +1,96 @@
+"""The files of a model folder: config.json and safetensors. Never a pickle."""
+
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from mlm_jax.errors import InputError, require
+from mlm_jax.hf.family import Values
+
+_WEIGHTS = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+
+
+def read_config(folder: pathlib.Path) -> Values:
+  """Returns a folder's config.json.
+
+  Raises:
+    InputError: there is none, or it is no JSON object.
+  """
+  path = folder / "config.json"
+  require(path.is_file(), f"{folder} is no model: no config.json in it")
+  try:
+    values = json.loads(path.read_text())
+  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    raise InputError(f"{path} is not JSON: {error}") from error
+  require(isinstance(values, dict), f"{path} is not a JSON object")
+  return values
+
+
+def write_config(folder: pathlib.Path, values: Values) -> None:
+  text = json.dumps(values, indent=2, sort_keys=True) + "\n"
+  (folder / "config.json").write_text(text)
+
+
+class Weights(Mapping[str, np.ndarray]):
+  """The tensors of a folder, read from its safetensors files one by one.
+
+  Args:
+    folder: holds model.safetensors, or several files and their index.
+
+  Raises:
+    InputError: there are none, or a file is not what it says.
+  """
+
+  def __init__(self, folder: pathlib.Path):
+    paths = [folder / _WEIGHTS]
+    if (folder / _INDEX).is_file():
+      index = json.loads((folder / _INDEX).read_text())
+      names = sorted(set(index.get("weight_map", {}).values()))
+      paths = [folder / pathlib.Path(name).name for name in names]
+    elif not paths[0].is_file():
+      raise _no_weights(folder)
+    self._files = {}
+    for path in paths:
+      require(path.is_file(), f"{path} is missing, though {_INDEX} names it")
+      try:
+        file = safe_open(path, framework="flax")
+      except SafetensorError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+      self._files.update(dict.fromkeys(file.keys(), file))
+
+  def __getitem__(self, name: str) -> np.ndarray:
+    return np.asarray(self._files[name].get_tensor(name)).astype(
+      np.float32, copy=False
+    )
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._files)
+
+  def __len__(self) -> int:
+    return len(self._files)
+
+
+def write_weights(
+  folder: pathlib.Path, tensors: Mapping[str, np.ndarray]
+) -> None:
+  path = folder / _WEIGHTS
+  # "pt" is what transformers expects of a file's axes.
+  save_file(dict(tensors), path, metadata={"format": "pt"})
+  # safetensors lets the owner alone read it.
+  path.chmod((folder / "config.json").stat().st_mode)
+
+
+def _no_weights(folder) -> InputError:
+  pickles = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt"))
+  if not pickles:
+    return InputError(f"{folder} has no {_WEIGHTS}")
+  return InputError(
+    f"{pickles[0]} is a pickle, which could run any code, and is not read: "
+    "convert it where you trust it, with transformers' "
+    "AutoModelForMaskedLM.from_pretrained(...).save_pretrained(...)"
+  )

@@ -1,0 +1,220 @@
+"""A model of the Hugging Face ecosystem, made a work directory."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mlm_jax import config as config_lib
+from mlm_jax.config import Config, EncoderConfig
+from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.errors import InputError, require
+from mlm_jax.hf import families, files, hub, parity, weights
+from mlm_jax.hf.exporting import OWN
+from mlm_jax.hf.family import Family, Values
+from mlm_jax.hf.tokenizer import add_tokens, import_tokenizer
+from mlm_jax.models import growth
+from mlm_jax.models.heads import MaskedLM
+from mlm_jax.training.checkpoint import Checkpoints
+from mlm_jax.workdir import Workdir
+
+# What growing takes from a larger encoder; the rest stays as it was imported.
+_SIZES = (
+  *("num_layers", "width", "num_heads", "num_kv_heads", "mlp_width"),
+  "embedding_width",
+)
+
+# Rows of a work directory that was imported, until the user says otherwise.
+_SEQ_LEN = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Changes:
+  """What is to be different from the model that is imported.
+
+  Attributes:
+    add_mask_token: give a tokenizer without a mask token one.
+    new_head: begin with a random head, where the model has none.
+    tokens: a file of words, one a line, that get ids of their own.
+    max_positions: how long documents may be; 0 leaves it.
+    rope_theta: another base for the global layers; 0 leaves it.
+    larger: the encoder whose depth and widths to grow to, by tiling.
+  """
+
+  add_mask_token: bool = False
+  new_head: bool = False
+  tokens: str = ""
+  max_positions: int = 0
+  rope_theta: float = 0.0
+  larger: EncoderConfig | None = None
+
+
+def import_model(
+  source: str,
+  workdir: Workdir,
+  changes: Changes = Changes(),
+  *,
+  check: bool = True,
+  say: Callable[[str], None] = print,
+) -> None:
+  """Makes a work directory that trains on from a released model.
+
+  Args:
+    source: a model folder, or a name on the hub.
+    workdir: to be made; nothing may be there.
+    changes: made once the model is known to be read right.
+    check: run both models, and refuse if they differ.
+    say: is told what was done.
+
+  Raises:
+    InputError: there is no such model, it cannot be read or expressed, or the
+      models differ. Nothing is left behind.
+  """
+  require(
+    not workdir.root.exists() or not any(workdir.root.iterdir()),
+    f"--workdir={workdir.root} is there already",
+  )
+  words = _words(changes.tokens)
+  folder = hub.folder_of(source)
+  values = files.read_config(folder)
+  family, encoder = _architecture(values)
+  tokenizer = import_tokenizer(
+    folder, values["vocab_size"], add_mask_token=changes.add_mask_token
+  )
+  # A mask that was just added may be past the model's last row.
+  vocab = dataclasses.replace(tokenizer.vocabulary, size=values["vocab_size"])
+  require(
+    values.get("pad_token_id", vocab.pad_id) == vocab.pad_id,
+    f"config.json has pad_token_id={values.get('pad_token_id')}, the tokenizer "
+    f"pads with {vocab.pad_id}",
+  )
+  params = _read_params(folder, values, encoder, vocab, family, changes, say)
+  verdict = parity.verdict(
+    params,
+    encoder,
+    vocab,
+    tokenizer,
+    folder,
+    family,
+    check=check,
+    headless=changes.new_head,
+  )
+  say(f"Parity {verdict}")
+  encoder, params, tokenizer = _changed(
+    encoder, params, tokenizer, words, changes
+  )
+  _write(workdir, encoder, params, tokenizer, source, family)
+  kind = family.model_type if family else "mlm_jax's own format"
+  say(
+    f"Wrote {workdir.root}: {kind}, {encoder.num_layers} layers of "
+    f"{encoder.width}. To train it on:\n"
+    f"  python -m mlm_jax train --workdir={workdir.root} "
+    "--config.data.corpus='text:my/*.txt' --config.train.steps=10000 "
+    "--config.optim.warmup_steps=500"
+  )
+
+
+def _words(path: str) -> list[str]:
+  """Returns the lines of a file, "" is no file."""
+  if not path:
+    return []
+  try:
+    text = pathlib.Path(path).expanduser().read_text(encoding="utf-8")
+  except (OSError, UnicodeDecodeError) as error:
+    raise InputError(f"--add_tokens={path} cannot be read") from error
+  words = list(dict.fromkeys(filter(None, map(str.strip, text.splitlines()))))
+  require(words, f"--add_tokens={path} holds no words")
+  return words
+
+
+def _architecture(values: Values) -> tuple[Family | None, EncoderConfig]:
+  if values.get("model_type") == OWN:
+    for key in ("model", "vocab_size"):
+      require(key in values, f"config.json lacks {key!r}")
+    built = config_lib.build({"model": values["model"], "data": {"seq_len": 8}})
+    return None, built.model
+  family = families.of_config(values)
+  require("vocab_size" in values, "config.json lacks 'vocab_size'")
+  return family, family.read_config(values)
+
+
+def _read_params(folder, values, encoder, vocab, family, changes, say) -> dict:
+  headless = changes.new_head
+  tensors = files.Weights(folder)
+  try:
+    params = weights.from_tensors(
+      tensors, encoder, vocab, family, headless=headless
+    )
+  except InputError as error:
+    made_as = (values.get("architectures") or ["?"])[0]
+    if family is None or headless or made_as == family.architecture:
+      raise
+    raise InputError(
+      f"{error}; it is a {made_as}, no {family.architecture}: --new_head reads "
+      "the encoder alone, and begins with a random head"
+    ) from error
+  if headless:
+    params["head"] = _random_head(encoder, vocab)
+    say("Beginning with a random head, as --new_head asked")
+  return params
+
+
+def _random_head(config: EncoderConfig, vocab: Vocabulary):
+  ids = jnp.zeros([1, 8], jnp.int32)
+  init = lambda: MaskedLM(config, vocab.size).init(
+    jax.random.key(0), ids, ids, ids, ids
+  )
+  return jax.jit(lambda: nn.unbox(init()["params"]["head"]))()
+
+
+def _changed(encoder, params, tokenizer, words, changes: Changes):
+  """Returns the encoder, parameters and tokenizer with all changes made."""
+  if changes.add_mask_token:
+    mask_id = tokenizer.vocabulary.mask_id
+    params = growth.add_tokens(params, [[]], first_id=mask_id)
+  if words:
+    tokenizer, spelled = add_tokens(tokenizer, words)
+    require(spelled, f"--add_tokens={changes.tokens}: none of them is new")
+    params = growth.add_tokens(params, list(spelled.values()), min(spelled))
+  if changes.max_positions or changes.rope_theta:
+    params, encoder = growth.extend_positions(
+      params,
+      encoder,
+      changes.max_positions or encoder.max_positions,
+      changes.rope_theta or None,
+    )
+  if changes.larger:
+    sizes = {key: getattr(changes.larger, key) for key in _SIZES}
+    larger = dataclasses.replace(encoder, **sizes)
+    params, encoder = growth.grow(params, encoder, larger), larger
+  return encoder, params, tokenizer
+
+
+def _write(workdir, encoder, params, tokenizer, source, family) -> None:
+  made = workdir.root.exists()
+  try:
+    workdir.root.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(workdir.tokenizer)
+    config = Config(
+      model=encoder,
+      data=config_lib.DataConfig(
+        tokenizer=source,
+        vocab_size=tokenizer.vocabulary.size,
+        seq_len=min(_SEQ_LEN, encoder.max_positions),
+      ),
+    )
+    with Checkpoints(workdir, config.train) as checkpoints:
+      checkpoints.save_params(params)
+    origin = {"from": source, "family": family.model_type if family else ""}
+    workdir.origin.write_text(json.dumps(origin) + "\n")
+    # Last: it makes a folder a work directory.
+    workdir.save_config(config)
+  except BaseException:
+    workdir.root.rmtree()
+    if made:
+      workdir.root.mkdir()
+    raise

@@ -1,0 +1,210 @@
+"""Parameters to tensors by the names of a family, and back.
+
+Their matrices are (out, in); ours keep heads and gates as axes of their own,
+inputs first. `_tensors` alone knows the difference: sent through it, the index
+of each number says where a tensor's numbers belong, which is the way back.
+"""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from mlm_jax.config import EncoderConfig
+from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.errors import require
+from mlm_jax.hf.family import Family
+from mlm_jax.models.heads import MaskedLM
+
+# Their name of a leaf, by ours. Modules that are one array have no leaves.
+_LEAVES = {"kernel": ".weight", "scale": ".weight", "bias": ".bias"}
+
+# Our vocabulary is padded, theirs is not.
+_BY_TOKEN = ("encoder/token_embedding", "head/table", "head/bias")
+
+
+def to_tensors(
+  params, vocab: Vocabulary, family: Family | None
+) -> dict[str, np.ndarray]:
+  """Returns the tensors of a model by name, float32, tied ones once.
+
+  Args:
+    params: of a `MaskedLM`, or a `Discriminator` where the family is one.
+    vocab: its vocabulary.
+    family: one that can express the model; None leaves our names and axes.
+  """
+  params = flatten_dict(params, sep="/")
+  tied = "head/table" not in params
+  return {
+    name: np.ascontiguousarray(tensor)
+    for path, leaf in params.items()
+    for name, tensor in _tensors(
+      path, np.asarray(leaf), vocab, family, tied
+    ).items()
+  }
+
+
+def from_tensors(
+  tensors: Mapping[str, np.ndarray],
+  config: EncoderConfig,
+  vocab: Vocabulary,
+  family: Family | None,
+  model=MaskedLM,
+  headless: bool = False,
+) -> dict:
+  """Returns the parameters, float32, that `to_tensors` makes these tensors of.
+
+  Args:
+    tensors: by name; each is looked up by itself, so that reading may be lazy.
+    config: the encoder's.
+    vocab: its vocabulary.
+    family: whose names these are.
+    model: the module class.
+    headless: read the encoder alone, whatever else is there.
+
+  Raises:
+    InputError: a tensor is missing, unknown, or of another shape.
+  """
+  wanted = shapes(config, vocab, model)
+  if headless:
+    wanted = {k: v for k, v in wanted.items() if k.startswith("encoder/")}
+  names = [
+    name
+    for path in wanted
+    for name in _names(path, family, config.tie_embeddings)
+  ]
+  here = _names_here(tensors, names, config, family, headless)
+  params = {}
+  for path, like in wanted.items():
+    # 0 stands for rows of theirs that no token uses, and is dropped.
+    flat = np.zeros(like.size + 1, np.float32)
+    index = np.arange(1, like.size + 1, dtype=np.int32).reshape(like.shape)
+    for name, places in _tensors(
+      path, index, vocab, family, config.tie_embeddings
+    ).items():
+      tensor = np.asarray(tensors[here[name]])
+      require(
+        tensor.shape == places.shape,
+        f"{here[name]} has shape {list(tensor.shape)}; by config.json it is "
+        f"{list(places.shape)}",
+      )
+      flat[places] = tensor
+    params[path] = flat[1:].reshape(like.shape)
+  return unflatten_dict(params, sep="/")
+
+
+def shapes(
+  config: EncoderConfig, vocab: Vocabulary, model=MaskedLM
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns the shape of each parameter of a model, by its path."""
+  ids = jnp.zeros([1, 8], jnp.int32)
+  targets = (ids,) if model is MaskedLM else ()
+  init = lambda: model(config, vocab.size).init(
+    jax.random.key(0), ids, ids, ids, *targets
+  )
+  return flatten_dict(nn.unbox(jax.eval_shape(init))["params"], sep="/")
+
+
+def _tensors(path, leaf, vocab, family, tied) -> dict[str, np.ndarray]:
+  """Returns what becomes of a parameter of ours, by name."""
+  if path in _BY_TOKEN:
+    leaf = leaf[: vocab.size]
+  names = _names(path, family, tied)
+  if family is None:
+    return {names[0]: leaf}
+  if path == "head/bias":
+    return dict.fromkeys(names, leaf)
+  if path == "encoder/position_embedding":
+    unused = family.unused_positions(vocab.pad_id)
+    leaf = np.pad(leaf, ((unused, 0), (0, 0)))
+  pieces = [leaf]
+  if "attention/qkv/" in path:
+    shared = leaf.shape[-2] - 2
+    pieces = np.split(leaf, [shared, shared + 1], axis=-2)
+  elif "mlp/in/" in path and leaf.ndim == (3 if "kernel" in path else 2):
+    pieces = np.split(leaf, 2, axis=-2)
+  if path.endswith("kernel"):
+    inputs = 2 if "attention/out/" in path else 1
+    width = np.prod(leaf.shape[:inputs])
+    pieces = [piece.reshape(width, -1).T for piece in pieces]
+  elif path.endswith("/bias"):
+    pieces = [piece.reshape(-1) for piece in pieces]
+  if len(names) < len(pieces):
+    pieces = [np.concatenate(pieces)]
+  return dict(zip(names, pieces, strict=True))
+
+
+def _names(path: str, family: Family | None, tied: bool) -> list[str]:
+  """Returns what the tensors of a parameter are called."""
+  if family is None:
+    return [path.replace("/", ".")]
+  if path == "head/bias":
+    (name,) = family.modules[path]
+    (table,) = family.modules["head/table"]
+    # With a table of its own, the head of BERT and its like has the bias twice;
+    # the table's is the one in use.
+    return [name] if tied else list(dict.fromkeys([name, f"{table}.bias"]))
+  if path in family.modules:
+    return [f"{name}.weight" for name in family.modules[path]]
+  module, _, leaf = path.rpartition("/")
+  names = family.modules.get(module)
+  if names is None:
+    block, _, module = module.removeprefix("encoder/blocks_").partition("/")
+    prefix = family.block.format(block) + "."
+    names = [prefix + name for name in family.block_modules[module]]
+  return [name + _LEAVES[leaf] for name in names]
+
+
+def _names_here(tensors, wanted, config, family, headless) -> dict[str, str]:
+  """Returns the name in `tensors` of each tensor that is wanted."""
+  here = {_canonical(name, tensors, family): name for name in tensors}
+  missing = [name for name in wanted if name not in here]
+  unknown = set(here).difference(wanted)
+  if family:
+    unknown -= {n for n in unknown if n.endswith(family.ignored)}
+    unknown -= _tied(tensors, here, config, family)
+  if family and headless:
+    unknown = {n for n in unknown if n.startswith(family.prefix + ".")}
+  require(not missing, _told("lack", missing))
+  require(not unknown, _told("have unknown", sorted(here[n] for n in unknown)))
+  return here
+
+
+def _canonical(name, tensors, family):
+  if family is None:
+    return name
+  # Files of TensorFlow's time, and of encoders without a head.
+  old = {".gamma": ".weight", ".beta": ".bias"}
+  for ending, new in old.items():
+    if name.endswith(ending):
+      name = name.removesuffix(ending) + new
+  if any(n.startswith(family.prefix + ".") for n in tensors):
+    return name
+  return f"{family.prefix}.{name}"
+
+
+def _tied(tensors, here, config, family) -> set[str]:
+  """Returns the names of copies; raises where they are none."""
+  if "head/table" not in family.modules or not config.tie_embeddings:
+    return set()
+  (table,) = family.modules["head/table"]
+  (embedding,) = family.modules["encoder/token_embedding"]
+  copies = {f"{table}.weight": f"{embedding}.weight"}
+  copies |= {f"{table}.bias": name for name in family.modules["head/bias"]}
+  copies = {k: v for k, v in copies.items() if k in here and k != v}
+  for copy, original in copies.items():
+    require(
+      original not in here
+      or np.array_equal(tensors[here[copy]], tensors[here[original]]),
+      f"{here[copy]} differs from {original}, which config.json ties it to",
+    )
+  return set(copies)
+
+
+def _told(what: str, names: list[str]) -> str:
+  shown = ", ".join(names[:3])
+  more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+  return f"the weights {what} {shown}{more}"

@@ -1,0 +1,328 @@
+"""Out to transformers and back in, by the commands."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.numpy import load_file, save_file
+
+from mlm_jax.__main__ import main
+from mlm_jax.errors import InputError
+from mlm_jax.hf import exporting, parity
+from mlm_jax.workdir import Workdir
+
+
+def run(capsys, *argv):
+  capsys.readouterr()
+  assert main(list(argv)) == 0
+  return capsys.readouterr().out
+
+
+def error_of(capsys, *argv):
+  capsys.readouterr()
+  assert main(list(argv)) == 2
+  lines = capsys.readouterr().err.strip().splitlines()
+  assert len(lines) == 1, lines
+  return lines[0]
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+  out = tmp_path_factory.mktemp("exported") / "model"
+  assert main(["export_hf", f"--workdir={trained}", f"--out={out}"]) == 0
+  return out
+
+
+@pytest.fixture(scope="module")
+def imported(exported, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("imported")
+  assert main(["import_hf", f"--from={exported}", f"--workdir={workdir}"]) == 0
+  return workdir
+
+
+TEXT = "The [MASK] of the class is [MASK]."
+
+
+def test_transformers_fills_masks_as_we_do(trained, exported, capsys):
+  ours = run(
+    capsys, "fill_mask", f"--workdir={trained}", "--text", TEXT, "--top_k=3"
+  )
+  fill = transformers.pipeline("fill-mask", model=str(exported), top_k=3)
+  for number, guesses in enumerate(fill(TEXT), 1):
+    (line,) = re.findall(rf"\[MASK\] {number}: (.*)", ours)
+    ours_here = re.findall(r"(\S+) ([\d.]+)%", line)
+    for (piece, percent), guess in zip(ours_here, guesses, strict=True):
+      assert piece.removeprefix("…") == guess["token_str"].strip()
+      # Ours leaves special tokens out of the sum.
+      assert float(percent) == pytest.approx(100 * guess["score"], abs=0.2)
+
+
+def test_the_folder_is_what_transformers_expects(exported):
+  assert {path.name for path in exported.iterdir()} == {
+    *("README.md", "config.json", "model.safetensors"),
+    *("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"),
+  }
+  model, told = transformers.AutoModelForMaskedLM.from_pretrained(
+    exported, output_loading_info=True
+  )
+  assert not any(told.values()), told
+  assert isinstance(model, transformers.BertForMaskedLM)
+  model = transformers.AutoModel.from_pretrained(exported)
+  assert isinstance(model, transformers.BertModel)
+
+
+def test_the_card_says_what_was_measured(trained, exported):
+  card = (exported / "README.md").read_text()
+  lines = (trained / "metrics.jsonl").read_text().splitlines()
+  heldout = [r for r in map(json.loads, lines) if r["split"] == "heldout"][-1]
+  assert f"{heldout['loss']:.3f} nats a token at step 60" in card
+  logits, hidden = re.findall(r"differ by ([\d.e-]+)", card)
+  assert 0 < float(logits) < 1e-4
+  assert 0 < float(hidden) < 1e-4
+  assert '"peak_lr": 0.01' in card
+
+
+def test_sentence_transformers_embeds_as_we_do(exported, imported, tmp_path):
+  import sentence_transformers
+
+  texts = ["The class statement.", "", "Exceptions are raised by the parser."]
+  (tmp_path / "texts").write_text("\n".join(texts) + "\n")
+  arguments = [f"--texts={tmp_path}/texts", f"--out={tmp_path}/vectors.npy"]
+  assert main(["embed", f"--workdir={imported}", *arguments]) == 0
+  peer = sentence_transformers.SentenceTransformer(str(exported), device="cpu")
+  ours = np.load(tmp_path / "vectors.npy")
+  np.testing.assert_allclose(ours, peer.encode(texts), atol=1e-5)
+
+
+def test_an_import_fills_masks_as_the_original(trained, imported, capsys):
+  arguments = ["--text", TEXT]
+  ours = run(capsys, "fill_mask", f"--workdir={trained}", *arguments)
+  assert ours == run(capsys, "fill_mask", f"--workdir={imported}", *arguments)
+
+
+def test_out_and_in_and_out_are_the_same_files(exported, imported, tmp_path):
+  again = tmp_path / "again"
+  assert main(["export_hf", f"--workdir={imported}", f"--out={again}"]) == 0
+  for path in exported.iterdir():
+    if path.name != "README.md":
+      assert path.read_bytes() == (again / path.name).read_bytes(), path.name
+  assert str(exported) in (again / "README.md").read_text()
+
+
+def test_training_goes_on_from_an_import(exported, corpus, tmp_path, capsys):
+  workdir = f"--workdir={tmp_path}/on"
+  run(capsys, "import_hf", f"--from={exported}", workdir)
+  arguments = [
+    *("train", workdir, f"--config.data.corpus=text:{corpus}"),
+    *("--config.data.seq_len=32", "--config.train.batch_size=8"),
+    *("--config.data.heldout_fraction=0.1", "--config.train.eval_batches=2"),
+    *("--config.optim.warmup_steps=5", "--config.train.eval_every=10"),
+    *("--config.train.log_every=10", "--config.train.checkpoint_every=10"),
+  ]
+  said = run(capsys, *arguments, "--config.train.steps=20")
+  assert "Starting from the imported weights" in said
+  # The same command again, with the work directory's own recipe.
+  said = run(capsys, "train", workdir, "--config.train.steps=30")
+  assert "Continuing from step 20" in said
+  lines = (tmp_path / "on" / "metrics.jsonl").read_text().splitlines()
+  heldout = [r for r in map(json.loads, lines) if r["split"] == "heldout"]
+  assert [r["step"] for r in heldout] == [0, 10, 20, 30]
+  # It has learnt already: a new model says log(600) = 6.4.
+  assert heldout[0]["loss"] < 5.7
+  run(capsys, "evaluate", workdir)
+
+
+def test_models_that_differ_are_refused(trained, tmp_path, monkeypatch, capsys):
+  write = exporting.files.write_weights
+
+  def wrong(folder, tensors):
+    name = "bert.encoder.layer.0.output.dense.bias"
+    # Not all alike, which a norm would take back out.
+    ramp = np.linspace(0, 0.01, len(tensors[name]), dtype=np.float32)
+    write(folder, {**tensors, name: tensors[name] + ramp})
+
+  monkeypatch.setattr(exporting.files, "write_weights", wrong)
+  out = tmp_path / "out"
+  arguments = ["export_hf", f"--workdir={trained}", f"--out={out}"]
+  assert "the models differ: logits by" in error_of(capsys, *arguments)
+  assert not list(tmp_path.iterdir())
+  said = run(capsys, *arguments, "--no-parity")
+  assert "NOT CHECKED" in said
+  assert "NOT CHECKED" in (out / "README.md").read_text()
+
+
+def test_nan_is_no_parity():
+  with pytest.raises(InputError, match="differ"):
+    parity.Parity(logits=float("nan"), hidden=0.0, num_tokens=1).check()
+
+
+def test_without_torch_the_files_are_written(
+  trained, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(parity.importlib.util, "find_spec", lambda name: None)
+  out = f"--out={tmp_path}/out"
+  said = run(capsys, "export_hf", f"--workdir={trained}", out)
+  assert "not checked: torch and transformers are not installed" in said
+  assert "not checked" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_model_of_our_own_goes_out_and_in(recipe, trained, tmp_path, capsys):
+  """Of a kind that transformers does not have."""
+  workdir, again = tmp_path / "own", tmp_path / "again"
+  shape = ["norm_kind=rms", "position_kind=alibi", "glu=True"]
+  run(
+    *(capsys, "train", f"--config={recipe}", f"--workdir={workdir}"),
+    *(f"--config.model.{key}" for key in shape),
+    *("--config.train.steps=20", "--config.train.eval_every=20"),
+  )
+  out = tmp_path / "out"
+  said = run(capsys, "export_hf", f"--workdir={workdir}", f"--out={out}")
+  assert "own format" in said
+  run(capsys, "import_hf", f"--from={out}", f"--workdir={again}")
+  ours = run(capsys, "fill_mask", f"--workdir={workdir}", "--text", TEXT)
+  assert ours == run(capsys, "fill_mask", f"--workdir={again}", "--text", TEXT)
+
+
+def test_tokens_positions_and_size_can_grow(exported, tmp_path, capsys):
+  words = tmp_path / "words"
+  words.write_text("zxcvb\nclass\nqwertz\n")
+  larger = tmp_path / "larger.py"
+  larger.write_text("""
+from mlm_jax import config as config_lib
+
+
+def get_config():
+  config = config_lib.default()
+  config.model.update(num_layers=2, width=64, num_heads=4, mlp_width=128)
+  return config
+""")
+  workdir = tmp_path / "grown"
+  run(
+    *(capsys, "import_hf", f"--from={exported}", f"--workdir={workdir}"),
+    *(f"--add_tokens={words}", "--max_positions=700", f"--grow_to={larger}"),
+  )
+  config = Workdir.at(workdir).load_config()
+  assert config.model.max_positions == 700
+  assert (config.model.num_layers, config.model.width) == (2, 64)
+  # "class" may have been one piece already.
+  assert 601 <= config.data.vocab_size <= 603
+  said = run(
+    *(capsys, "fill_mask", f"--workdir={workdir}"),
+    *("--text", "zxcvb [MASK] qwertz"),
+  )
+  assert "zxcvb" in said
+  # And out again, with the new tokens.
+  run(capsys, "export_hf", f"--workdir={workdir}", f"--out={tmp_path}/out")
+  tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+  assert "zxcvb" in tokenizer.tokenize("a zxcvb")
+
+
+@pytest.fixture
+def copy(exported, tmp_path):
+  """A copy of the exported model, to be spoilt."""
+  folder = tmp_path / "copy"
+  folder.mkdir()
+  for path in exported.iterdir():
+    (folder / path.name).write_bytes(path.read_bytes())
+  return folder
+
+
+def drop(name):
+  return lambda folder: (folder / name).unlink()
+
+
+def rewrite(name, **changes):
+  def spoil(folder):
+    values = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(values | changes))
+
+  return spoil
+
+
+def headless(folder):
+  tensors = load_file(folder / "model.safetensors")
+  kept = {k: v for k, v in tensors.items() if not k.startswith("cls.")}
+  save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+  rewrite("config.json", architectures=["BertModel"])(folder)
+
+
+def maskless(folder):
+  text = (folder / "tokenizer.json").read_text()
+  (folder / "tokenizer.json").write_text(text.replace("[MASK]", "[GAP]"))
+  for name in ("tokenizer_config.json", "special_tokens_map.json"):
+    values = json.loads((folder / name).read_text())
+    del values["mask_token"]
+    (folder / name).write_text(json.dumps(values))
+
+
+def pickled(folder):
+  (folder / "model.safetensors").unlink()
+  torch.save({}, folder / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize(
+  ("spoil", "said"),
+  [
+    (drop("config.json"), "no config.json in it"),
+    (drop("model.safetensors"), "has no model.safetensors"),
+    (pickled, "is a pickle"),
+    (drop("tokenizer.json"), "no tokenizer in"),
+    (rewrite("config.json", model_type="gpt2"), "known: bert, distilbert"),
+    (rewrite("config.json", intermediate_size=65), "has shape"),
+    (rewrite("config.json", pad_token_id=3), "pad_token_id=3, the tokenizer"),
+    (headless, "--new_head"),
+    (maskless, "--add_mask_token"),
+  ],
+)
+def test_what_cannot_be_imported(spoil, said, copy, tmp_path, capsys):
+  spoil(copy)
+  workdir = tmp_path / "work"
+  line = error_of(capsys, "import_hf", f"--from={copy}", f"--workdir={workdir}")
+  assert said in line
+  assert not workdir.exists()
+
+
+def test_an_encoder_without_a_head_gets_one(copy, tmp_path, capsys):
+  headless(copy)
+  workdir = f"--workdir={tmp_path}/work"
+  said = run(capsys, "import_hf", f"--from={copy}", workdir, "--new_head")
+  assert "random head" in said
+  assert "hidden states differ" in said
+  assert "logits" not in said
+  run(capsys, "fill_mask", workdir, "--text", TEXT)
+
+
+def test_a_tokenizer_without_a_mask_gets_one(copy, tmp_path, capsys):
+  maskless(copy)
+  workdir = f"--workdir={tmp_path}/work"
+  run(capsys, "import_hf", f"--from={copy}", workdir, "--add_mask_token")
+  run(capsys, "fill_mask", workdir, "--text", TEXT)
+
+
+def test_nothing_is_overwritten(trained, exported, imported, capsys):
+  out = f"--out={exported}"
+  line = error_of(capsys, "export_hf", f"--workdir={trained}", out)
+  assert "is there already" in line
+  arguments = [f"--from={exported}", f"--workdir={imported}"]
+  assert "is there already" in error_of(capsys, "import_hf", *arguments)
+
+
+@pytest.mark.parametrize(
+  ("source", "said"),
+  [
+    ("./nowhere", "is no folder"),
+    ("no/such/name", "neither a folder nor a name on the hub"),
+    ("somebody/some-model", "the hub"),
+  ],
+)
+def test_sources_that_are_not_there(
+  source, said, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+  line = error_of(
+    capsys, "import_hf", f"--from={source}", f"--workdir={tmp_path}/work"
+  )
+  assert said in line

@@ -1,0 +1,279 @@
+"""Every family, both ways: same logits, hidden states and gradients."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.numpy import load_file, save_file
+
+from mlm_jax.config import EncoderConfig
+from mlm_jax.errors import InputError
+from mlm_jax.hf import families, files, parity, weights
+from mlm_jax.hf.families.bert import ELECTRA_DISCRIMINATOR
+from mlm_jax.models.heads import Discriminator, MaskedLM
+from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.objectives import mlm
+from tests.hf.peers import FAMILIES, electra_discriminator, make_peer
+
+CASES = [(name, seed) for name in FAMILIES for seed in (1, 2)]
+
+
+def read(folder, vocab):
+  values = files.read_config(folder)
+  family = families.of_config(values)
+  config = family.read_config(values)
+  tensors = files.Weights(folder)
+  return family, config, weights.from_tensors(tensors, config, vocab, family)
+
+
+def write(folder, family, config, params, vocab):
+  folder.mkdir()
+  files.write_config(folder, family.write_config(config, vocab))
+  files.write_weights(folder, weights.to_tensors(params, vocab, family))
+
+
+def logits_of(peer, ids):
+  with torch.inference_mode():
+    return peer(input_ids=torch.tensor(ids)).logits.numpy()
+
+
+@pytest.mark.parametrize(("name", "seed"), CASES)
+def test_both_ways_with_equal_logits(name, seed, peer_vocab, docs, tmp_path):
+  peer = make_peer(FAMILIES[name], seed)
+  peer.save_pretrained(tmp_path / "theirs")
+  vocab = peer_vocab(peer)
+
+  family, config, params = read(tmp_path / "theirs", vocab)
+  assert family.model_type == peer.config.model_type
+  found = parity.measure(
+    params, config, vocab, docs, tmp_path / "theirs", family
+  )
+  assert 0 < found.logits < parity.TOLERANCE
+  assert 0 < found.hidden < parity.TOLERANCE
+
+  write(tmp_path / "ours", family, config, params, vocab)
+  again, told = type(peer).from_pretrained(
+    tmp_path / "ours", output_loading_info=True
+  )
+  assert not any(told.values()), told
+  ids = [docs[2]]
+  np.testing.assert_allclose(
+    logits_of(again, ids), logits_of(peer, ids), atol=1e-6
+  )
+
+  same = read(tmp_path / "ours", vocab)
+  assert same[:2] == (family, config)
+  write(tmp_path / "twice", *same, vocab)
+  for file in ("config.json", "model.safetensors"):
+    once = (tmp_path / "ours" / file).read_bytes()
+    assert once == (tmp_path / "twice" / file).read_bytes()
+
+
+def gradients(params, config, vocab, ids, targets):
+  """Of the mean cross entropy at all targets, by the name of the parameter."""
+  model = MaskedLM(config, vocab.size)
+  batch = {
+    "input_ids": np.array([ids]),
+    "target_positions": np.arange(len(ids))[None],
+    "target_ids": np.array([targets]).clip(0),
+    "target_weights": (np.array([targets]) >= 0).astype(np.float32),
+  }
+
+  def loss(params):
+    sums = mlm.sums(model, vocab, params, batch)
+    return sums["loss"] / sums["weight"]
+
+  return jax.jit(jax.grad(loss))(params)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_step_has_the_same_gradients(name, peer_vocab, docs, tmp_path):
+  peer = make_peer(FAMILIES[name], seed=3)
+  peer.save_pretrained(tmp_path)
+  vocab = peer_vocab(peer)
+  family, config, params = read(tmp_path, vocab)
+  ids = docs[2].copy()
+  targets = [-100] * len(ids)
+  for place in (3, 4, 11, 30):
+    targets[place], ids[place] = ids[place], vocab.mask_id
+  ours = gradients(params, config, vocab, ids, targets)
+  ours = weights.to_tensors(ours, vocab, family)
+
+  labels = torch.tensor([targets])
+  peer.zero_grad()
+  peer(input_ids=torch.tensor([ids]), labels=labels).loss.backward()
+  # Saved as weights, the gradients get the names that files have.
+  unused = {n for n, p in peer.named_parameters() if p.grad is None}
+  with torch.no_grad():
+    for parameter in peer.parameters():
+      if parameter.grad is not None:
+        parameter.copy_(parameter.grad)
+  peer.save_pretrained(tmp_path / "gradients")
+  theirs = load_file(tmp_path / "gradients" / "model.safetensors")
+  assert set(ours) == set(theirs)
+  for tensor, expected in theirs.items():
+    if tensor in unused:
+      continue
+    difference = np.abs(ours[tensor] - expected).max()
+    # The tables' padding rows get none in torch; keys have none but rounding.
+    scale = max(np.abs(expected).max(), 1e-2)
+    if "embedding" in tensor or "embed_tokens" in tensor:
+      rows = np.arange(len(expected)) != vocab.pad_id
+      difference = np.abs(ours[tensor] - expected)[rows].max()
+    assert difference < 1e-3 * scale, tensor
+
+
+def test_a_discriminator_finds_the_same_tokens(peer_vocab, docs, tmp_path):
+  peer = make_peer(electra_discriminator, seed=1)
+  peer.save_pretrained(tmp_path)
+  vocab, family = peer_vocab(peer), ELECTRA_DISCRIMINATOR
+  config = family.read_config(files.read_config(tmp_path))
+  tensors = files.Weights(tmp_path)
+  params = weights.from_tensors(tensors, config, vocab, family, Discriminator)
+  ids = np.array([docs[2]])
+  segments, positions = segments_and_positions(
+    ids, start_id=vocab.start_id, pad_id=vocab.pad_id
+  )
+  model = Discriminator(config, vocab.size)
+  ours = model.apply({"params": params}, ids, segments, positions)
+  np.testing.assert_allclose(ours, logits_of(peer, ids), atol=1e-4)
+  back = weights.to_tensors(params, vocab, family)
+  for name, tensor in tensors.items():
+    np.testing.assert_array_equal(back[name], tensor)
+
+
+def test_what_no_family_computes_is_said(vocab):
+  strange = EncoderConfig(norm_kind="rms", position_kind="alibi")
+  assert families.of_encoder(strange, vocab) is None
+  with pytest.raises(InputError, match="no model of the family 'bert'"):
+    families.of_encoder(strange, vocab, "bert")
+  with pytest.raises(InputError, match="did you mean 'roberta'"):
+    families.of_encoder(EncoderConfig(), vocab, "robert")
+  assert families.of_encoder(EncoderConfig(), vocab).model_type == "bert"
+
+
+def test_own_names_keep_every_array(make_config, make_run, vocab):
+  config = make_config()
+  params = make_run(config).init_state().params
+  tensors = weights.to_tensors(params, vocab, None)
+  again = weights.from_tensors(tensors, config.model, vocab, None)
+  # But for what pads the vocabulary.
+  flat = weights.to_tensors(again, vocab, None)
+  for name, tensor in tensors.items():
+    np.testing.assert_array_equal(flat[name], tensor)
+
+
+@pytest.fixture
+def bert(tmp_path, peer_vocab):
+  peer = make_peer(FAMILIES["bert"], seed=1)
+  peer.save_pretrained(tmp_path)
+  return tmp_path, peer_vocab(peer)
+
+
+def test_older_names_and_what_is_not_needed(bert):
+  folder, vocab = bert
+  before = read(folder, vocab)[2]
+  tensors = load_file(folder / "model.safetensors")
+  renamed = {
+    name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+      "LayerNorm.bias", "LayerNorm.beta"
+    ): tensor
+    for name, tensor in tensors.items()
+  }
+  renamed["bert.pooler.dense.weight"] = np.zeros([3, 3], np.float32)
+  renamed["cls.seq_relationship.bias"] = np.zeros(2, np.float32)
+  renamed["bert.embeddings.position_ids"] = np.arange(3)
+  save_file(renamed, folder / "model.safetensors")
+  jax.tree.map(np.testing.assert_array_equal, read(folder, vocab)[2], before)
+
+
+def spoil(tensors, what):
+  name = "bert.encoder.layer.0.output.dense.weight"
+  if what == "missing":
+    del tensors[name]
+  elif what == "unknown":
+    tensors["bert.encoder.layer.0.adapter.weight"] = np.zeros(1, np.float32)
+  elif what == "shape":
+    tensors[name] = tensors[name][:-1].copy()
+  elif what == "copy":
+    tied = tensors["bert.embeddings.word_embeddings.weight"]
+    tensors["cls.predictions.decoder.weight"] = tied + 1
+
+
+@pytest.mark.parametrize(
+  ("what", "said"),
+  [
+    ("missing", "lack bert.encoder.layer.0.output.dense.weight"),
+    ("unknown", "unknown bert.encoder.layer.0.adapter.weight"),
+    ("shape", "output.dense.weight has shape"),
+    ("copy", "decoder.weight differs from bert.embeddings.word_embeddings"),
+  ],
+)
+def test_spoilt_weights_are_named(what, said, bert):
+  folder, vocab = bert
+  values = json.loads((folder / "config.json").read_text())
+  assert values["tie_word_embeddings"]
+  tensors = load_file(folder / "model.safetensors")
+  spoil(tensors, what)
+  save_file(tensors, folder / "model.safetensors")
+  with pytest.raises(InputError, match=said):
+    read(folder, vocab)
+
+
+@pytest.mark.parametrize(
+  ("change", "said"),
+  [
+    ({"model_type": "bertt"}, "did you mean 'bert'"),
+    ({"model_type": "llama"}, "known: bert, distilbert"),
+    ({"position_embedding_type": "relative_key"}, "only 'absolute'"),
+    ({"hidden_act": "mish"}, "known: swish, silu, relu, gelu"),
+    ({"hidden_size": None}, "model.width must be int"),
+  ],
+)
+def test_configurations_that_nobody_knows(change, said, bert):
+  folder, vocab = bert
+  values = json.loads((folder / "config.json").read_text())
+  (folder / "config.json").write_text(json.dumps(values | change))
+  with pytest.raises(InputError, match=said):
+    read(folder, vocab)
+
+
+def test_layers_that_alternate_otherwise_are_refused(tmp_path, peer_vocab):
+  peer = make_peer(FAMILIES["modernbert"], seed=2)
+  peer.save_pretrained(tmp_path)
+  values = json.loads((tmp_path / "config.json").read_text())
+  values["num_hidden_layers"] = 4
+  values["layer_types"] = ["sliding_attention"] * 3 + ["full_attention"]
+  (tmp_path / "config.json").write_text(json.dumps(values))
+  with pytest.raises(InputError, match="layer_types"):
+    read(tmp_path, peer_vocab(peer))
+
+
+def test_a_pickle_is_never_read(tmp_path):
+  (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+  with pytest.raises(InputError, match=r"is a pickle.*save_pretrained"):
+    files.Weights(tmp_path)
+
+
+def test_sharded_weights_are_read_together(bert):
+  folder, vocab = bert
+  before = read(folder, vocab)[2]
+  peer = transformers.BertForMaskedLM.from_pretrained(folder)
+  (folder / "model.safetensors").unlink()
+  peer.save_pretrained(folder, max_shard_size="20KB")
+  assert len(list(folder.glob("*.safetensors"))) > 1
+  jax.tree.map(np.testing.assert_array_equal, read(folder, vocab)[2], before)
+
+
+def test_half_precision_is_read_as_it_is(bert):
+  folder, vocab = bert
+  peer = transformers.BertForMaskedLM.from_pretrained(folder)
+  peer.to(torch.bfloat16).save_pretrained(folder)
+  params = read(folder, vocab)[2]
+  table = peer.get_input_embeddings().weight.float().detach().numpy()
+  ours = params["encoder"]["token_embedding"]
+  assert ours.dtype == np.float32
+  np.testing.assert_array_equal(ours[: len(table)], table)
