@@ -1,0 +1,189 @@
+"""One vector a text, for search, clustering, or a classifier of one's own."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from mlm_jax.data.tokenizer import Tokenizer
+from mlm_jax.errors import InputError, require, unknown
+from mlm_jax.progress import Progress
+from mlm_jax.training import partitioning
+from mlm_jax.training.run import Run
+
+POOLS = ("mean", "start")
+
+# Texts that are tokenised at once.
+_CHUNK = 4096
+
+
+def embed(
+  run: Run,
+  params,
+  tokenizer: Tokenizer,
+  texts: Sequence[str],
+  pool: str = "mean",
+  batch_size: int = 64,
+  progress: Progress | None = None,
+) -> np.ndarray:
+  """Returns the encoder's vector of each text, float32 [len(texts), D].
+
+  Args:
+    run: the model.
+    params: its parameters.
+    tokenizer: its tokenizer.
+    texts: those over the model's max_positions are cut; they may be empty.
+    pool: "mean" is over all of a text's tokens, start and end too, which is
+      what sentence-transformers' mean pooling counts (Reimers and Gurevych
+      2019); "start" is the start token's vector.
+    batch_size: texts at a time, rounded up to divide over the run's devices.
+    progress: is told how many texts are done, and how many were cut.
+
+  Raises:
+    InputError: no such pool, or no texts a batch.
+  """
+  _check(pool, batch_size)
+  longest = run.config.model.max_positions
+  rows, num_cut = _tokenize(tokenizer, texts, longest)
+  if num_cut and progress:
+    progress.say(
+      f"{num_cut:,} of {len(rows):,} texts were cut to the {longest} tokens "
+      "that the model takes"
+    )
+  num_devices = run.mesh.shape["data"] * run.mesh.shape["fsdp"]
+  size = num_devices * -(-min(batch_size, len(rows) or 1) // num_devices)
+  # Neighbours are about as long as each other, and the longest go first: what
+  # does not fit the device's memory says so at once.
+  order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+  vectors = np.empty([len(rows), run.config.model.width], np.float32)
+  running = None
+  for first in range(0, len(order), size):
+    places = order[first : first + size]
+    batch = _pad([rows[i] for i in places], size, longest)
+    batch = partitioning.to_global(batch, run.mesh, size)
+    done = running
+    with partitioning.on(run.mesh):
+      running = places, _pooled(run.model, pool, params, **batch)
+    # Fetched while the next batch is at work.
+    _keep(done, vectors)
+    if progress:
+      progress.advance(first)
+  _keep(running, vectors)
+  if progress:
+    progress.advance(len(rows))
+  return vectors
+
+
+def embed_file(
+  texts: str,
+  out: str,
+  restore: Callable[[], tuple],
+  pool: str = "mean",
+  batch_size: int = 64,
+) -> None:
+  """Writes the vectors of a file's lines, as `embed` makes them.
+
+  Args:
+    texts: the file, UTF-8; each line is a text.
+    out: a .npy file for float32 [lines, D], replaced if it is there.
+    restore: returns run, parameters and tokenizer, once all else is found to be
+      in order.
+    pool: "mean" or "start".
+    batch_size: texts at a time.
+
+  Raises:
+    InputError: there are no such texts, or `out` cannot be written there.
+  """
+  _check(pool, batch_size)
+  lines = _read(texts)
+  path = epath.Path(out).expanduser()
+  require(path.suffix == ".npy", f"--out={out} must end in .npy")
+  require(not path.is_dir(), f"--out={out} is a folder")
+  # No reader ever sees half of it; and what cannot be written says so now.
+  partial = path.parent / (path.name + ".partial")
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_bytes(b"")
+    partial.unlink()
+  except OSError as error:
+    raise InputError(f"cannot write --out={out}: {error.strerror}") from error
+  run, params, tokenizer = restore()
+  with Progress(len(lines)) as progress:
+    vectors = embed(run, params, tokenizer, lines, pool, batch_size, progress)
+  with partial.open("wb") as file:
+    np.save(file, vectors)
+  partial.replace(path)
+  progress.say(f"wrote float32 {list(vectors.shape)} to {path}")
+
+
+def _check(pool, batch_size):
+  if pool not in POOLS:
+    raise unknown("--pool", pool, POOLS)
+  require(batch_size > 0, f"--batch_size must be positive, not {batch_size}")
+
+
+def _read(texts: str) -> list[str]:
+  path = epath.Path(texts).expanduser()
+  require(path.exists(), f"no file at --texts={texts}")
+  try:
+    text = path.read_bytes().decode("utf-8-sig")
+  except OSError as error:
+    raise InputError(
+      f"cannot read --texts={texts}: {error.strerror}"
+    ) from error
+  except UnicodeDecodeError as error:
+    raise InputError(
+      f"--texts={texts} is not UTF-8: byte {error.start:,} is "
+      f"0x{error.object[error.start]:02x}"
+    ) from error
+  require(text != "", f"--texts={texts} is empty")
+  # Not splitlines, which ends lines where no editor does.
+  return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+
+
+def _tokenize(tokenizer, texts, longest) -> tuple[list[np.ndarray], int]:
+  """Returns the ids of each text, and how many of them were cut."""
+  vocab, rows, num_cut = tokenizer.vocabulary, [], 0
+  for first in range(0, len(texts), _CHUNK):
+    for ids in tokenizer.encode(texts[first : first + _CHUNK]):
+      num_cut += len(ids) > longest - 2
+      ids = [vocab.start_id, *ids[: longest - 2], vocab.end_id]
+      rows.append(np.array(ids, np.int32))
+  return rows, num_cut
+
+
+def _pad(rows, size: int, longest: int) -> dict[str, np.ndarray]:
+  lengths_B = np.zeros([size], np.int32)
+  lengths_B[: len(rows)] = [len(row) for row in rows]
+  # At most four lengths from one power of two to the next, each to be compiled
+  # once, and at most a quarter of a row is padding.
+  most = int(lengths_B.max())
+  step = max(32, 1 << most.bit_length() >> 3)
+  ids_BL = np.zeros([size, min(longest, -(-most // step) * step)], np.int32)
+  for ids_L, row in zip(ids_BL, rows, strict=False):
+    ids_L[: len(row)] = row
+  return {"ids_BL": ids_BL, "lengths_B": lengths_B}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _pooled(model, pool, params, *, ids_BL, lengths_B):
+  index_BL = jnp.broadcast_to(jnp.arange(ids_BL.shape[1]), ids_BL.shape)
+  own_BL = index_BL < lengths_B[:, None]
+  x_BLD = model.apply(
+    {"params": params},
+    *(ids_BL, own_BL.astype(jnp.int32), index_BL),
+    method=lambda model, *arrays: model.encoder(*arrays),
+  ).astype(jnp.float32)
+  if pool == "start":
+    return x_BLD[:, 0]
+  sums_BD = jnp.sum(x_BLD * own_BL[..., None], axis=1)
+  return sums_BD / jnp.maximum(lengths_B, 1)[:, None]
+
+
+def _keep(done, vectors) -> None:
+  if done is not None:
+    places, pooled_BD = done
+    vectors[places] = np.asarray(pooled_BD)[: len(places)]
