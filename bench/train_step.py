@@ -3,17 +3,21 @@
   python bench/train_step.py [--shapes bert_4x256,...] [--rounds 15] [--json]
 
 Same shapes, same rows, same masked tokens, float32, no dropout, clipped AdamW
-on both sides; the steps of both take turns, and medians are compared. Rows hold
-one document each, since Hugging Face's models cannot keep packed ones apart.
-Without torch or transformers only our side runs; TensorFlow is not used.
+on both sides. Each side has a process of its own; their steps take turns, and
+medians are compared. "torch" is PyTorch as it comes, "torch_kept" with the
+allocator told to keep memory, as our commands do. Rows hold one document each,
+since Hugging Face's models cannot keep packed ones apart. Without torch only our
+side runs; TensorFlow is not used.
 """
 
 import argparse
+import importlib.metadata
+import importlib.util
 import json
+import multiprocessing
 import os
 import platform
 import statistics
-import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -23,41 +27,62 @@ import numpy as np
 
 from mlm_jax import config as config_lib
 from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.hf import families
+from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.training import flops
 from mlm_jax.training.run import Run
 
-# name -> (peer, layers, width, heads, its MLP width, vocabulary, batch, length)
-SHAPES = {
-  "bert_4x256": ("bert", 4, 256, 4, 1024, 8192, 8, 128),
-  "bert_12x768": ("bert", 12, 768, 12, 3072, 30_522, 4, 128),
-  # Half of ModernBERT's gated MLP is the gate: our plain MLP of 1.5 times the
-  # width has as many weights.
-  "modernbert_4x256": ("modernbert", 4, 256, 4, 384, 8192, 8, 128),
+# What the families differ in, beside sizes.
+FAMILIES = {
+  "bert": {},
+  "roberta": {"num_types": 1, "norm_eps": 1e-5},
+  "distilbert": {"num_types": 0},
+  "albert": {"embedding_width": 64, "share_layers": True},
+  "electra": {"embedding_width": 64},
+  "modernbert": {
+    **{"norm_placement": "pre", "norm_eps": 1e-5, "norm_bias": False},
+    **{"attention_bias": False, "mlp_bias": "none", "head_dense": "no_bias"},
+    **{"glu": True, "position_kind": "rope", "num_types": 0},
+    **{"window": 128, "global_every": 3},
+  },
+  "nomic_bert": {
+    **{"attention_bias": False, "mlp_bias": "none"},
+    **{"glu": True, "activation": "silu", "position_kind": "rope"},
+  },
+  "eurobert": {
+    **{"norm_placement": "pre", "norm_kind": "rms", "norm_eps": 1e-5},
+    **{"attention_bias": False, "mlp_bias": "none", "head_dense": "none"},
+    **{"embedding_norm": False, "head_bias": False, "tie_embeddings": False},
+    **{"glu": True, "activation": "silu", "position_kind": "rope"},
+    **{"num_types": 0, "num_kv_heads": 2},
+  },
 }
 
+# (layers, width, heads, MLP width, gated MLP width), vocabulary, batch, length
+SIZES = {
+  "4x256": ((4, 256, 4, 1024, 384), 8192, 8, 128),
+  "12x768": ((12, 768, 12, 3072, 1152), 30_522, 4, 128),
+}
 
-def our_config(
-  peer, layers, width, heads, mlp_width, vocab_size, batch, length
-):
+SIDES = ("mlm_jax", "torch", "torch_kept")
+
+SHAPES = [f"{family}_4x256" for family in FAMILIES] + ["bert_12x768"]
+
+
+def our_config(shape):
+  family, _, size = shape.rpartition("_")
+  (layers, width, heads, mlp, gated), vocab_size, batch, length = SIZES[size]
   config = config_lib.default()
+  config.model.update(FAMILIES[family])
   config.model.update(
     num_layers=layers,
     width=width,
     num_heads=heads,
-    mlp_width=mlp_width,
-    activation="gelu_tanh",
+    mlp_width=gated if config.model.glu else mlp,
     embedding_dropout=0.0,
     attention_dropout=0.0,
     mlp_dropout=0.0,
   )
-  if peer == "modernbert":
-    config.model.update(
-      mlp_width=mlp_width * 3 // 2,
-      norm_placement="pre",
-      norm_eps=1e-5,
-      position_kind="rope",
-      num_types=0,
-    )
   config.data.update(vocab_size=vocab_size, seq_len=length)
   config.train.batch_size = batch
   return config_lib.build(config)
@@ -98,39 +123,17 @@ def our_step(config, vocab, batch):
   return step
 
 
-def peer_step(peer, config, vocab, batch, mlp_width):
+def peer_step(shape, config, vocab, batch):
   import torch
   import transformers
 
-  shape = {
-    "vocab_size": vocab.size,
-    "hidden_size": config.model.width,
-    "num_hidden_layers": config.model.num_layers,
-    "num_attention_heads": config.model.num_heads,
-    "intermediate_size": mlp_width,
-    "pad_token_id": vocab.pad_id,
-  }
-  if peer == "bert":
-    model = transformers.BertForMaskedLM(
-      transformers.BertConfig(
-        **shape,
-        hidden_act="gelu_pytorch_tanh",
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-      )
-    )
-  else:
-    model = transformers.ModernBertForMaskedLM(
-      transformers.ModernBertConfig(
-        **shape,
-        sparse_prediction=True,
-        bos_token_id=vocab.start_id,
-        cls_token_id=vocab.start_id,
-        eos_token_id=vocab.end_id,
-        sep_token_id=vocab.end_id,
-        reference_compile=False,
-      )
-    )
+  transformers.logging.set_verbosity_error()
+  family = families.FAMILIES[shape.rpartition("_")[0]]
+  values = family.write_config(config.model, vocab)
+  if family.model_type == "modernbert":
+    values["sparse_prediction"] = True
+  cls = getattr(transformers, family.architecture)
+  model = cls(cls.config_class(**values))
   model.train()
   optim = config.optim
   optimizer = torch.optim.AdamW(
@@ -156,33 +159,54 @@ def peer_step(peer, config, vocab, batch, mlp_width):
   return step
 
 
-def measure(name, rounds):
-  peer, *_, mlp_width, vocab_size, batch_size, length = SHAPES[name]
-  config = our_config(*SHAPES[name])
-  vocab = Vocabulary(vocab_size, 0, 1, 2, 3, 4)
+def work(connection, side, shape):
+  """Runs a step at each request, in a process of its own, and says how long."""
+  if side != "torch":
+    keep_freed_memory()
+  config = our_config(shape)
+  vocab = Vocabulary(config.data.vocab_size, 0, 1, 2, 3, 4)
   batch = make_batch(config, vocab)
-  steps = {"mlm_jax": our_step(config, vocab, batch)}
-  try:
-    steps["torch"] = peer_step(peer, config, vocab, batch, mlp_width)
-  except ImportError as error:
-    print(f"no peer: {error}", file=sys.stderr)
-  times = {side: [] for side in steps}
-  for turn in range(rounds + 3):
-    for side, step in steps.items():
-      start = time.perf_counter()
-      step()
-      if turn >= 3:  # The first ones compile and warm up.
-        times[side].append(time.perf_counter() - start)
+  if side == "mlm_jax":
+    step = our_step(config, vocab, batch)
+  else:
+    step = peer_step(shape, config, vocab, batch)
+  for _ in range(3):  # The first ones compile and warm up.
+    step()
+  connection.send(flops.train_flops_per_token(config))
+  while connection.recv():
+    start = time.perf_counter()
+    step()
+    connection.send(time.perf_counter() - start)
+
+
+def measure(shape, rounds):
+  sides = SIDES if importlib.util.find_spec("torch") else SIDES[:1]
+  spawn = multiprocessing.get_context("spawn")
+  workers = {}
+  for side in sides:
+    ours, theirs = spawn.Pipe()
+    spawn.Process(target=work, args=(theirs, side, shape), daemon=True).start()
+    workers[side] = ours
+    flops_per_token = ours.recv()
+  times = {side: [] for side in sides}
+  for _ in range(rounds):
+    for side, worker in workers.items():
+      worker.send(True)
+      times[side].append(worker.recv())
+  for worker in workers.values():
+    worker.send(False)
   medians = {side: statistics.median(t) for side, t in times.items()}
-  ours = batch_size * length / medians["mlm_jax"]
+  *_, batch_size, length = SIZES[shape.rpartition("_")[2]]
+  tokens_per_second = batch_size * length / medians["mlm_jax"]
   row = {
-    "shape": name,
-    "milliseconds": {side: round(1e3 * t, 2) for side, t in medians.items()},
-    "tokens_per_second": round(ours),
-    "gflops": round(ours * flops.train_flops_per_token(config) / 1e9, 1),
+    "shape": shape,
+    "milliseconds": {side: round(1e3 * t, 1) for side, t in medians.items()},
+    "tokens_per_second": round(tokens_per_second),
+    "gflops": round(tokens_per_second * flops_per_token / 1e9, 1),
+    "ratio": {
+      side: round(medians[side] / medians["mlm_jax"], 2) for side in sides[1:]
+    },
   }
-  if "torch" in medians:
-    row["ratio"] = round(medians["torch"] / medians["mlm_jax"], 3)
   return row
 
 
@@ -196,21 +220,22 @@ def main():
   machine = {
     "cores": os.cpu_count(),
     "python": platform.python_version(),
-    "jax": jax.__version__,
-    "device": jax.devices()[0].device_kind,
+    **{
+      name: importlib.metadata.version(name)
+      for name in ("jax", "torch", "transformers")
+      if importlib.util.find_spec(name)
+    },
   }
-  if "torch" in sys.modules:
-    machine["torch"] = sys.modules["torch"].__version__
-    machine["transformers"] = sys.modules["transformers"].__version__
   if args.json:
     print(json.dumps({"machine": machine, "rows": rows}, indent=2))
     return
   print("  ".join(f"{k} {v}" for k, v in machine.items()))
   for row in rows:
     times = "  ".join(f"{k} {v} ms" for k, v in row["milliseconds"].items())
+    ratios = "  ".join(f"{v} of {k}" for k, v in row["ratio"].items())
     print(
-      f"{row['shape']:<18} {times}  {row['tokens_per_second']:,} tokens/s  "
-      f"{row['gflops']} GFLOP/s  ratio {row.get('ratio', '-')}"
+      f"{row['shape']:<17} {times}  {row['tokens_per_second']:,} tokens/s  "
+      f"{row['gflops']} GFLOP/s  {ratios}"
     )
 
 

@@ -16,6 +16,7 @@ import ml_collections
 
 from mlm_jax import commands, recipe
 from mlm_jax.errors import InputError, require, unknown
+from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.workdir import Workdir
 
 
@@ -226,4 +227,5 @@ def _quiet() -> None:
 
 
 if __name__ == "__main__":
+  keep_freed_memory()
   sys.exit(main(sys.argv[1:]))

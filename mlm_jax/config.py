@@ -234,8 +234,8 @@ class CorruptionConfig:
     )
 
   def num_targets(self, seq_len: int) -> int:
-    """Returns P, the target slots of a row: enough, and a multiple of 8."""
-    return min(seq_len, 8 * math.ceil(self.mask_rate * seq_len / 8))
+    """Returns P, the target slots of a row: enough, and a multiple of 4."""
+    return min(seq_len, 4 * math.ceil(self.mask_rate * seq_len / 4))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,16 +42,17 @@ class MaskedLMHead(nn.Module):
       table_VE.astype(x_BPE.dtype),
       preferred_element_type=jnp.float32,
     )
+    # The rows that pad the table are no tokens.
+    real_V = jnp.arange(table_VE.shape[0]) < self.vocab_size
+    bias_V = jnp.where(real_V, 0.0, -jnp.inf)
     if config.head_bias:
       zeros = nn.initializers.zeros_init()
-      logits_BPV += self.param(
+      bias_V += self.param(
         "bias",
         nn.with_logical_partitioning(zeros, ("vocab",)),
         table_VE.shape[:1],
       )
-    # The rows that pad the table are no tokens.
-    real_V = jnp.arange(table_VE.shape[0]) < self.vocab_size
-    return jnp.where(real_V, logits_BPV, -jnp.inf)
+    return logits_BPV + bias_V
 
 
 class MaskedLM(nn.Module):

@@ -12,8 +12,15 @@ import numpy as np
 from mlm_jax.config import EncoderConfig
 from mlm_jax.models.attention import attention
 
+
+def _gelu(x):
+  # jax.nn's is by erfc, which takes an exponential more.
+  x_f32 = x.astype(jnp.float32)
+  return (0.5 * x_f32 * (1 + jax.lax.erf(x_f32 * 2**-0.5))).astype(x.dtype)
+
+
 _ACTIVATIONS = {
-  "gelu": functools.partial(jax.nn.gelu, approximate=False),
+  "gelu": _gelu,
   "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
   "silu": jax.nn.silu,
   "relu": jax.nn.relu,
@@ -94,11 +101,14 @@ def rotate(
   """Returns x with rotary position embeddings (Su et al. 2021), halves paired."""
   half = x_BLHK.shape[-1] // 2
   frequencies = theta ** (-jnp.arange(half) / half)
-  angles_BLHK = positions_BL[:, :, None, None] * frequencies
-  sin, cos = jnp.sin(angles_BLHK), jnp.cos(angles_BLHK)
-  a, b = jnp.split(x_BLHK.astype(jnp.float32), 2, axis=-1)
-  rotated = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
-  return rotated.astype(x_BLHK.dtype)
+  angles_BL1K = positions_BL[:, :, None, None] * jnp.tile(frequencies, 2)
+  signs_K = jnp.repeat(jnp.array([-1.0, 1.0]), half)
+  x_f32 = x_BLHK.astype(jnp.float32)
+  a, b = jnp.split(x_f32, 2, axis=-1)
+  swapped_BLHK = jnp.concatenate([b, a], axis=-1)
+  rotated_BLHK = x_f32 * jnp.cos(angles_BL1K)
+  rotated_BLHK += swapped_BLHK * (jnp.sin(angles_BL1K) * signs_K)
+  return rotated_BLHK.astype(x_BLHK.dtype)
 
 
 def alibi_slopes(num_heads: int) -> np.ndarray:
@@ -139,8 +149,10 @@ class SelfAttention(nn.Module):
       use_bias=config.attention_bias,
       name="qkv",
     )(x_BLD)
-    q_BLHK = qkv_BLGRK[..., :shared, :].reshape(*x_BLD.shape[:2], *heads)
-    k_BLGK, v_BLGK = qkv_BLGRK[..., shared, :], qkv_BLGRK[..., shared + 1, :]
+    # The gradient of a split is one concatenation, that of slices is padded sums.
+    q_BLGRK, k_BLG1K, v_BLG1K = jax.lax.split(qkv_BLGRK, (shared, 1, 1), axis=3)
+    q_BLHK = q_BLGRK.reshape(*x_BLD.shape[:2], *heads)
+    k_BLGK, v_BLGK = k_BLG1K.squeeze(3), v_BLG1K.squeeze(3)
     slopes_H = None
     if config.position_kind == "rope":
       theta = config.local_rope_theta if self.local else config.rope_theta
@@ -182,7 +194,11 @@ class FeedForward(nn.Module):
       shape, axes = (shape[0], 2, shape[1]), (axes[0], None, axes[1])
     use_bias = config.mlp_bias == "all"
     x = Dense(config, shape, axes, use_bias=use_bias, name="in")(x_BLD)
-    x_BLF = act(x[:, :, 0]) * x[:, :, 1] if config.glu else act(x)
+    if config.glu:
+      gate_BL1F, x_BL1F = jax.lax.split(x, (1, 1), axis=2)
+      x_BLF = (act(gate_BL1F) * x_BL1F).squeeze(2)
+    else:
+      x_BLF = act(x)
     return Dense(
       config,
       (config.mlp_width, config.width),

@@ -42,9 +42,9 @@ def sums(
     rngs=None if dropout_key is None else {"dropout": dropout_key},
   )
   targets_BP, weights_BP = batch["target_ids"], batch["target_weights"]
-  target_logits_BP = jnp.take_along_axis(
-    logits_BPV, targets_BP[..., None], axis=-1
-  )[..., 0]
+  # The gradient of a gather would be a scatter into all logits.
+  is_target_BPV = jnp.arange(logits_BPV.shape[-1]) == targets_BP[..., None]
+  target_logits_BP = jnp.sum(logits_BPV, axis=-1, where=is_target_BPV)
   loss_BP = jax.nn.logsumexp(logits_BPV, axis=-1) - target_logits_BP
   # The loss needs the maximum anyway; an argmax costs several times as much.
   right_BP = target_logits_BP >= jnp.max(logits_BPV, axis=-1)

@@ -65,8 +65,6 @@ def train_step(
   grads, new = _gradients(
     sums, state.params, batch, config.train.microbatches, key
   )
-  weight = jnp.maximum(new["weight"], 1)
-  grads = jax.tree.map(lambda g: g / weight, grads)
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
 
   fresh = state.step % config.train.log_every == 0
@@ -92,12 +90,15 @@ def train_step(
 
 
 def _gradients(sums, params, batch, microbatches, key):
-  """Returns the gradient of the summed loss, and the sums, over all parts."""
+  """Returns the gradient of the mean loss, and the sums, over all parts."""
 
   @functools.partial(jax.grad, has_aux=True)
   def gradient(params, part, key):
     new = sums(params, part, key)
-    return new["loss"], new
+    # The weight of one part is known before its gradient: dividing the loss
+    # spares a pass over the gradients.
+    weight = jnp.maximum(new["weight"], 1) if microbatches == 1 else 1
+    return new["loss"] / weight, new
 
   if microbatches == 1:
     return gradient(params, batch, key)
@@ -115,7 +116,10 @@ def _gradients(sums, params, batch, microbatches, key):
   first = jax.tree.map(lambda x: x[0], parts)
   shapes = jax.eval_shape(gradient, params, first, key)
   zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-  return jax.lax.scan(add, zeros, (jnp.arange(microbatches), parts))[0]
+  indexed = jnp.arange(microbatches), parts
+  grads, total = jax.lax.scan(add, zeros, indexed)[0]
+  weight = jnp.maximum(total["weight"], 1)
+  return jax.tree.map(lambda g: g / weight, grads), total
 
 
 def _add(high_low, count):
