@@ -16,7 +16,6 @@ import ml_collections
 
 from mlm_jax import commands, recipe
 from mlm_jax.errors import InputError, require, unknown
-from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.workdir import Workdir
 
 
@@ -227,5 +226,4 @@ def _quiet() -> None:
 
 
 if __name__ == "__main__":
-  keep_freed_memory()
   sys.exit(main(sys.argv[1:]))

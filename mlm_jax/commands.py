@@ -8,6 +8,7 @@ from mlm_jax import config as config_lib
 from mlm_jax import recipe
 from mlm_jax.config import Config
 from mlm_jax.errors import InputError, require
+from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.progress import Progress
 from mlm_jax.workdir import Workdir
 
@@ -22,6 +23,7 @@ def prepare(args, config: Config) -> None:
 
 
 def train(args, config: Config) -> None:
+  keep_freed_memory()
   _join_processes(args)
   import jax
 

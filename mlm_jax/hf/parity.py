@@ -110,8 +110,8 @@ def measure(
 ) -> Parity:
   """Returns how far our model is from the one in `folder`, run by PyTorch.
 
-  Ours runs on the documents packed into one row, and padded, one a row; theirs
-  padded, with an attention mask.
+  Ours runs on rows of several documents, and of one; theirs on rows of one, with
+  an attention mask.
 
   Args:
     params: of our `MaskedLM`.
@@ -122,29 +122,47 @@ def measure(
     family: its family.
     headless: theirs is an encoder without a head; compare hidden states alone.
   """
-  name = "AutoModel" if headless else family.architecture
-  real, their_hidden, their_logits = _peer(docs, vocab, folder, name)
+  # The longest first: then each fits where it is put, and one length compiles.
+  docs = sorted(docs, key=len, reverse=True)
+  length = len(docs[0]) + 1
+  alone = [[doc] for doc in docs]
+  together = [[]]
+  for doc in docs:
+    if sum(map(len, together[-1])) + len(doc) > length:
+      together.append([])
+    together[-1].append(doc)
+  # Before ours: then the weights are never in memory three times.
+  class_name = "AutoModel" if headless else family.architecture
+  theirs = _outputs(_peer(vocab, folder, class_name), alone, length, vocab)
   config = dataclasses.replace(config, dtype="float32")
-  model = MaskedLM(config, vocab.size)
-  flat = [token for doc in docs for token in doc]
-  packed = np.array([flat + [vocab.pad_id] * 3], np.int32)
-  padded = np.full(real.shape, vocab.pad_id, np.int32)
-  padded[real] = flat
-  logits, hidden = [0.0], []
-  for ids in (packed, padded):
-    our_hidden, our_logits = _ours(model, params, ids, vocab)
-    tokens = ids != vocab.pad_id
-    for ours, theirs in zip(our_hidden, their_hidden, strict=True):
-      scale = max(1.0, np.abs(theirs[real]).max())
-      hidden.append(np.abs(ours[tokens] - theirs[real]).max() / scale)
-    if their_logits is not None:
-      logits.append(np.abs(our_logits[tokens] - their_logits[real]).max())
-  # Of numpy: where one is NaN, so is the maximum.
-  return Parity(float(np.max(logits)), float(np.max(hidden)), len(flat))
+  run = _runner(MaskedLM(config, vocab.size), vocab, params)
+  logits, hidden = 0.0, 0.0
+  for rows in (alone, together):
+    ours = _outputs(run, rows, length, vocab)
+    for place, (a, b) in enumerate(zip(ours, theirs, strict=False)):
+      difference = np.abs(a - b).max()
+      # Of numpy: where one is NaN, so is the maximum.
+      if place == 0 and not headless:
+        logits = np.maximum(logits, difference)
+      elif place:
+        scale = max(1.0, np.abs(b).max())
+        hidden = np.maximum(hidden, difference / scale)
+  return Parity(float(logits), float(hidden), sum(map(len, docs)))
 
 
-def _ours(model, params, ids, vocab):
-  """Returns the vectors after each block, and the logits, as numpy arrays."""
+def _outputs(run, rows, length, vocab) -> list[np.ndarray]:
+  """Returns each output over the tokens of all rows, padding left out."""
+  parts = []
+  for row in rows:
+    ids = np.full([1, length], vocab.pad_id, np.int32)
+    flat = [token for doc in row for token in doc]
+    ids[0, : len(flat)] = flat
+    parts.append([np.asarray(array)[0, : len(flat)] for array in run(ids)])
+  return [np.concatenate(same) for same in zip(*parts, strict=True)]
+
+
+def _runner(model, vocab, params):
+  """Returns a function of ids: logits, then the vectors after each block."""
 
   @jax.jit
   def run(params, ids):
@@ -164,13 +182,13 @@ def _ours(model, params, ids, vocab):
     # In the order of the layers; a shared block was called several times.
     blocks = sorted(encoder, key=lambda name: int(name.rpartition("_")[2]))
     hidden = [x for name in blocks for x in encoder[name]["__call__"]]
-    return [*hidden[:-1], *last], logits[..., : vocab.size]
+    return [logits[..., : vocab.size], *hidden[:-1], *last]
 
-  return jax.tree.map(np.asarray, run(params, ids))
+  return lambda ids: run(params, ids)
 
 
-def _peer(docs, vocab, folder, class_name):
-  """Returns where tokens are in the padded batch; vectors; logits or None."""
+def _peer(vocab, folder, class_name):
+  """Returns the function that `_runner` does, of PyTorch."""
   import torch
   import transformers
 
@@ -185,18 +203,17 @@ def _peer(docs, vocab, folder, class_name):
   # A pooler is made anew where a model was saved without.
   missing = [n for n in sorted(told["missing_keys"]) if "pooler" not in n]
   require(not missing, f"transformers finds no {', '.join(missing[:3])}")
-  real = np.zeros([len(docs), max(map(len, docs))], bool)
-  ids = np.full(real.shape, vocab.pad_id)
-  for row, doc in enumerate(docs):
-    real[row, : len(doc)] = True
-    ids[row, : len(doc)] = doc
-  with torch.inference_mode():
-    out = peer.eval()(
-      input_ids=torch.tensor(ids),
-      attention_mask=torch.tensor(real).long(),
-      output_hidden_states=True,
-    )
-  # The first are the embeddings.
-  hidden = [x.numpy() for x in out.hidden_states[1:]]
-  logits = getattr(out, "logits", None)
-  return real, hidden, None if logits is None else logits.numpy()
+  peer.eval()
+
+  def run(ids):
+    with torch.inference_mode():
+      out = peer(
+        input_ids=torch.tensor(ids).long(),
+        attention_mask=torch.tensor(ids != vocab.pad_id).long(),
+        output_hidden_states=True,
+      )
+    # The first hidden states are the embeddings. Without a head, no logits.
+    logits = out.hidden_states[0] if "logits" not in out else out.logits
+    return [x.numpy() for x in (logits, *out.hidden_states[1:])]
+
+  return run

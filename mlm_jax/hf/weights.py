@@ -92,7 +92,8 @@ def from_tensors(
         f"{list(places.shape)}",
       )
       flat[places] = tensor
-    params[path] = flat[1:].reshape(like.shape)
+    # At once, or there would be two copies of everything.
+    params[path] = jnp.array(flat[1:].reshape(like.shape))
   return unflatten_dict(params, sep="/")
 
 

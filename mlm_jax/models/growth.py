@@ -16,7 +16,8 @@ from mlm_jax.models.encoder import normalised_already, padded_vocab_size
 _BY_TOKEN = ("encoder/token_embedding", "head/table", "head/bias")
 _POSITIONS = "encoder/position_embedding"
 
-# What a larger model may have more of, and what shapes no weight. All else stays.
+# What a larger model may have more of, and what shapes no weight; all else has
+# to stay.
 _SIZES = (
   *("num_layers", "width", "num_heads", "kv_heads", "mlp_width"),
   *("table_width", "max_positions"),
@@ -87,8 +88,8 @@ def extend_positions(
   """Returns the parameters and the configuration for longer documents.
 
   A learned table is repeated after itself, as Longformer's was (Beltagy et al.
-  2020): what is within the old limit reads exactly as before, and the neighbours
-  of a token are as near as they were. To interpolate the table would change
+  2020): what is within the old limit reads exactly as before, and a token's
+  neighbours are as near as they were. To interpolate the table would change
   both. Rotary and linear positions have no table; of rotary ones a larger theta
   slows the rotation down (ModernBERT's global layers went from 10,000 to
   160,000 for 8,192 tokens in the place of 1,024).
@@ -130,8 +131,8 @@ def grow(
   Their weights were copied as they are, so that every sum over a tiled axis
   came out larger. Here the copies of an input share its weight, as in Net2Net
   (Chen et al. 2016): without more layers, a model whose width is a multiple of
-  the small one's, and whose mlp_width is anything, computes the same logits. (In
-  between, a norm counts some channels once more than others.) The shares are
+  the small one's, and whose mlp_width is anything, computes the same logits. In
+  between, a norm counts some channels once more than others. The shares are
   random: equal copies would get equal gradients, and without dropout would
   remain equal for ever (LEMON, Wang et al. 2024).
 
