@@ -18,6 +18,7 @@ quickstart: .venv/installed
 	@echo "All of it is in runs/quickstart: config.json, tokenizer/, rows/,"
 	@echo "checkpoints/, metrics.jsonl and tensorboard/. What to try next:"
 	@echo "  $(RUN) fill_mask $(QUICK) --interactive"
+	@echo "  $(RUN) export_hf $(QUICK) --out=runs/quickstart_hf"
 	@echo "  $(RUN) train --config=configs/quickstart.py --workdir=runs/mine \\"
 	@echo "    --config.data.corpus='text:my/*.txt'"
 
