@@ -186,6 +186,7 @@ def measure(shape, rounds):
   for side in sides:
     ours, theirs = spawn.Pipe()
     spawn.Process(target=work, args=(theirs, side, shape), daemon=True).start()
+    theirs.close()  # Or nobody would notice that a worker has died.
     workers[side] = ours
     flops_per_token = ours.recv()
   times = {side: [] for side in sides}

@@ -179,7 +179,7 @@ class DataConfig:
   # The share of documents, picked by a hash of their text, never trained on.
   heldout_fraction: float = 0.01
   # "unigram" or "bpe" trains a SentencePiece model on the corpus; anything else
-  # is the path of a trained .model file.
+  # is the path of a .model or a tokenizer.json, or what was imported.
   tokenizer: str = "bpe"
   vocab_size: int = 30_522
   lowercase: bool = True

@@ -26,9 +26,10 @@ def keep_freed_memory() -> None:
     mallopt = ctypes.CDLL("libc.so.6").mallopt
   except (OSError, AttributeError):
     return
-  mallopt(_M_ARENA_MAX, 1)
-  mallopt(_M_MMAP_THRESHOLD, _NEVER)
-  mallopt(_M_TRIM_THRESHOLD, _NEVER)
+  # Older ones refuse so high a threshold: then all had better stay as it is.
+  if mallopt(_M_MMAP_THRESHOLD, _NEVER):
+    mallopt(_M_TRIM_THRESHOLD, _NEVER)
+    mallopt(_M_ARENA_MAX, 1)
 
 
 def _will_be_cpu() -> bool:

@@ -93,6 +93,16 @@ class HuggingFaceTokenizer(Tokenizer):
     )
     if ids["unk"] is None:
       ids["unk"] = ids["pad"]
+    special = {
+      t["id"] for t in self._spec.get("added_tokens", ()) if t["special"]
+    }
+    if ids["pad"] == ids["end"]:
+      # Rows must tell them apart (EuroBERT's model never sees its padding).
+      free = sorted(special - set(ids.values()))
+      require(
+        free, f"{name} pads with its end token, and has no other to spare"
+      )
+      ids["pad"] = free[0]
     named = _named_tokens(self.files, name).values()
     others = {
       *(

@@ -92,7 +92,9 @@ before you compare vectors.
 
 def _heldout_loss(workdir: Workdir, step: int) -> str:
   lines = workdir.metrics.read_text() if workdir.metrics.exists() else ""
-  for record in map(json.loads, reversed(lines.splitlines())):
+  # A line that a kill cut short has no end.
+  whole = (line for line in lines.splitlines() if line.endswith("}"))
+  for record in map(json.loads, reversed(list(whole))):
     if record["split"] == "heldout" and record["step"] <= step:
       return f"{record['loss']:.3f} nats a token at step {record['step']:,}"
   return "not measured"

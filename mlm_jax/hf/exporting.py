@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import uuid
 from collections.abc import Callable
 
 from mlm_jax.config import Config
@@ -56,10 +57,11 @@ def export(
   origin = read_origin(workdir)
   name = family_name or origin.get("family", "")
   family = families.of_encoder(config.model, vocab, name)
-  partial = out.with_name(out.name + ".partial")
-  if partial.exists():
-    shutil.rmtree(partial)
-  partial.mkdir(parents=True)
+  partial = out.with_name(f"{out.name}.partial-{uuid.uuid4().hex[:8]}")
+  try:
+    partial.mkdir(parents=True)
+  except OSError as error:
+    raise InputError(f"cannot write --out={out}: {error}") from error
   try:
     files.write_config(partial, _config_json(config, tokenizer, family))
     files.write_weights(partial, weights.to_tensors(params, vocab, family))

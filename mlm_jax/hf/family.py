@@ -83,6 +83,13 @@ class Family:
     Raises:
       InputError: a key is missing, or has a value that we do not have.
     """
+    try:
+      # What is null is as good as absent.
+      return self._read({k: v for k, v in values.items() if v is not None})
+    except (TypeError, ValueError, AttributeError) as error:
+      raise InputError(f"config.json makes no sense: {error}") from error
+
+  def _read(self, values: Values) -> EncoderConfig:
     for key, expected in self.assumed.items():
       value = values.get(key, expected)
       require(

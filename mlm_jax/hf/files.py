@@ -23,6 +23,10 @@ def read_config(folder: pathlib.Path) -> Values:
   """
   path = folder / "config.json"
   require(path.is_file(), f"{folder} is no model: no config.json in it")
+  return _read_object(path)
+
+
+def _read_object(path: pathlib.Path) -> Values:
   try:
     values = json.loads(path.read_text())
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -48,12 +52,11 @@ class Weights(Mapping[str, np.ndarray]):
 
   def __init__(self, folder: pathlib.Path):
     paths = [folder / _WEIGHTS]
-    if (folder / _INDEX).is_file():
-      index = json.loads((folder / _INDEX).read_text())
-      names = sorted(set(index.get("weight_map", {}).values()))
-      paths = [folder / pathlib.Path(name).name for name in names]
-    elif not paths[0].is_file():
-      raise _no_weights(folder)
+    if not paths[0].is_file():
+      if not (folder / _INDEX).is_file():
+        raise _no_weights(folder)
+      files = _read_object(folder / _INDEX).get("weight_map", {}).values()
+      paths = [folder / pathlib.Path(name).name for name in sorted(set(files))]
     self._files = {}
     for path in paths:
       require(path.is_file(), f"{path} is missing, though {_INDEX} names it")
@@ -87,10 +90,11 @@ def write_weights(
 
 def _no_weights(folder) -> InputError:
   pickles = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt"))
-  if not pickles:
-    return InputError(f"{folder} has no {_WEIGHTS}")
+  found = f"has no {_WEIGHTS}"
+  if pickles:
+    found = f"has {pickles[0].name}, a pickle, but no {_WEIGHTS}"
   return InputError(
-    f"{pickles[0]} is a pickle, which could run any code, and is not read: "
-    "convert it where you trust it, with transformers' "
+    f"{folder} {found}. Pickles could run any code, and are never read: "
+    "convert one where you trust it, with transformers' "
     "AutoModelForMaskedLM.from_pretrained(...).save_pretrained(...)"
   )

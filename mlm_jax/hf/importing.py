@@ -87,8 +87,11 @@ def import_model(
   )
   # A mask that was just added may be past the model's last row.
   vocab = dataclasses.replace(tokenizer.vocabulary, size=values["vocab_size"])
+  pads = [None, vocab.pad_id]
+  if family and not family.padded_positions:
+    pads.append(vocab.end_id)  # See HuggingFaceTokenizer.
   require(
-    values.get("pad_token_id", vocab.pad_id) == vocab.pad_id,
+    values.get("pad_token_id") in pads,
     f"config.json has pad_token_id={values.get('pad_token_id')}, the tokenizer "
     f"pads with {vocab.pad_id}",
   )
@@ -138,7 +141,9 @@ def _architecture(values: Values) -> tuple[Family | None, EncoderConfig]:
     built = config_lib.build({"model": values["model"], "data": {"seq_len": 8}})
     return None, built.model
   family = families.of_config(values)
-  require("vocab_size" in values, "config.json lacks 'vocab_size'")
+  require(
+    isinstance(values.get("vocab_size"), int), "config.json lacks 'vocab_size'"
+  )
   return family, family.read_config(values)
 
 
@@ -158,7 +163,7 @@ def _read_params(folder, values, encoder, vocab, family, changes, say) -> dict:
       "the encoder alone, and begins with a random head"
     ) from error
   if headless:
-    params["head"] = _random_head(encoder, vocab)
+    params |= _random_head(encoder, vocab)
     say("Beginning with a random head, as --new_head asked")
   return params
 
@@ -168,7 +173,9 @@ def _random_head(config: EncoderConfig, vocab: Vocabulary):
   init = lambda: MaskedLM(config, vocab.size).init(
     jax.random.key(0), ids, ids, ids, ids
   )
-  return jax.jit(lambda: nn.unbox(init()["params"]["head"]))()
+  # A head may have no parameters.
+  keep = lambda params: {k: v for k, v in params.items() if k == "head"}
+  return jax.jit(lambda: nn.unbox(keep(init()["params"])))()
 
 
 def _changed(encoder, params, tokenizer, words, changes: Changes):
@@ -213,8 +220,11 @@ def _write(workdir, encoder, params, tokenizer, source, family) -> None:
     workdir.origin.write_text(json.dumps(origin) + "\n")
     # Last: it makes a folder a work directory.
     workdir.save_config(config)
-  except BaseException:
-    workdir.root.rmtree()
+  except BaseException as error:
+    if workdir.root.exists():
+      workdir.root.rmtree()
     if made:
       workdir.root.mkdir()
+    if isinstance(error, OSError):
+      raise InputError(f"cannot write {workdir.root}: {error}") from error
     raise

@@ -162,7 +162,12 @@ def export_tokenizer(
     **names,
   }
   if isinstance(tokenizer, HuggingFaceTokenizer):
-    files = tokenizer.files
+    files = dict(tokenizer.files)
+    own = json.loads(files.get("tokenizer_config.json", b"{}"))
+    # A model that was made for longer texts than it came with.
+    if own.get("model_max_length", max_length) < max_length:
+      own["model_max_length"] = max_length
+      files["tokenizer_config.json"] = _json(own)
   else:
     files = {FILE: to_tokenizers(tokenizer).to_str(pretty=True).encode()}
   files = {
@@ -246,7 +251,12 @@ def add_tokens(
   before = tokenizer.own_size
   files, own_size = _with_tokens(
     tokenizer.files,
-    [AddedToken(token, special=special) for token in tokens],
+    # Whole words alone: others that contain them stay as they are.
+    [
+      AddedToken(token, special=special, single_word=True)
+      for token in tokens
+      if token not in tokenizer.pieces
+    ],
     "the tokenizer",
   )
   added = HuggingFaceTokenizer(files, max(tokenizer.vocabulary.size, own_size))

@@ -128,7 +128,9 @@ class Checkpoints:
     """
     steps = self._manager.all_steps()
     if which == "best":
-      which = str(self._manager.best_step())
+      best = self._manager.best_step()
+      require(best is not None, "no checkpoint was ever evaluated: use last")
+      which = str(best)
     if which != "last":
       require(
         which in map(str, steps),

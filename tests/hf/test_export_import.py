@@ -268,11 +268,11 @@ def pickled(folder):
   [
     (drop("config.json"), "no config.json in it"),
     (drop("model.safetensors"), "has no model.safetensors"),
-    (pickled, "is a pickle"),
+    (pickled, "a pickle, but no"),
     (drop("tokenizer.json"), "no tokenizer in"),
     (rewrite("config.json", model_type="gpt2"), "known: bert, distilbert"),
     (rewrite("config.json", intermediate_size=65), "has shape"),
-    (rewrite("config.json", pad_token_id=3), "pad_token_id=3, the tokenizer"),
+    (rewrite("config.json", pad_token_id=7), "pad_token_id=7, the tokenizer"),
     (headless, "--new_head"),
     (maskless, "--add_mask_token"),
   ],

@@ -22,7 +22,7 @@ FAMILIES = {
 
 def of_config(values: Values) -> Family:
   """Returns the family of a config.json."""
-  model_type = values.get("model_type")
+  model_type = str(values.get("model_type"))
   if model_type not in FAMILIES:
     raise unknown("model_type in config.json", model_type, FAMILIES)
   return FAMILIES[model_type]

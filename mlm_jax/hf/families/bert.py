@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+from mlm_jax.errors import require
 from mlm_jax.hf.family import Family, Values
 
 DROPOUTS = ("embedding_dropout", "attention_dropout", "mlp_dropout")
@@ -156,12 +157,20 @@ DISTILBERT = Family(
   ignored=BUFFERS,
 )
 
+
+def _read_albert(values: Values) -> Values:
+  # There is a projection even between equal widths.
+  require(values["embedding_size"] > 0, "config.json has embedding_size=0")
+  return {}
+
+
 ALBERT = Family(
   model_type="albert",
   architecture="AlbertForMaskedLM",
   prefix="albert",
   keys=BERT_KEYS | {"embedding_width": "embedding_size"},
   fixed={"share_layers": True},
+  read=_read_albert,
   defaults=BERT_DEFAULTS | {"embedding_size": 128, "hidden_act": "gelu_new"},
   assumed={
     "position_embedding_type": "absolute",

@@ -19,7 +19,7 @@ def _theta(values: Values, kind: str | None, old_key: str, default: float):
   rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
   if kind:
     rope = rope.get(kind) or {}
-  scaling = rope.get("rope_type", "default")
+  scaling = rope.get("rope_type", rope.get("type", "default"))
   require(
     scaling == "default",
     f"config.json scales RoPE by {scaling!r}; only 'default' is known",
@@ -47,8 +47,9 @@ def _read_modernbert(values: Values) -> Values:
   num_layers = values["num_hidden_layers"]
   every = values.get("global_attn_every_n_layers", 3)
   types = values.get("layer_types") or _layer_types(num_layers, every)
-  # The second global layer tells; without one there is nothing to tell.
-  every = (types + ["full_attention"]).index("full_attention", 1)
+  if types != _layer_types(num_layers, every):
+    # The second global layer tells; without one there is nothing to tell.
+    every = (types + ["full_attention"]).index("full_attention", 1)
   require(
     types == _layer_types(num_layers, every),
     "config.json has layer_types that are no 'every n-th layer is global'",
