@@ -325,6 +325,15 @@ def test_new_tokens_take_the_free_rows_first(words):
   assert none == {} and same.vocabulary == added.vocabulary
 
 
+def test_new_tokens_leave_other_words_as_they_are(words):
+  hf = import_tokenizer(words(), 12)
+  # "co" is a piece already; "covi" begins a word that is not new.
+  added, _ = add_tokens(hf, ["co", "covi"])
+  for text in ("the covid .", "co list", "xcovi covix"):
+    assert added.encode([text]) == hf.encode([text])
+  assert added.encode(["covi"]) == [[added.pieces.index("covi")]]
+
+
 def test_new_special_tokens_are_special(words):
   hf = import_tokenizer(words(), 11)
   added, _ = add_tokens(hf, ["[ENTITY]"], special=True)
