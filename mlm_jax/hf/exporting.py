@@ -1,6 +1,5 @@
 """A work directory's model, written as transformers reads it."""
 
-import dataclasses
 import json
 import pathlib
 import shutil
@@ -10,13 +9,10 @@ from collections.abc import Callable
 from mlm_jax.config import Config
 from mlm_jax.data.tokenizer import Tokenizer
 from mlm_jax.errors import InputError
-from mlm_jax.hf import card, families, files, parity, weights
+from mlm_jax.hf import card, families, files, own, parity, weights
 from mlm_jax.hf.family import Family, Values
 from mlm_jax.hf.tokenizer import export_tokenizer
 from mlm_jax.workdir import Workdir
-
-# What our own format calls itself in config.json.
-OWN = "mlm_jax"
 
 
 def export(
@@ -80,7 +76,7 @@ def export(
   finally:
     if partial.exists():
       shutil.rmtree(partial)
-  kind = family.architecture if family else "mlm_jax's own format"
+  kind = family.architecture if family else own.NAME
   say(f"Wrote {out}: {kind}, step {step:,}")
 
 
@@ -94,9 +90,4 @@ def read_origin(workdir: Workdir) -> dict[str, str]:
 def _config_json(config, tokenizer, family: Family | None) -> Values:
   if family:
     return family.write_config(config.model, tokenizer.vocabulary)
-  return {
-    "architectures": ["MaskedLM"],
-    "model_type": OWN,
-    "vocab_size": tokenizer.vocabulary.size,
-    "model": dataclasses.asdict(config.model),
-  }
+  return own.write_config(config.model, tokenizer.vocabulary)

@@ -14,12 +14,7 @@ from typing import Any
 from mlm_jax.config import EncoderConfig
 from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import InputError, require
-
-# What a model computes when it is used depends on every key but these.
-_FOR_TRAINING = (
-  *("embedding_dropout", "attention_dropout", "mlp_dropout"),
-  *("init_stddev", "scale_residual_init", "dtype", "attention"),
-)
+from mlm_jax.models.encoder import FOR_TRAINING
 
 # Values that are called otherwise there. The last of equals is written.
 _VALUES = {
@@ -145,7 +140,7 @@ class Family:
       again = self.read_config(self.write_config(config, vocab))
     except InputError:
       return False
-    same = {key: getattr(config, key) for key in _FOR_TRAINING}
+    same = {key: getattr(config, key) for key in FOR_TRAINING}
     return dataclasses.replace(again, **same) == config
 
 

@@ -7,18 +7,16 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from mlm_jax import config as config_lib
 from mlm_jax.config import Config, EncoderConfig
 from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import InputError, require
-from mlm_jax.hf import families, files, hub, parity, weights
-from mlm_jax.hf.exporting import OWN
+from mlm_jax.hf import families, files, hub, own, parity, weights
 from mlm_jax.hf.family import Family, Values
 from mlm_jax.hf.tokenizer import add_tokens, import_tokenizer
 from mlm_jax.models import growth
-from mlm_jax.models.heads import MaskedLM
+from mlm_jax.models.heads import MaskedLM, init_params
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.workdir import Workdir
 
@@ -111,7 +109,7 @@ def import_model(
     encoder, params, tokenizer, words, changes
   )
   _write(workdir, encoder, params, tokenizer, source, family)
-  kind = family.model_type if family else "mlm_jax's own format"
+  kind = family.model_type if family else own.NAME
   say(
     f"Wrote {workdir.root}: {kind}, {encoder.num_layers} layers of "
     f"{encoder.width}. To train it on:\n"
@@ -135,11 +133,8 @@ def _words(path: str) -> list[str]:
 
 
 def _architecture(values: Values) -> tuple[Family | None, EncoderConfig]:
-  if values.get("model_type") == OWN:
-    for key in ("model", "vocab_size"):
-      require(key in values, f"config.json lacks {key!r}")
-    built = config_lib.build({"model": values["model"], "data": {"seq_len": 8}})
-    return None, built.model
+  if values.get("model_type") == own.MODEL_TYPE:
+    return None, own.read_config(values)
   family = families.of_config(values)
   require(
     isinstance(values.get("vocab_size"), int), "config.json lacks 'vocab_size'"
@@ -169,13 +164,10 @@ def _read_params(folder, values, encoder, vocab, family, changes, say) -> dict:
 
 
 def _random_head(config: EncoderConfig, vocab: Vocabulary):
-  ids = jnp.zeros([1, 8], jnp.int32)
-  init = lambda: MaskedLM(config, vocab.size).init(
-    jax.random.key(0), ids, ids, ids, ids
-  )
+  init = lambda: init_params(MaskedLM(config, vocab.size), jax.random.key(0))
   # A head may have no parameters.
   keep = lambda params: {k: v for k, v in params.items() if k == "head"}
-  return jax.jit(lambda: nn.unbox(keep(init()["params"])))()
+  return jax.jit(lambda: nn.unbox(keep(init())))()
 
 
 def _changed(encoder, params, tokenizer, words, changes: Changes):

@@ -17,13 +17,10 @@ from mlm_jax.config import EncoderConfig
 from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import require
 from mlm_jax.hf.family import Family
-from mlm_jax.models.heads import MaskedLM
+from mlm_jax.models.heads import PER_TOKEN, MaskedLM, init_params
 
 # Their name of a leaf, by ours. Modules that are one array have no leaves.
 _LEAVES = {"kernel": ".weight", "scale": ".weight", "bias": ".bias"}
-
-# Our vocabulary is padded, theirs is not.
-_BY_TOKEN = ("encoder/token_embedding", "head/table", "head/bias")
 
 
 def to_tensors(
@@ -101,17 +98,14 @@ def shapes(
   config: EncoderConfig, vocab: Vocabulary, model=MaskedLM
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """Returns the shape of each parameter of a model, by its path."""
-  ids = jnp.zeros([1, 8], jnp.int32)
-  targets = (ids,) if model is MaskedLM else ()
-  init = lambda: model(config, vocab.size).init(
-    jax.random.key(0), ids, ids, ids, *targets
-  )
-  return flatten_dict(nn.unbox(jax.eval_shape(init))["params"], sep="/")
+  init = lambda: init_params(model(config, vocab.size), jax.random.key(0))
+  return flatten_dict(nn.unbox(jax.eval_shape(init)), sep="/")
 
 
 def _tensors(path, leaf, vocab, family, tied) -> dict[str, np.ndarray]:
   """Returns what becomes of a parameter of ours, by name."""
-  if path in _BY_TOKEN:
+  if path in PER_TOKEN:
+    # Our vocabulary is padded, theirs is not.
     leaf = leaf[: vocab.size]
   names = _names(path, family, tied)
   if family is None:
@@ -161,30 +155,30 @@ def _names(path: str, family: Family | None, tied: bool) -> list[str]:
 
 def _names_here(tensors, wanted, config, family, headless) -> dict[str, str]:
   """Returns the name in `tensors` of each tensor that is wanted."""
-  here = {_canonical(name, tensors, family): name for name in tensors}
+  here = {name: name for name in tensors}
+  if family:
+    prefix = family.prefix + "."
+    # Encoders without a head are kept without the prefix, too.
+    bare = not any(name.startswith(prefix) for name in tensors)
+    here = {(prefix if bare else "") + _newer(n): n for n in tensors}
   missing = [name for name in wanted if name not in here]
   unknown = set(here).difference(wanted)
   if family:
     unknown -= {n for n in unknown if n.endswith(family.ignored)}
     unknown -= _tied(tensors, here, config, family)
-  if family and headless:
-    unknown = {n for n in unknown if n.startswith(family.prefix + ".")}
+    if headless:
+      unknown = {n for n in unknown if n.startswith(prefix)}
   require(not missing, _told("lack", missing))
   require(not unknown, _told("have unknown", sorted(here[n] for n in unknown)))
   return here
 
 
-def _canonical(name, tensors, family):
-  if family is None:
-    return name
-  # Files of TensorFlow's time, and of encoders without a head.
-  old = {".gamma": ".weight", ".beta": ".bias"}
-  for ending, new in old.items():
-    if name.endswith(ending):
-      name = name.removesuffix(ending) + new
-  if any(n.startswith(family.prefix + ".") for n in tensors):
-    return name
-  return f"{family.prefix}.{name}"
+def _newer(name: str) -> str:
+  """Returns what a tensor of TensorFlow's time is called today."""
+  for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
+    if name.endswith(old):
+      return name.removesuffix(old) + new
+  return name
 
 
 def _tied(tensors, here, config, family) -> set[str]:

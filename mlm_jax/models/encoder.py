@@ -13,6 +13,12 @@ from mlm_jax.models.layers import (
   norm,
 )
 
+# What an encoder computes when it is used depends on every key but these.
+FOR_TRAINING = (
+  *("embedding_dropout", "attention_dropout", "mlp_dropout"),
+  *("init_stddev", "scale_residual_init", "dtype", "attention"),
+)
+
 
 def padded_vocab_size(vocab_size: int) -> int:
   """Returns V: the vocabulary, rounded up to what matrix units like."""

@@ -11,9 +11,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import require
-from mlm_jax.models.encoder import normalised_already, padded_vocab_size
+from mlm_jax.models.encoder import (
+  FOR_TRAINING,
+  normalised_already,
+  padded_vocab_size,
+)
+from mlm_jax.models.heads import PER_TOKEN
 
-_BY_TOKEN = ("encoder/token_embedding", "head/table", "head/bias")
 _POSITIONS = "encoder/position_embedding"
 
 # What a larger model may have more of, and what shapes no weight; all else has
@@ -21,10 +25,6 @@ _POSITIONS = "encoder/position_embedding"
 _SIZES = (
   *("num_layers", "width", "num_heads", "kv_heads", "mlp_width"),
   *("table_width", "max_positions"),
-)
-_FREE = (
-  *("embedding_dropout", "attention_dropout", "mlp_dropout"),
-  *("init_stddev", "scale_residual_init", "dtype", "attention"),
 )
 
 # The axes of a dense layer's kernel, by the legend of this package, L for
@@ -75,7 +75,7 @@ def add_tokens(params, made_of: Sequence[Sequence[int]], first_id: int) -> dict:
     return new
 
   flat = flatten_dict(params, sep="/")
-  flat |= {path: extend(flat[path]) for path in _BY_TOKEN if path in flat}
+  flat |= {path: extend(flat[path]) for path in PER_TOKEN if path in flat}
   return unflatten_dict(flat, sep="/")
 
 
@@ -175,7 +175,7 @@ def _check_growth(small, large):
   for name in changed:
     require(
       # Those two have a meaning of their own for 0.
-      name in (*_SIZES, *_FREE, "num_kv_heads", "embedding_width"),
+      name in (*_SIZES, *FOR_TRAINING, "num_kv_heads", "embedding_width"),
       f"growing cannot turn model.{name}={getattr(small, name)!r} into "
       f"{getattr(large, name)!r}",
     )

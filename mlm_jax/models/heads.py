@@ -8,6 +8,21 @@ from mlm_jax.config import EncoderConfig
 from mlm_jax.models.encoder import Encoder
 from mlm_jax.models.layers import Dense, activation, init_table, norm
 
+# The parameters with a row a token, padded to `padded_vocab_size` rows.
+PER_TOKEN = ("encoder/token_embedding", "head/table", "head/bias")
+
+
+def init_params(model: nn.Module, key: jax.Array) -> dict:
+  """Returns fresh parameters, boxed with the names of their axes.
+
+  Args:
+    model: a `MaskedLM` or a `Discriminator`.
+    key: of the random numbers.
+  """
+  ids = jnp.zeros([1, 8], jnp.int32)
+  arrays = [ids] * (4 if isinstance(model, MaskedLM) else 3)
+  return model.init(key, *arrays)["params"]
+
 
 class MaskedLMHead(nn.Module):
   """Vectors to logits over the vocabulary.

@@ -5,12 +5,11 @@ import functools
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from mlm_jax.config import Config
 from mlm_jax.data.tokenizer import Vocabulary
-from mlm_jax.models.heads import MaskedLM
+from mlm_jax.models.heads import MaskedLM, init_params
 from mlm_jax.objectives import OBJECTIVES
 from mlm_jax.training import optim, partitioning
 from mlm_jax.training import step as step_lib
@@ -57,9 +56,7 @@ class Run:
     return optim.optimizer(self.config.optim, self.config.train.steps)
 
   def _init_boxed(self):
-    ids = jnp.zeros([1, 8], jnp.int32)
-    key = jax.random.key(self.config.seed)
-    params = self.model.init(key, ids, ids, ids, ids)["params"]
+    params = init_params(self.model, jax.random.key(self.config.seed))
     return step_lib.init_state(params, self._optimizer)
 
   @functools.cached_property

@@ -1,0 +1,37 @@
+"""Our own format, for what no class of transformers computes.
+
+Its config.json holds the `EncoderConfig` as it is, its tensors our names.
+"""
+
+import dataclasses
+
+from mlm_jax import config as config_lib
+from mlm_jax.config import EncoderConfig
+from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.errors import require
+from mlm_jax.hf.family import Values
+
+NAME = "mlm_jax's own format"
+MODEL_TYPE = "mlm_jax"
+
+
+def write_config(config: EncoderConfig, vocab: Vocabulary) -> Values:
+  return {
+    "architectures": ["MaskedLM"],
+    "model_type": MODEL_TYPE,
+    "vocab_size": vocab.size,
+    "model": dataclasses.asdict(config),
+  }
+
+
+def read_config(values: Values) -> EncoderConfig:
+  """Returns the encoder of a config.json that `write_config` made.
+
+  Raises:
+    InputError: it lacks a key, or has one that nobody knows.
+  """
+  for key in ("model", "vocab_size"):
+    require(key in values, f"config.json lacks {key!r}")
+  return config_lib.build(
+    {"model": values["model"], "data": {"seq_len": 8}}
+  ).model
