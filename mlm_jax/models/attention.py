@@ -46,15 +46,21 @@ def attention(
 
 def _dense(q_BLHK, k_BMGK, v_BMGK, segment_ids_BL, window, slopes_H):
   """Scores all pairs; softmax in float32 (Vaswani et al. 2017)."""
-  kv_heads, head_width = k_BMGK.shape[2:]
-  by_group = (*q_BLHK.shape[:2], kv_heads, -1, head_width)
-  scores_BGRLM = jnp.einsum(
-    "BLGRK,BMGK->BGRLM",
-    (q_BLHK * head_width**-0.5).reshape(by_group),
-    k_BMGK,
+  batch_size, length, num_heads, head_width = q_BLHK.shape
+  kv_heads = k_BMGK.shape[2]
+  by_group = (batch_size, length, kv_heads, num_heads // kv_heads, head_width)
+  # The queries that share their keys are the N rows of one matrix.
+  q_BGRLK = (
+    (q_BLHK * head_width**-0.5).reshape(by_group).transpose(0, 2, 3, 1, 4)
+  )
+  scores_BGNM = jnp.einsum(
+    "BGNK,BGMK->BGNM",
+    q_BGRLK.reshape(batch_size, kv_heads, -1, head_width),
+    k_BMGK.transpose(0, 2, 1, 3),
     preferred_element_type=jnp.float32,
   )
-  index_L = jnp.arange(q_BLHK.shape[1])
+  scores_BGRLM = scores_BGNM.reshape(*q_BGRLK.shape[:-1], -1)
+  index_L = jnp.arange(length)
   distance_LM = jnp.abs(index_L[:, None] - index_L)
   if slopes_H is not None:
     slopes_GR11 = slopes_H.reshape(kv_heads, -1, 1, 1)
@@ -63,9 +69,17 @@ def _dense(q_BLHK, k_BMGK, v_BMGK, segment_ids_BL, window, slopes_H):
   if window:
     seen_BLM &= distance_LM <= window // 2
   scores_BGRLM = jnp.where(seen_BLM[:, None, None], scores_BGRLM, -1e30)
-  weights_BGRLM = jax.nn.softmax(scores_BGRLM, axis=-1).astype(v_BMGK.dtype)
-  x_BLGRK = jnp.einsum("BGRLM,BMGK->BLGRK", weights_BGRLM, v_BMGK)
-  return x_BLGRK.reshape(q_BLHK.shape)
+  # The softmax, whose sum divides K numbers a query and not its M weights.
+  highest_BGRL1 = jnp.max(scores_BGRLM, axis=-1, keepdims=True)
+  weights_BGRLM = jnp.exp(scores_BGRLM - jax.lax.stop_gradient(highest_BGRL1))
+  scale_BGRL1 = 1 / jnp.sum(weights_BGRLM, axis=-1, keepdims=True)
+  x_BGNK = jnp.einsum(
+    "BGNM,BGMK->BGNK",
+    weights_BGRLM.reshape(scores_BGNM.shape).astype(v_BMGK.dtype),
+    v_BMGK.transpose(0, 2, 1, 3),
+  )
+  x_BGRLK = x_BGNK.reshape(q_BGRLK.shape) * scale_BGRL1.astype(x_BGNK.dtype)
+  return x_BGRLK.transpose(0, 3, 1, 2, 4).reshape(q_BLHK.shape)
 
 
 _BACKENDS = {"dense": _dense}

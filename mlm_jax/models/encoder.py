@@ -121,7 +121,7 @@ class Encoder(nn.Module):
     Args:
       ids_BL: the tokens, corrupted or not.
       segment_ids_BL: the document of each token, 0 for padding.
-      positions_BL: the place of each token in its document.
+      positions_BL: the place of each token in its document, under L.
       type_ids_BL: sentence A or B of each token; all A by default.
       deterministic: no dropout; otherwise an rng "dropout" is needed.
     """

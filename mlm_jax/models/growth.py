@@ -145,7 +145,7 @@ def grow(
   Raises:
     InputError: `large` has less of something, or is of another kind.
   """
-  _check_growth(small, large)
+  check(small, large)
   flat = {k: np.asarray(v) for k, v in flatten_dict(params, sep="/").items()}
   index = _tiling(small, large)
   rng = np.random.default_rng(seed)
@@ -166,7 +166,8 @@ def grow(
   return unflatten_dict(grown, sep="/")
 
 
-def _check_growth(small, large):
+def check(small: EncoderConfig, large: EncoderConfig) -> None:
+  """Raises InputError where `small` cannot be grown to `large`."""
   changed = [
     field.name
     for field in dataclasses.fields(EncoderConfig)

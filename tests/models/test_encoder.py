@@ -91,8 +91,9 @@ def test_rope_knows_distances_alone(make_config, vocab):
   config = make_config(**{"model.position_kind": "rope"})
   model, params = build(config, vocab)
   ids = jnp.array([[vocab.start_id, 10, 11, 12, 13, vocab.end_id]])
-  segments = jnp.ones_like(ids)
-  positions = jnp.arange(6)[None]
+  ids = jnp.pad(ids, ((0, 0), (0, 9)), constant_values=vocab.pad_id)
+  segments = (ids != vocab.pad_id).astype(jnp.int32)
+  positions = jnp.pad(jnp.arange(6)[None], ((0, 0), (0, 9)))
   target = jnp.array([[2]])
   here = model.apply({"params": params}, ids, segments, positions, target)
   there = model.apply({"params": params}, ids, segments, positions + 9, target)
