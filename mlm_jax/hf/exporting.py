@@ -2,13 +2,12 @@
 
 import json
 import pathlib
-import shutil
-import uuid
 from collections.abc import Callable
+
+from etils import epath
 
 from mlm_jax.config import Config
 from mlm_jax.data.tokenizer import Tokenizer
-from mlm_jax.errors import InputError
 from mlm_jax.hf import card, families, files, own, parity, weights
 from mlm_jax.hf.family import Family, Values
 from mlm_jax.hf.tokenizer import export_tokenizer
@@ -47,18 +46,11 @@ def export(
     InputError: `out` is there, the family cannot express the model, or the
       models differ. Nothing is left behind.
   """
-  if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-    raise InputError(f"--out={out} is there already")
   vocab = tokenizer.vocabulary
   origin = read_origin(workdir)
   name = family_name or origin.get("family", "")
   family = families.of_encoder(config.model, vocab, name)
-  partial = out.with_name(f"{out.name}.partial-{uuid.uuid4().hex[:8]}")
-  try:
-    partial.mkdir(parents=True)
-  except OSError as error:
-    raise InputError(f"cannot write --out={out}: {error}") from error
-  try:
+  with files.made_whole(epath.Path(out)) as partial:
     files.write_config(partial, _config_json(config, tokenizer, family))
     files.write_weights(partial, weights.to_tensors(params, vocab, family))
     export_tokenizer(tokenizer, partial, config.model.max_positions)
@@ -70,12 +62,6 @@ def export(
       config, workdir, family, verdict, step=step, origin=origin
     )
     (partial / "README.md").write_text(text)
-    if out.exists():
-      out.rmdir()
-    partial.rename(out)
-  finally:
-    if partial.exists():
-      shutil.rmtree(partial)
   kind = family.architecture if family else own.NAME
   say(f"Wrote {out}: {kind}, step {step:,}")
 

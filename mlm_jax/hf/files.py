@@ -1,10 +1,14 @@
 """The files of a model folder: config.json and safetensors. Never a pickle."""
 
+import contextlib
 import json
+import os
 import pathlib
+import uuid
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from etils import epath
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -13,6 +17,31 @@ from mlm_jax.hf.family import Values
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
+
+
+@contextlib.contextmanager
+def made_whole(folder: epath.Path) -> Iterator[epath.Path]:
+  """Yields a folder to write into; it becomes `folder` when all is written.
+
+  Raises:
+    InputError: something is there, or it cannot be written.
+  """
+  require(
+    not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
+    f"{folder} is there already",
+  )
+  partial = folder.parent / f"{folder.name}.partial-{uuid.uuid4().hex[:8]}"
+  try:
+    partial.mkdir(parents=True)
+    yield partial
+    if folder.exists():
+      folder.rmdir()
+    partial.rename(folder)
+  except OSError as error:
+    raise InputError(f"cannot write {folder}: {error}") from error
+  finally:
+    if partial.exists():
+      partial.rmtree()
 
 
 def read_config(folder: pathlib.Path) -> Values:
@@ -85,7 +114,7 @@ def write_weights(
   # "pt" is what transformers expects of a file's axes.
   save_file(dict(tensors), path, metadata={"format": "pt"})
   # safetensors lets the owner alone read it.
-  path.chmod((folder / "config.json").stat().st_mode)
+  os.chmod(path, os.stat(folder / "config.json").st_mode)
 
 
 def _no_weights(folder) -> InputError:

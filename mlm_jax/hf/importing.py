@@ -72,14 +72,25 @@ def import_model(
     InputError: there is no such model, it cannot be read or expressed, or the
       models differ. Nothing is left behind.
   """
-  require(
-    not workdir.root.exists() or not any(workdir.root.iterdir()),
-    f"--workdir={workdir.root} is there already",
+  with files.made_whole(workdir.root) as partial:
+    kind, encoder = _import(source, Workdir(partial), changes, check, say)
+  say(
+    f"Wrote {workdir.root}: {kind}, {encoder.num_layers} layers of "
+    f"{encoder.width}. To train it on:\n"
+    f"  python -m mlm_jax train --workdir={workdir.root} "
+    "--config.data.corpus='text:my/*.txt' --config.train.steps=10000 "
+    "--config.optim.warmup_steps=500"
   )
+
+
+def _import(source, workdir, changes, check, say) -> tuple[str, EncoderConfig]:
+  """Returns what kind of model was read, and what it became."""
   words = _words(changes.tokens)
   folder = hub.folder_of(source)
   values = files.read_config(folder)
   family, encoder = _architecture(values)
+  if changes.larger:
+    growth.check(encoder, _larger(encoder, changes))
   tokenizer = import_tokenizer(
     folder, values["vocab_size"], add_mask_token=changes.add_mask_token
   )
@@ -109,14 +120,7 @@ def import_model(
     encoder, params, tokenizer, words, changes
   )
   _write(workdir, encoder, params, tokenizer, source, family)
-  kind = family.model_type if family else own.NAME
-  say(
-    f"Wrote {workdir.root}: {kind}, {encoder.num_layers} layers of "
-    f"{encoder.width}. To train it on:\n"
-    f"  python -m mlm_jax train --workdir={workdir.root} "
-    "--config.data.corpus='text:my/*.txt' --config.train.steps=10000 "
-    "--config.optim.warmup_steps=500"
-  )
+  return family.model_type if family else own.NAME, encoder
 
 
 def _words(path: str) -> list[str]:
@@ -187,36 +191,28 @@ def _changed(encoder, params, tokenizer, words, changes: Changes):
       changes.rope_theta or None,
     )
   if changes.larger:
-    sizes = {key: getattr(changes.larger, key) for key in _SIZES}
-    larger = dataclasses.replace(encoder, **sizes)
+    larger = _larger(encoder, changes)
     params, encoder = growth.grow(params, encoder, larger), larger
   return encoder, params, tokenizer
 
 
+def _larger(encoder: EncoderConfig, changes: Changes) -> EncoderConfig:
+  sizes = {key: getattr(changes.larger, key) for key in _SIZES}
+  return dataclasses.replace(encoder, **sizes)
+
+
 def _write(workdir, encoder, params, tokenizer, source, family) -> None:
-  made = workdir.root.exists()
-  try:
-    workdir.root.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(workdir.tokenizer)
-    config = Config(
-      model=encoder,
-      data=config_lib.DataConfig(
-        tokenizer=source,
-        vocab_size=tokenizer.vocabulary.size,
-        seq_len=min(_SEQ_LEN, encoder.max_positions),
-      ),
-    )
-    with Checkpoints(workdir, config.train) as checkpoints:
-      checkpoints.save_params(params)
-    origin = {"from": source, "family": family.model_type if family else ""}
-    workdir.origin.write_text(json.dumps(origin) + "\n")
-    # Last: it makes a folder a work directory.
-    workdir.save_config(config)
-  except BaseException as error:
-    if workdir.root.exists():
-      workdir.root.rmtree()
-    if made:
-      workdir.root.mkdir()
-    if isinstance(error, OSError):
-      raise InputError(f"cannot write {workdir.root}: {error}") from error
-    raise
+  tokenizer.save(workdir.tokenizer)
+  config = Config(
+    model=encoder,
+    data=config_lib.DataConfig(
+      tokenizer=source,
+      vocab_size=tokenizer.vocabulary.size,
+      seq_len=min(_SEQ_LEN, encoder.max_positions),
+    ),
+  )
+  with Checkpoints(workdir, config.train) as checkpoints:
+    checkpoints.save_params(params)
+  origin = {"from": source, "family": family.model_type if family else ""}
+  workdir.origin.write_text(json.dumps(origin) + "\n")
+  workdir.save_config(config)
