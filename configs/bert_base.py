@@ -17,5 +17,5 @@ from mlm_jax import config as config_lib
 
 
 def get_config():
-  # The defaults of mlm_jax/config.py are this recipe.
+  # The defaults of mlm_jax/config/ are this recipe.
   return config_lib.default()

@@ -198,7 +198,7 @@ def _parser(name: str, command: Command) -> argparse.ArgumentParser:
       metavar="FILE",
       help="a recipe such as configs/bert_base.py, by default what the work "
       "directory was made with; override any key of it with "
-      "--config.GROUP.KEY=VALUE (mlm_jax/config.py explains them all)",
+      "--config.GROUP.KEY=VALUE (mlm_jax/config/ explains them all)",
     )
   parser.add_argument("--workdir", required=True, help="the work directory")
   for flag, options in command.arguments:

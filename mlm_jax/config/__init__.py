@@ -1,0 +1,101 @@
+"""Every configuration key: declared, typed, explained and checked here, once.
+
+A recipe in `configs/` starts from `default()`, a locked `ConfigDict` with the
+values that the groups declare, and sets only what differs. `build` turns the
+result into frozen dataclasses, which the rest of the code reads; whatever is
+wrong with it is an `InputError` of one line. The defaults are BERT-base as
+published (Devlin et al. 2019), without next-sentence prediction.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+
+import ml_collections
+
+from mlm_jax.config.data import CorruptionConfig, DataConfig
+from mlm_jax.config.encoder import EncoderConfig
+from mlm_jax.config.training import (
+  MeshConfig,
+  ObjectiveConfig,
+  OptimConfig,
+  TrainConfig,
+)
+from mlm_jax.errors import require, unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A run, wholly: equal configurations give equal batches and weights."""
+
+  seed: int = 0
+  model: EncoderConfig = EncoderConfig()
+  data: DataConfig = DataConfig()
+  corruption: CorruptionConfig = CorruptionConfig()
+  objective: ObjectiveConfig = ObjectiveConfig()
+  optim: OptimConfig = OptimConfig()
+  train: TrainConfig = TrainConfig()
+  mesh: MeshConfig = MeshConfig()
+
+  def __post_init__(self):
+    require(type(self.seed) is int, f"seed must be int, not {self.seed!r}")
+    require(0 <= self.seed < 2**31, "seed must be in [0, 2**31)")
+    require(
+      self.data.seq_len <= self.model.max_positions,
+      f"data.seq_len={self.data.seq_len} is over "
+      f"model.max_positions={self.model.max_positions}",
+    )
+    require(
+      self.optim.warmup_steps < self.train.steps,
+      f"optim.warmup_steps={self.optim.warmup_steps} must be under "
+      f"train.steps={self.train.steps}",
+    )
+
+
+def default() -> ml_collections.ConfigDict:
+  """Returns the declared defaults as a locked `ConfigDict`."""
+  return ml_collections.ConfigDict(dataclasses.asdict(Config())).lock()
+
+
+def build(values) -> Config:
+  """Returns the validated `Config` of a `ConfigDict` or nested dict.
+
+  Raises:
+    InputError: a key or a value that nobody knows, or a bad combination.
+  """
+  if isinstance(values, ml_collections.ConfigDict):
+    values = values.to_dict()
+  return _build(Config, values, prefix="")
+
+
+def check_key(key: str) -> None:
+  """Raises InputError for a dotted key that is not declared."""
+  known = [
+    f"{group.name}.{field.name}"
+    for group in dataclasses.fields(Config)
+    if dataclasses.is_dataclass(group.type)
+    for field in dataclasses.fields(group.type)
+  ]
+  if key not in ["seed", *known]:
+    raise unknown("configuration key", key, ["seed", *known])
+
+
+def _build(cls, values, prefix):
+  require(
+    isinstance(values, Mapping),
+    f"{prefix.rstrip('.') or 'a recipe'} must be a group of keys, not {values!r}",
+  )
+  types = typing.get_type_hints(cls)
+  for key in values:
+    if key not in types:
+      raise unknown(
+        "configuration key", prefix + key, [prefix + t for t in types]
+      )
+  return cls(
+    **{
+      key: _build(types[key], value, f"{prefix}{key}.")
+      if dataclasses.is_dataclass(types[key])
+      else value
+      for key, value in values.items()
+    }
+  )
