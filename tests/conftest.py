@@ -29,7 +29,13 @@ DROPOUTS = ("embedding_dropout", "attention_dropout", "mlp_dropout")
 @pytest.fixture
 def vocab():
   return Vocabulary(
-    size=300, pad_id=0, unk_id=1, start_id=2, end_id=3, mask_id=4
+    size=300,
+    pad_id=0,
+    unk_id=1,
+    start_id=2,
+    end_id=3,
+    mask_id=4,
+    starts_word=np.arange(300) % 3 == 0,
   )
 
 

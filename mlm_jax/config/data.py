@@ -54,19 +54,40 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CorruptionConfig:
-  kind: Literal["token_masking"] = "token_masking"
-  # The share of a row's maskable tokens that is predicted.
+  # What is chosen: single tokens, whole words, or spans of words.
+  kind: Literal["token_masking", "whole_words", "spans"] = "token_masking"
+  # The share of a row's maskable tokens that is predicted; it moves linearly to
+  # the final one over the training, 0 leaves it.
   mask_rate: float = 0.15
+  final_mask_rate: float = 0.0
+  # This many targets a row in place of a share; 0 takes the share.
+  masks_per_row: int = 0
   # Of the predicted tokens: the share shown as [MASK], the share shown as a
   # random token; the rest is shown unchanged.
   mask_share: float = 0.8
   random_share: float = 0.1
+  # Spans of 1 to max_span words: as often as (1 - span_p)^length (SpanBERT), or
+  # as 1 / length (ALBERT's n-grams).
+  span_law: Literal["geometric", "inverse"] = "geometric"
+  span_p: float = 0.2
+  max_span: int = 10
 
   def __post_init__(self):
     check_types(self, "corruption")
+    check_range(
+      *(self, "corruption"),
+      above_0=("max_span",),
+      from_0=("masks_per_row",),
+      from_0_below_1=("final_mask_rate", "span_p"),
+    )
     require(
       0 < self.mask_rate < 1,
       f"corruption.mask_rate must be between 0 and 1, not {self.mask_rate}",
+    )
+    require(
+      self.kind != "spans" or self._highest_rate <= 0.5,
+      "spans have a word between any two: corruption.mask_rate must be 0.5 at "
+      f"most, not {self._highest_rate}",
     )
     shares = (self.mask_share, self.random_share)
     require(
@@ -77,4 +98,9 @@ class CorruptionConfig:
 
   def num_targets(self, seq_len: int) -> int:
     """Returns P, the target slots of a row: enough, and a multiple of 4."""
-    return min(seq_len, 4 * math.ceil(self.mask_rate * seq_len / 4))
+    targets = self.masks_per_row or self._highest_rate * seq_len
+    return min(seq_len, 4 * math.ceil(targets / 4))
+
+  @property
+  def _highest_rate(self) -> float:
+    return max(self.mask_rate, self.final_mask_rate)

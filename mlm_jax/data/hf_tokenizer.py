@@ -1,5 +1,6 @@
 """The tokenizers of the Hugging Face ecosystem, as the rest knows tokenizers."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -71,6 +72,9 @@ class HuggingFaceTokenizer(Tokenizer):
     self._ids = self._tokenizer.get_vocab()
     self.own_size = 1 + max(self._ids.values())
     self.vocabulary = self._vocabulary(vocab_size or self.own_size, name)
+    self.vocabulary = dataclasses.replace(
+      self.vocabulary, starts_word=self._starts_word()
+    )
     self.mask_token = self.pieces[self.vocabulary.mask_id]
 
   def _vocabulary(self, size: int, name: str) -> Vocabulary:
@@ -161,12 +165,11 @@ class HuggingFaceTokenizer(Tokenizer):
         return text
     if self._space:
       return piece.replace(self._space, " ")
-    if self.starts_word[piece_id]:
+    if self.vocabulary.starts_word[piece_id]:
       return f" {piece}"
     return piece.removeprefix(self._continuation)
 
-  @functools.cached_property
-  def starts_word(self) -> np.ndarray:
+  def _starts_word(self) -> np.ndarray:
     if self._space:
       starts = [piece.startswith(self._space) for piece in self.pieces]
     else:

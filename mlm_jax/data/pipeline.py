@@ -54,7 +54,12 @@ def train_batches(
       first, stop - start, store.info["train"].num_rows, config.seed
     )
     return corruption_lib.corrupt(
-      _read(store, "train", rows), first, config.corruption, vocab, config.seed
+      _read(store, "train", rows),
+      first,
+      config.corruption,
+      vocab,
+      config.seed,
+      progress=tf.cast(step / config.train.steps, tf.float32),
     )
 
   return _run(tf.data.Dataset.range(first_step, config.train.steps), load)

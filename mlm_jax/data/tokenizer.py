@@ -38,6 +38,7 @@ class Vocabulary:
     size: as many rows as a model's table needs.
     unk_id: the padding's where nothing is unknown.
     other_special_ids: more ids that stand for no text.
+    starts_word: bool[size], does this piece begin a word?
   """
 
   size: int
@@ -47,6 +48,9 @@ class Vocabulary:
   end_id: int
   mask_id: int
   other_special_ids: tuple[int, ...] = ()
+  starts_word: np.ndarray | None = dataclasses.field(
+    default=None, compare=False, repr=False
+  )
 
   @functools.cached_property
   def special_ids(self) -> tuple[int, ...]:
@@ -59,6 +63,13 @@ class Vocabulary:
         }
       )
     )
+
+  @functools.cached_property
+  def is_ordinary(self) -> np.ndarray:
+    """bool[size]: may this id be masked, predicted and drawn?"""
+    is_ordinary = np.ones(self.size, bool)
+    is_ordinary[list(self.special_ids)] = False
+    return is_ordinary
 
 
 class Tokenizer(abc.ABC):
@@ -94,11 +105,6 @@ class Tokenizer(abc.ABC):
   @abc.abstractmethod
   def reading(self, piece_id: int) -> str:
     """Returns a piece as a reader would see it, " " first if a word begins."""
-
-  @property
-  @abc.abstractmethod
-  def starts_word(self) -> np.ndarray:
-    """bool[V]: does this piece begin a word?"""
 
   @abc.abstractmethod
   def save(self, folder: epath.Path) -> None:
@@ -166,6 +172,7 @@ class SentencePieceTokenizer(Tokenizer):
       other_special_ids=tuple(
         i for i in range(size) if i not in ids and is_special(i)
       ),
+      starts_word=np.array([p.startswith(SPACE) for p in self.pieces]),
     )
     self._space_id = self._sp.PieceToId(SPACE)
 
@@ -188,14 +195,10 @@ class SentencePieceTokenizer(Tokenizer):
 
   @functools.cached_property
   def pieces(self) -> list[str]:
-    return [self._sp.IdToPiece(i) for i in range(self.vocabulary.size)]
+    return [self._sp.IdToPiece(i) for i in range(self._sp.GetPieceSize())]
 
   def reading(self, piece_id: int) -> str:
     return self.pieces[piece_id].replace(SPACE, " ")
-
-  @functools.cached_property
-  def starts_word(self) -> np.ndarray:
-    return np.array([piece.startswith(SPACE) for piece in self.pieces])
 
   @functools.cached_property
   def identity(self) -> str:

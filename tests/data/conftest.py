@@ -42,7 +42,13 @@ def tokenizer(train_tokenizer):
 def vocab():
   """Ids in an unusual order: nothing may rely on specials being the first."""
   return Vocabulary(
-    size=1000, pad_id=0, unk_id=1, start_id=999, end_id=500, mask_id=7
+    size=1000,
+    pad_id=0,
+    unk_id=1,
+    start_id=999,
+    end_id=500,
+    mask_id=7,
+    starts_word=np.arange(1000) % 3 == 0,
   )
 
 

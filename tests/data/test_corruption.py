@@ -1,25 +1,37 @@
 """What is masked, with what, how often; and on what that depends."""
 
+import collections
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from mlm_jax.config import CorruptionConfig
 from mlm_jax.data import corruption as corruption_lib
+from mlm_jax.data.corruption import choosing
+from mlm_jax.data.corruption.draws import Draws
 
 SIGMAS = 5
+KINDS = [
+  {"kind": "token_masking"},
+  {"kind": "whole_words"},
+  {"kind": "spans"},
+  {"kind": "spans", "span_law": "inverse", "max_span": 3},
+]
 SPLITS = [(0.8, 0.1), (1.0, 0.0), (0.0, 0.0), (0.0, 1.0), (0.5, 0.25)]
 
 
 @pytest.fixture
 def corrupt(vocab):
-  def run(rows, first=0, seed=0, **options):
+  def run(rows, first=0, seed=0, progress=0.0, vocab=vocab, **options):
     batch = corruption_lib.corrupt(
       tf.constant(rows, tf.int32),
       tf.constant(first, tf.int64),
       CorruptionConfig(**options),
       vocab,
       seed,
+      progress,
     )
     return {name: value.numpy() for name, value in batch.items()}
 
@@ -68,14 +80,14 @@ def test_exactly_the_rate_of_maskable_tokens_is_predicted(
   assert (np.diff(batch["target_weights"], axis=1) <= 0).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("mask_share", "random_share"), SPLITS)
 def test_only_targets_differ_and_no_special_is_a_target(
-  corrupt, random_rows, vocab, mask_share, random_share
+  corrupt, random_rows, vocab, mask_share, random_share, kind
 ):
   rows = random_rows(300, 64)
-  batch = corrupt(
-    rows, mask_rate=0.4, mask_share=mask_share, random_share=random_share
-  )
+  shares = {"mask_share": mask_share, "random_share": random_share}
+  batch = corrupt(rows, mask_rate=0.4, **shares, **kind)
   row, position = targets_of(batch)
   chosen = np.zeros_like(rows, bool)
   chosen[row, position] = True
@@ -92,10 +104,11 @@ def test_only_targets_differ_and_no_special_is_a_target(
   assert not np.isin(shown, others).any()
 
 
-def test_rows_without_a_maskable_token_stay_as_they_are(corrupt, vocab):
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_without_a_maskable_token_stay_as_they_are(corrupt, vocab, kind):
   rows = np.full([2, 8], vocab.pad_id)
   rows[1, :2] = vocab.start_id, vocab.end_id
-  batch = corrupt(rows, mask_rate=0.99)
+  batch = corrupt(rows, mask_rate=0.5, **kind)
   assert batch["target_weights"].sum() == 0
   np.testing.assert_array_equal(batch["input_ids"], rows)
 
@@ -160,24 +173,29 @@ def test_masks_are_not_in_the_same_places_as_in_the_row_before(
     assert abs(correlation) < SIGMAS / np.sqrt(left.size) + 1 / 125
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("first", [0, 100, 2**33, 10**12])
 def test_masks_depend_on_the_place_in_the_stream_alone(
-  corrupt, random_rows, first
+  corrupt, random_rows, first, kind
 ):
   rows = random_rows(24, 64)
-  whole = corrupt(rows, first)
+  whole = corrupt(rows, first, **kind)
   for half in (1, 12, 17):
-    parts = [corrupt(rows[:half], first), corrupt(rows[half:], first + half)]
+    parts = [
+      corrupt(rows[:half], first, **kind),
+      corrupt(rows[half:], first + half, **kind),
+    ]
     joined = {name: np.concatenate([p[name] for p in parts]) for name in whole}
     assert_equal(joined, whole)
 
 
-def test_equal_rows_at_other_places_have_other_masks(corrupt, full_rows):
-  rows = np.repeat(full_rows(1, 64), 50, axis=0)
-  positions = corrupt(rows)["target_positions"]
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_rows_at_other_places_have_other_masks(corrupt, full_rows, kind):
+  rows = np.repeat(full_rows(1, 256), 50, axis=0)
+  positions = corrupt(rows, **kind)["target_positions"]
   assert len(np.unique(np.sort(positions, axis=1), axis=0)) == 50
   # The same rows in the next epoch.
-  later = corrupt(rows, first=50)["target_positions"]
+  later = corrupt(rows, first=50, **kind)["target_positions"]
   assert (np.sort(positions) != np.sort(later)).any(axis=1).all()
 
 
@@ -197,3 +215,130 @@ def test_there_are_slots_for_every_row(mask_rate):
     slots = CorruptionConfig(mask_rate=mask_rate).num_targets(seq_len)
     assert round(mask_rate * seq_len) <= slots <= seq_len
     assert slots < mask_rate * seq_len + 8
+
+
+def words_of(rows, vocab):
+  """Returns the number of each token's word, -1 for specials; a slow way."""
+  words = np.full(rows.shape, -1)
+  for row in range(len(rows)):
+    word, before = -1, True
+    for place, token in enumerate(rows[row]):
+      special = token in vocab.special_ids
+      word += not special and (before or vocab.starts_word[token])
+      words[row, place] = -1 if special else word
+      before = special
+  return words
+
+
+def chosen_of(batch):
+  """Returns bool[B, L]: which tokens are targets."""
+  chosen = np.zeros(batch["input_ids"].shape, bool)
+  chosen[targets_of(batch)] = True
+  return chosen
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("mask_rate", [0.05, 0.15, 0.5])
+def test_words_are_chosen_whole_and_the_rate_is_not_exceeded(
+  corrupt, random_rows, vocab, kind, mask_rate
+):
+  rows = random_rows(200, 128)
+  words = words_of(rows, vocab)
+  chosen = chosen_of(corrupt(rows, mask_rate=mask_rate, **kind))
+  count = np.round(mask_rate * (words >= 0).sum(axis=1))
+  assert (chosen.sum(axis=1) <= count).all()
+  left_out = count - chosen.sum(axis=1)
+  for row in range(len(rows)):
+    if (words[row] < 0).all():
+      continue
+    of_chosen = np.unique(words[row, chosen[row]])
+    assert (np.isin(words[row], of_chosen) == chosen[row]).all()
+    # What is missing is the word that the count would have cut.
+    assert left_out[row] < np.bincount(words[row][words[row] >= 0]).max()
+  # Words have three tokens in the mean, the one that is cut has five.
+  assert kind["kind"] == "spans" or left_out.mean() < 2.5
+
+
+@pytest.mark.parametrize("kind", KINDS[2:])
+def test_spans_have_their_law(corrupt, full_rows, vocab, kind):
+  vocab = dataclasses.replace(vocab, starts_word=np.ones(vocab.size, bool))
+  num_rows, targets = 3000, 19
+  chosen = chosen_of(corrupt(full_rows(num_rows, 128), vocab=vocab, **kind))
+  assert (chosen.sum(axis=1) == targets).all()
+  # There is something between any two, so that a run is a span.
+  ends = np.diff(np.pad(chosen, ((0, 0), (1, 1))).astype(int))
+  rows, starts = np.nonzero(ends == 1)
+  lengths = np.nonzero(ends == -1)[1] - starts
+  law = choosing.span_law(CorruptionConfig(**kind))
+  found = np.zeros([num_rows, len(law) + 1])
+  np.add.at(found, (rows, lengths), 1)
+  # Spans are drawn until they are enough; the last is cut to what is left.
+  expected = np.zeros([targets + 1, len(law) + 1])
+  for left in range(1, targets + 1):
+    for length, p in enumerate(law, 1):
+      cut = min(length, left)
+      expected[left] += p * expected[left - cut]
+      expected[left, cut] += p
+  error = found.mean(axis=0) - expected[targets]
+  sigma = found.std(axis=0) / np.sqrt(num_rows) + 1e-9
+  assert (np.abs(error / sigma)[1:] < SIGMAS).all()
+
+
+def test_geometric_spans_are_as_long_as_in_the_paper():
+  law = choosing.span_law(CorruptionConfig(kind="spans"))
+  assert law @ np.arange(1, 11) == pytest.approx(3.8, abs=0.01)
+  assert law[1:] / law[:-1] == pytest.approx(0.8)
+
+
+def test_spans_lie_anywhere_with_something_between(sigmas_from_uniform):
+  draws = Draws(0, tf.constant(0, tf.int64), 12_000)
+  lengths = tf.constant([[2, 1]]) * tf.ones([12_000, 1], tf.int32)
+  starts, fits = choosing.place(lengths, tf.fill([12_000], 6), draws.order(8))
+  assert fits.numpy().all()
+  found = collections.Counter(map(tuple, starts.numpy().tolist()))
+  possible = {
+    (a, b) for a in range(5) for b in range(6) if b + 1 < a or a + 2 < b
+  }
+  assert set(found) == possible
+  assert abs(sigmas_from_uniform(np.array(list(found.values())))) < SIGMAS
+
+
+def test_spans_without_room_are_left_out():
+  draws = Draws(0, tf.constant(0, tf.int64), 1)
+  lengths = tf.constant([[3, 2, 1]])
+  fits = lambda room: (
+    choosing.place(lengths, tf.constant([room]), draws.order(16))[1]
+    .numpy()[0]
+    .tolist()
+  )
+  assert fits(8) == [True, True, True]
+  assert fits(7) == [True, True, False]
+  assert fits(2) == [False, False, False]
+
+
+def test_a_span_is_shown_as_one(corrupt, full_rows, vocab):
+  rows = full_rows(300, 128)
+  batch = corrupt(rows, kind="spans", mask_share=0.5, random_share=0.0)
+  chosen, hidden = chosen_of(batch), batch["input_ids"] == vocab.mask_id
+  inner = chosen[:, 1:] & chosen[:, :-1]
+  assert inner.any()
+  assert (hidden[:, 1:] == hidden[:, :-1])[inner].all()
+  assert 0.4 < hidden[chosen].mean() < 0.6
+
+
+@pytest.mark.parametrize("kind", KINDS[:2])
+def test_the_rate_moves_to_the_final_one(corrupt, full_rows, kind):
+  rows = full_rows(50, 128)
+  rates = {"mask_rate": 0.3, "final_mask_rate": 0.1}
+  for progress, rate in ((0.0, 0.3), (0.5, 0.2), (1.0, 0.1)):
+    batch = corrupt(rows, progress=progress, **rates, **kind)
+    assert batch["target_ids"].shape[1] == 40
+    found = batch["target_weights"].sum(axis=1).mean()
+    assert rate * 126 - 2.5 < found < rate * 126 + 0.5
+
+
+def test_a_row_may_have_a_number_of_masks(corrupt, full_rows):
+  rows = full_rows(50, 64)
+  batch = corrupt(rows, masks_per_row=1)
+  assert (batch["target_weights"].sum(axis=1) == 1).all()
+  assert batch["target_ids"].shape[1] == 4

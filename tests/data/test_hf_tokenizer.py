@@ -113,9 +113,9 @@ def test_starts_word_is_true_of_what_follows_a_space(hf, kind, prose):
   for text in prose[:50]:
     words = [word for word in text.split() if word.isalpha()]
     (ids,) = hf.encode([" ".join(["a", *words])])
-    num_starts = hf.starts_word[ids].sum()
+    num_starts = hf.vocabulary.starts_word[ids].sum()
     assert num_starts == len(words) + (kind != "byte_level"), text
-  assert not hf.starts_word[list(hf.vocabulary.special_ids)].any()
+  assert not hf.vocabulary.starts_word[list(hf.vocabulary.special_ids)].any()
 
 
 def test_a_reading_is_the_text_of_a_piece(hf, kind):
@@ -123,7 +123,7 @@ def test_a_reading_is_the_text_of_a_piece(hf, kind):
   readings = [hf.reading(i) for i in ids]
   first = "see" if kind == "byte_level" else " see"
   assert "".join(readings) == first + " the statement"
-  for i, starts in enumerate(hf.starts_word):
+  for i, starts in enumerate(hf.vocabulary.starts_word):
     if i not in hf.vocabulary.special_ids and hf.pieces[i] != "":
       assert hf.reading(i).startswith(" ") == starts
 
@@ -181,7 +181,9 @@ def test_rows_past_the_tokenizer_are_special(trained, kind):
   assert set(larger.vocabulary.special_ids) == past | set(
     own.vocabulary.special_ids
   )
-  assert len(larger.pieces) == len(larger.starts_word) == own.own_size + 7
+  assert (
+    len(larger.pieces) == len(larger.vocabulary.starts_word) == own.own_size + 7
+  )
   assert larger.identity == own.identity
   assert larger.decode([*own.encode(["the"])[0], own.own_size]) == "the"
   with pytest.raises(InputError, match=rf"vocab_size={own.own_size - 1}"):

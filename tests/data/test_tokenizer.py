@@ -84,7 +84,7 @@ def test_a_mask_stands_for_a_whole_piece(either, before, after):
   assert space not in ids[at - 1 : at]
   assert either.decode(ids[at + 1 :]) == after.strip()
   if after:
-    assert either.starts_word[ids[at + 1]] == after.startswith(" ")
+    assert either.vocabulary.starts_word[ids[at + 1]] == after.startswith(" ")
 
 
 def test_several_masks_are_several_ids(either):
@@ -97,10 +97,12 @@ def test_several_masks_are_several_ids(either):
 
 def test_starts_word_is_true_of_what_follows_a_space(either):
   (ids,) = either.encode(["statement expression"])
-  starts = either.starts_word[ids]
+  starts = either.vocabulary.starts_word[ids]
   assert starts.sum() == 2
   assert starts[0]
-  assert not either.starts_word[list(either.vocabulary.special_ids)].any()
+  assert not either.vocabulary.starts_word[
+    list(either.vocabulary.special_ids)
+  ].any()
 
 
 def test_lowercase_is_a_choice(tokenizer, train_tokenizer):
@@ -140,7 +142,9 @@ def test_identity_is_the_hash_of_the_model(tokenizer):
 def test_a_reading_tells_words_from_their_continuations(either):
   readings = [either.reading(i) for i in range(either.vocabulary.size)]
   assert not any("▁" in reading for reading in readings)
-  for reading, starts in zip(readings, either.starts_word, strict=True):
+  for reading, starts in zip(
+    readings, either.vocabulary.starts_word, strict=True
+  ):
     assert reading.startswith(" ") == starts
   (ids,) = either.encode(["the statement"])
   assert "".join(readings[i] for i in ids) == " the statement"

@@ -183,7 +183,7 @@ def test_the_exported_file_is_read_back(exported, ours, theirs, lines):
   assert hf.vocabulary == ours.vocabulary
   assert hf.pieces == ours.pieces
   assert hf.mask_token == ours.mask_token
-  assert (hf.starts_word == ours.starts_word).all()
+  assert (hf.vocabulary.starts_word == ours.vocabulary.starts_word).all()
   size = ours.vocabulary.size
   assert list(map(hf.reading, range(size))) == list(
     map(ours.reading, range(size))

@@ -1,0 +1,51 @@
+"""Corruptions: from rows to what the model sees and what it must say.
+
+A corruption is one TF function of whole batches. Its randomness depends on the
+seed and on each row's place in the stream of rows (which is its epoch and row,
+under the shuffle), never on batch, worker or host: equal rows are corrupted
+equally on every machine. Shapes are static: a row has `num_targets` slots, and
+those past its last target weigh nothing.
+"""
+
+from mlm_jax.config import CorruptionConfig
+from mlm_jax.data.corruption import choosing, masking
+from mlm_jax.data.corruption.draws import Draws
+from mlm_jax.data.host_tensorflow import tf
+from mlm_jax.data.tokenizer import Vocabulary
+
+_CHOOSERS = {
+  "token_masking": choosing.choose_tokens,
+  "whole_words": choosing.choose_words,
+  "spans": choosing.choose_spans,
+}
+
+
+def corrupt(
+  rows_BL: tf.Tensor,
+  first_position: tf.Tensor,
+  corruption: CorruptionConfig,
+  vocab: Vocabulary,
+  seed: int,
+  progress: float | tf.Tensor = 0.0,
+) -> dict[str, tf.Tensor]:
+  """Returns the batch that asks the model for what `corruption` hid.
+
+  Args:
+    rows_BL: int32 packed rows, consecutive in the stream.
+    first_position: int64 scalar, the place of the first row in the stream.
+    corruption: what to do.
+    vocab: which ids are special, and which begin a word.
+    seed: chooses among the corruptions of the same stream.
+    progress: how much of the training is done, 0 to 1; some rates follow it.
+
+  Returns:
+    input_ids int32 [B, L]; target_positions and target_ids int32 [B, P];
+    target_weights float32 [B, P], 1 for a target and 0 past the last.
+  """
+  draws = Draws(seed, first_position, tf.shape(rows_BL)[0])
+  rate = corruption.mask_rate
+  if corruption.final_mask_rate:
+    rate += (corruption.final_mask_rate - rate) * progress
+  choose = _CHOOSERS[corruption.kind]
+  chosen = choose(rows_BL, rate, corruption, vocab, draws)
+  return masking.mask(rows_BL, chosen, corruption, vocab, draws)
