@@ -1,16 +1,15 @@
-"""The encoder of ELECTRA-large, trained as a plain masked language model:
-replaced-token detection, which makes it ELECTRA, is not here yet.
+"""ELECTRA-large: replaced token detection with the shape of BERT-large.
 
   python -m mlm_jax train --config=configs/electra_large.py \
     --workdir=gs://.../electra_large \
     --config.data.corpus=tfds:wikipedia/20230601.en
 
 Clark et al. 2020, "ELECTRA": the shape of BERT-large, 400,000 steps of 2,048
-rows of 512 at 2e-4, 25% masked. The released model was trained for 1.75 million
-steps. What differs is what electra_small lists; the generator that is missing
-has a quarter of the width.
+rows of 512 at 2e-4, 25% masked, a generator of a quarter of the width. The
+released model was trained for 1.75 million steps. What differs from the paper is
+what electra_small lists.
 
-335M parameters. GLUE (test) of the released model: 85.2.
+335M parameters beside the generator's. GLUE (test) of the released model: 85.2.
 """
 
 from mlm_jax import config as config_lib
@@ -25,6 +24,10 @@ def get_config():
   config.model.mlp_width = 4096
 
   config.corruption.mask_rate = 0.25
+  config.corruption.mask_share = 0.85
+  config.corruption.random_share = 0.0
+
+  config.objective.name = "rtd"
 
   config.optim.peak_lr = 2e-4
 

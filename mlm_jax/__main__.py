@@ -111,6 +111,8 @@ COMMANDS = {
       ("--out", {"required": True, "metavar": "FOLDER", "help": "to be made"}),
       ("--family", {"default": "", "metavar": "NAME",
         "help": "such as roberta, where several families would do"}),
+      ("--part", {"default": "", "metavar": "NAME",
+        "help": "of a model of several, such as generator; the first else"}),
       NO_PARITY,
     ),
   ),

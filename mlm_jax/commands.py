@@ -7,7 +7,7 @@ import pathlib
 from mlm_jax import config as config_lib
 from mlm_jax import recipe
 from mlm_jax.config import Config
-from mlm_jax.errors import InputError, require
+from mlm_jax.errors import InputError, require, unknown
 from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.progress import Progress
 from mlm_jax.workdir import Workdir
@@ -69,10 +69,18 @@ def evaluate(args) -> None:
   _, store = prepare.load(config, workdir)
   values = heldout.evaluator(run, store)(params)
   entropy = store.info["heldout"].unigram_entropy
-  gain = entropy - values["loss"]
   say = Progress().say
-  say(f"held-out loss      {values['loss']:.3f} nats a token")
-  say(f"held-out accuracy  {values['accuracy']:.1%}")
+  # Of several terms, the one that predicts tokens.
+  loss, accuracy = values["loss"], values["accuracy"]
+  if config.objective.name == "rtd":
+    say(
+      f"discriminator      {values['rtd_loss']:.3f} nats a token, "
+      f"{values['rtd_accuracy']:.1%} told right; of the generator:"
+    )
+    loss, accuracy = values["generator_loss"], values["generator_accuracy"]
+  gain = entropy - loss
+  say(f"held-out loss      {loss:.3f} nats a token")
+  say(f"held-out accuracy  {accuracy:.1%}")
   say(
     f"unigram entropy    {entropy:.3f} nats, the least that word frequencies "
     f"alone can reach"
@@ -127,11 +135,15 @@ def export_hf(args) -> None:
 
   workdir = Workdir.at(args.workdir)
   config = _here(workdir.load_config())
-  _, params, tokenizer, step = _restore(workdir, config, args.checkpoint)
+  run, params, tokenizer, step = _restore(workdir, config, args.checkpoint)
+  parts = run.parts(params)
+  part = args.part or next(iter(parts))
+  if part not in parts:
+    raise unknown("--part", part, parts)
   export(
     workdir,
     config,
-    params,
+    *parts[part],
     tokenizer,
     pathlib.Path(args.out).expanduser(),
     step=step,

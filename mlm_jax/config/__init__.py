@@ -50,6 +50,8 @@ class Config:
       f"optim.warmup_steps={self.optim.warmup_steps} must be under "
       f"train.steps={self.train.steps}",
     )
+    if self.objective.name == "rtd":
+      self.objective.generator(self.model)
 
 
 def default() -> ml_collections.ConfigDict:

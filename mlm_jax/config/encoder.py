@@ -84,11 +84,6 @@ class EncoderConfig:
   def table_width(self) -> int:
     return self.embedding_width or self.width
 
-  @property
-  def has_dropout(self) -> bool:
-    rates = self.embedding_dropout, self.attention_dropout, self.mlp_dropout
-    return any(rates)
-
   def is_local(self, layer: int) -> bool:
     return layer % self.global_every != 0
 

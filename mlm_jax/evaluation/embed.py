@@ -66,7 +66,7 @@ def embed(
     batch = partitioning.to_global(batch, run.mesh, size)
     done = running
     with partitioning.on(run.mesh):
-      running = places, _pooled(run.model, pool, params, **batch)
+      running = places, _pooled(run.encode, pool, params, **batch)
     # Fetched while the next batch is at work.
     _keep(done, vectors)
     if progress:
@@ -169,14 +169,11 @@ def _pad(rows, size: int, longest: int) -> dict[str, np.ndarray]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _pooled(model, pool, params, *, ids_BL, lengths_B):
+def _pooled(encode, pool, params, *, ids_BL, lengths_B):
   index_BL = jnp.broadcast_to(jnp.arange(ids_BL.shape[1]), ids_BL.shape)
   own_BL = index_BL < lengths_B[:, None]
-  x_BLD = model.apply(
-    {"params": params},
-    *(ids_BL, own_BL.astype(jnp.int32), index_BL),
-    method=lambda model, *arrays: model.encoder(*arrays),
-  ).astype(jnp.float32)
+  x_BLD = encode(params, ids_BL, own_BL.astype(jnp.int32), index_BL)
+  x_BLD = x_BLD.astype(jnp.float32)
   if pool == "start":
     return x_BLD[:, 0]
   sums_BD = jnp.sum(x_BLD * own_BL[..., None], axis=1)

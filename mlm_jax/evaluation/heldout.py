@@ -1,15 +1,19 @@
 """The loss on documents that were never trained on."""
 
+import operator
 from collections.abc import Callable
 
+import jax
+
 from mlm_jax.data import pipeline, rows
+from mlm_jax.objectives.objective import means
 from mlm_jax.training.run import Run
 
 
 def evaluator(
   run: Run, store: rows.RowStore
 ) -> Callable[..., dict[str, float]]:
-  """Returns params -> {"loss": nats a target, "accuracy": share of targets}.
+  """Returns params -> the objective's means (`objectives.objective.means`).
 
   The masks are fixed, so equal parameters give equal numbers.
   """
@@ -18,14 +22,20 @@ def evaluator(
   )
 
   def evaluate(params) -> dict[str, float]:
-    totals = {"loss": 0.0, "accuracy": 0.0, "weight": 0.0}
-    running = totals
+    totals, running = None, None
     for batch in batches.as_numpy_iterator():
       done, running = running, run.eval_step(params, run.to_device(batch))
       # Fetched while the next batch is at work.
-      totals = {k: total + float(done[k]) for k, total in totals.items()}
-    totals = {k: total + float(running[k]) for k, total in totals.items()}
-    weight = max(totals.pop("weight"), 1.0)
-    return {k: total / weight for k, total in totals.items()}
+      totals = _added(totals, done)
+    found = means(_added(totals, running), run.terms)
+    return {key: float(value) for key, value in found.items()}
 
   return evaluate
+
+
+def _added(totals, sums):
+  """Returns the sum in double precision; None is nothing."""
+  if sums is None:
+    return totals
+  sums = jax.tree.map(float, jax.device_get(sums))
+  return sums if totals is None else jax.tree.map(operator.add, totals, sums)

@@ -3,14 +3,23 @@
 import dataclasses
 import json
 
+import flax.linen as nn
+
 from mlm_jax import __version__
 from mlm_jax.config import Config
 from mlm_jax.hf.family import Family
+from mlm_jax.models.heads import MaskedLM
 from mlm_jax.workdir import Workdir
+
+_OBJECTIVES = {
+  "mlm": "masked language modelling",
+  "rtd": "replaced token detection",
+}
 
 
 def write(
   config: Config,
+  exported: nn.Module,
   workdir: Workdir,
   family: Family | None,
   parity: str,
@@ -22,22 +31,24 @@ def write(
 
   Args:
     config: of the run.
+    exported: the model.
     workdir: holds its metrics.
     family: what it was exported as; None is our own format.
     parity: what was compared.
     step: of the weights.
     origin: what training started from, as `import_hf` noted it.
   """
-  model, data, optim = config.model, config.data, config.optim
+  model, data, optim = exported.config, config.data, config.optim
+  task = "fill-mask" if isinstance(exported, MaskedLM) else "feature-extraction"
   started = origin.get("from") or "random weights"
   heldout = _heldout_loss(workdir, step)
   return f"""---
 library_name: {"transformers" if family else "mlm_jax"}
-pipeline_tag: fill-mask
+pipeline_tag: {task}
 tags: [mlm_jax, masked-lm]
 ---
 
-# A text encoder pre-trained by masked language modelling
+# A text encoder pre-trained by {_OBJECTIVES[config.objective.name]}
 
 Trained with mlm_jax {__version__} for {step:,} steps, from {started}.
 
@@ -56,7 +67,7 @@ MLP of {model.mlp_width} |
 
 ## Use
 
-{_use(family)}
+{_use(family, task)}
 ## The whole recipe
 
 ```json
@@ -65,7 +76,7 @@ MLP of {model.mlp_width} |
 """
 
 
-def _use(family: Family | None) -> str:
+def _use(family: Family | None, task: str) -> str:
   if family is None:
     return """No class of transformers computes this model. mlm_jax does:
 
@@ -75,18 +86,22 @@ python -m mlm_jax fill_mask --workdir=DIR
 python -m mlm_jax embed --workdir=DIR --texts=FILE --out=OUT.npy
 ```
 """
+  use = """fill = pipeline("fill-mask", model=model, tokenizer=tokenizer)
+fill(f"Paris is the {tokenizer.mask_token} of France.")"""
+  if task != "fill-mask":
+    use = """text = tokenizer("Paris is the capital of France.", return_tensors="pt")
+model(**text).logits  # Over 0 where a token seems replaced."""
   return f"""```python
 from transformers import AutoTokenizer, {family.architecture}, pipeline
 
 model = {family.architecture}.from_pretrained("THIS_FOLDER")
 tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
-fill = pipeline("fill-mask", model=model, tokenizer=tokenizer)
-fill(f"Paris is the {{tokenizer.mask_token}} of France.")
+{use}
 ```
 
 `AutoModel` loads the encoder alone, and sentence-transformers the folder, with
-mean pooling. It was trained to fill masks, not to embed sentences: fine-tune it
-before you compare vectors.
+mean pooling. It was not trained to embed sentences: fine-tune it before you
+compare vectors.
 """
 
 
@@ -96,5 +111,7 @@ def _heldout_loss(workdir: Workdir, step: int) -> str:
   whole = (line for line in lines.splitlines() if line.endswith("}"))
   for record in map(json.loads, reversed(list(whole))):
     if record["split"] == "heldout" and record["step"] <= step:
-      return f"{record['loss']:.3f} nats a token at step {record['step']:,}"
+      # Of several terms, the loss is in no unit.
+      unit = "" if "rtd_loss" in record else " nats a token"
+      return f"{record['loss']:.3f}{unit} at step {record['step']:,}"
   return "not measured"

@@ -4,6 +4,7 @@ import json
 import pathlib
 from collections.abc import Callable
 
+import flax.linen as nn
 from etils import epath
 
 from mlm_jax.config import Config
@@ -17,6 +18,7 @@ from mlm_jax.workdir import Workdir
 def export(
   workdir: Workdir,
   config: Config,
+  model: nn.Module,
   params,
   tokenizer: Tokenizer,
   out: pathlib.Path,
@@ -33,7 +35,8 @@ def export(
 
   Args:
     workdir: where the model was trained; its metrics go into the card.
-    config: its configuration.
+    config: the configuration of the run.
+    model: a `MaskedLM` or a `Discriminator`.
     params: its parameters.
     tokenizer: its tokenizer.
     out: the folder to be; nothing may be there.
@@ -49,17 +52,17 @@ def export(
   vocab = tokenizer.vocabulary
   origin = read_origin(workdir)
   name = family_name or origin.get("family", "")
-  family = families.of_encoder(config.model, vocab, name)
+  family = families.of_model(model, vocab, name)
   with files.made_whole(epath.Path(out)) as partial:
-    files.write_config(partial, _config_json(config, tokenizer, family))
+    files.write_config(partial, _config_json(model, vocab, family))
     files.write_weights(partial, weights.to_tensors(params, vocab, family))
-    export_tokenizer(tokenizer, partial, config.model.max_positions)
+    export_tokenizer(tokenizer, partial, model.config.max_positions)
     verdict = parity.verdict(
-      params, config.model, vocab, tokenizer, partial, family, check=check
+      model, params, vocab, tokenizer, partial, family, check=check
     )
     say(f"Parity {verdict}")
     text = card.write(
-      config, workdir, family, verdict, step=step, origin=origin
+      config, model, workdir, family, verdict, step=step, origin=origin
     )
     (partial / "README.md").write_text(text)
   kind = family.architecture if family else own.NAME
@@ -73,7 +76,7 @@ def read_origin(workdir: Workdir) -> dict[str, str]:
   return json.loads(workdir.origin.read_text())
 
 
-def _config_json(config, tokenizer, family: Family | None) -> Values:
+def _config_json(model, vocab, family: Family | None) -> Values:
   if family:
-    return family.write_config(config.model, tokenizer.vocabulary)
-  return own.write_config(config.model, tokenizer.vocabulary)
+    return family.write_config(model.config, vocab)
+  return own.write_config(model, vocab)

@@ -106,8 +106,8 @@ def _import(source, workdir, changes, check, say) -> tuple[str, EncoderConfig]:
   )
   params = _read_params(folder, values, encoder, vocab, family, changes, say)
   verdict = parity.verdict(
+    MaskedLM(encoder, vocab.size),
     params,
-    encoder,
     vocab,
     tokenizer,
     folder,

@@ -5,6 +5,8 @@ Its config.json holds the `EncoderConfig` as it is, its tensors our names.
 
 import dataclasses
 
+import flax.linen as nn
+
 from mlm_jax import config as config_lib
 from mlm_jax.config import EncoderConfig
 from mlm_jax.data.tokenizer import Vocabulary
@@ -15,12 +17,12 @@ NAME = "mlm_jax's own format"
 MODEL_TYPE = "mlm_jax"
 
 
-def write_config(config: EncoderConfig, vocab: Vocabulary) -> Values:
+def write_config(model: nn.Module, vocab: Vocabulary) -> Values:
   return {
-    "architectures": ["MaskedLM"],
+    "architectures": [type(model).__name__],
     "model_type": MODEL_TYPE,
     "vocab_size": vocab.size,
-    "model": dataclasses.asdict(config),
+    "model": dataclasses.asdict(model.config),
   }
 
 

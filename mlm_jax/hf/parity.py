@@ -4,11 +4,11 @@ import dataclasses
 import importlib.util
 import pathlib
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlm_jax.config import EncoderConfig
 from mlm_jax.data.tokenizer import Tokenizer, Vocabulary
 from mlm_jax.errors import require
 from mlm_jax.hf.family import Family
@@ -46,8 +46,8 @@ class Parity:
 
 
 def verdict(
+  model: nn.Module,
   params,
-  config: EncoderConfig,
   vocab: Vocabulary,
   tokenizer: Tokenizer,
   folder: pathlib.Path,
@@ -61,7 +61,7 @@ def verdict(
   Args:
     tokenizer: makes the documents of real text.
     check: False asks for no comparison.
-    params, config, vocab, folder, family, headless: as `measure` takes them.
+    model, params, vocab, folder, family, headless: as `measure` takes them.
 
   Raises:
     InputError: the models differ.
@@ -77,8 +77,8 @@ def verdict(
   if not hasattr(transformers, family.architecture):
     version = transformers.__version__
     return f"not checked: transformers {version} has no {family.architecture}"
-  docs = documents(tokenizer, vocab, config.max_positions)
-  found = measure(params, config, vocab, docs, folder, family, headless)
+  docs = documents(tokenizer, vocab, model.config.max_positions)
+  found = measure(model, params, vocab, docs, folder, family, headless)
   found.check()
   logits = f"logits differ by {found.logits:.1e} at most, "
   return (
@@ -106,8 +106,8 @@ def documents(
 
 
 def measure(
+  model: nn.Module,
   params,
-  config: EncoderConfig,
   vocab: Vocabulary,
   docs: list[list[int]],
   folder: pathlib.Path,
@@ -120,8 +120,8 @@ def measure(
   an attention mask.
 
   Args:
-    params: of our `MaskedLM`.
-    config: its encoder's.
+    model: a `MaskedLM` or a `Discriminator`.
+    params: its parameters.
     vocab: its vocabulary.
     docs: the ids of each document, from start to end.
     folder: a model that transformers loads.
@@ -140,8 +140,8 @@ def measure(
   # Before ours: then the weights are never in memory three times.
   class_name = "AutoModel" if headless else family.architecture
   theirs = _outputs(_peer(vocab, folder, class_name), alone, length, vocab)
-  config = dataclasses.replace(config, dtype="float32")
-  run = _runner(MaskedLM(config, vocab.size), vocab, params)
+  config = dataclasses.replace(model.config, dtype="float32")
+  run = _runner(model.clone(config=config), vocab, params)
   logits, hidden = 0.0, 0.0
   for rows in (alone, together):
     ours = _outputs(run, rows, length, vocab)
@@ -177,10 +177,12 @@ def _runner(model, vocab, params):
     segments, positions = segments_and_positions(
       ids, start_id=vocab.start_id, pad_id=vocab.pad_id
     )
-    everywhere = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
+    places = []
+    if isinstance(model, MaskedLM):
+      places = [jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)]
     logits, state = model.apply(
       {"params": params},
-      *(ids, segments, positions, everywhere),
+      *(ids, segments, positions, *places),
       capture_intermediates=lambda module, method: (
         isinstance(module, (Block, Encoder)) and method == "__call__"
       ),
@@ -190,7 +192,9 @@ def _runner(model, vocab, params):
     # In the order of the layers; a shared block was called several times.
     blocks = sorted(encoder, key=lambda name: int(name.rpartition("_")[2]))
     hidden = [x for name in blocks for x in encoder[name]["__call__"]]
-    return [logits[..., : vocab.size], *hidden[:-1], *last]
+    if isinstance(model, MaskedLM):
+      logits = logits[..., : vocab.size]
+    return [logits, *hidden[:-1], *last]
 
   def exact(ids):
     # Accelerators multiply float32 in fewer bits unless told not to.

@@ -66,13 +66,11 @@ def normalised_already(config: EncoderConfig, layer: int) -> bool:
   return pre and layer == 0 and not config.share_layers
 
 
-class Encoder(nn.Module):
-  """A bidirectional Transformer over packed rows (Devlin et al. 2019).
-
-  A family of models is a set of `EncoderConfig` values, not a subclass.
+class Embeddings(nn.Module):
+  """Ids to vectors: the sum of their tables' rows, normalised.
 
   Attributes:
-    config: its shape.
+    config: the encoder's.
     vocab_size: the tokenizer's; the table has `padded_vocab_size` rows.
   """
 
@@ -97,6 +95,43 @@ class Encoder(nn.Module):
       self.type_table = table("type_embedding", None, config.num_types)
     if config.embedding_norm:
       self.embedding_norm = norm(config)
+
+  def __call__(self, ids_BL, positions_BL, type_ids_BL):
+    config = self.config
+    x_BLE = self.token_table_VE[ids_BL]
+    if config.position_kind == "learned":
+      x_BLE += self.position_table[positions_BL]
+    if config.num_types:
+      types = 0 if type_ids_BL is None else type_ids_BL
+      x_BLE += self.type_table[types]
+    if config.embedding_norm:
+      x_BLE = self.embedding_norm(x_BLE)
+    return x_BLE
+
+
+class Encoder(nn.Module):
+  """A bidirectional Transformer over packed rows (Devlin et al. 2019).
+
+  A family of models is a set of `EncoderConfig` values, not a subclass.
+
+  Attributes:
+    config: its shape.
+    vocab_size: the tokenizer's.
+    shared: another encoder's embeddings, of the same table width, to use in
+      place of its own.
+  """
+
+  config: EncoderConfig
+  vocab_size: int
+  shared: Embeddings | None = None
+
+  def setup(self):
+    config = self.config
+    self.embeddings = self.shared
+    if self.shared is None:
+      self.embeddings = Embeddings(config, self.vocab_size)
+      # Their parameters are the encoder's own.
+      nn.share_scope(self, self.embeddings)
     if config.embedding_width:
       self.embedding_projection = Dense(
         config, (config.table_width, config.width), (None, "embed")
@@ -126,14 +161,7 @@ class Encoder(nn.Module):
       deterministic: no dropout; otherwise an rng "dropout" is needed.
     """
     config = self.config
-    x_BLE = self.token_table_VE[ids_BL]
-    if config.position_kind == "learned":
-      x_BLE += self.position_table[positions_BL]
-    if config.num_types:
-      types = 0 if type_ids_BL is None else type_ids_BL
-      x_BLE += self.type_table[types]
-    if config.embedding_norm:
-      x_BLE = self.embedding_norm(x_BLE)
+    x_BLE = self.embeddings(ids_BL, positions_BL, type_ids_BL)
     x_BLD = self.dropout(
       x_BLE.astype(compute_dtype(config)), deterministic=deterministic
     )

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from mlm_jax.config import EncoderConfig
-from mlm_jax.models.encoder import Encoder
+from mlm_jax.models.encoder import Embeddings, Encoder
 from mlm_jax.models.layers import Dense, activation, init_table, norm
 
 # The parameters with a row a token, padded to `padded_vocab_size` rows.
@@ -16,11 +16,11 @@ def init_params(model: nn.Module, key: jax.Array) -> dict:
   """Returns fresh parameters, boxed with the names of their axes.
 
   Args:
-    model: a `MaskedLM` or a `Discriminator`.
+    model: a `Discriminator`, or one that takes target positions as well.
     key: of the random numbers.
   """
   ids = jnp.zeros([1, 8], jnp.int32)
-  arrays = [ids] * (4 if isinstance(model, MaskedLM) else 3)
+  arrays = [ids] * (3 if isinstance(model, Discriminator) else 4)
   return model.init(key, *arrays)["params"]
 
 
@@ -75,9 +75,10 @@ class MaskedLM(nn.Module):
 
   config: EncoderConfig
   vocab_size: int
+  shared: Embeddings | None = None
 
   def setup(self):
-    self.encoder = Encoder(self.config, self.vocab_size)
+    self.encoder = Encoder(self.config, self.vocab_size, self.shared)
     self.head = MaskedLMHead(self.config, self.vocab_size)
 
   def __call__(
@@ -94,7 +95,7 @@ class MaskedLM(nn.Module):
       ids_BL, segment_ids_BL, positions_BL, deterministic=deterministic
     )
     x_BPD = jnp.take_along_axis(x_BLD, target_positions_BP[..., None], axis=1)
-    return self.head(x_BPD, self.encoder.token_table_VE)
+    return self.head(x_BPD, self.encoder.embeddings.token_table_VE)
 
 
 class ReplacedTokenHead(nn.Module):
@@ -117,9 +118,10 @@ class Discriminator(nn.Module):
 
   config: EncoderConfig
   vocab_size: int
+  shared: Embeddings | None = None
 
   def setup(self):
-    self.encoder = Encoder(self.config, self.vocab_size)
+    self.encoder = Encoder(self.config, self.vocab_size, self.shared)
     self.head = ReplacedTokenHead(self.config)
 
   def __call__(

@@ -1,5 +1,6 @@
-"""Vectors to loss: each objective returns sums and their weight."""
+"""Vectors to loss: each objective returns sums and their weights."""
 
-from mlm_jax.objectives import mlm
+from mlm_jax.objectives.mlm import MLM
+from mlm_jax.objectives.rtd import RTD
 
-OBJECTIVES = {"mlm": mlm.sums}
+OBJECTIVES = {"mlm": MLM, "rtd": RTD}

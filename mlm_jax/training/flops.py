@@ -6,7 +6,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from mlm_jax.config import Config
+from mlm_jax.config import Config, EncoderConfig
 from mlm_jax.models.encoder import padded_vocab_size
 
 # Dense bfloat16 FLOP/s of one JAX device, by the start of its kind's name, from
@@ -36,18 +36,34 @@ def train_flops_per_token(config: Config) -> float:
   Matmuls alone, the backward pass twice the forward; attention as the dense
   backend computes it; the head at target positions only.
   """
-  model, length = config.model, config.data.seq_len
+  length = config.data.seq_len
   targets = config.corruption.num_targets(length)
-  vocab = padded_vocab_size(config.data.vocab_size)
-  width, table_width = model.width, model.table_width
+  flops = _encoder_flops(config.model, length)
+  if config.objective.name == "mlm":
+    flops += _head_flops(config.model, targets, config.data.vocab_size)
+  else:
+    # The detector's head is one more matmul of its width.
+    flops += 2 * length * config.model.width**2
+    generator = config.objective.generator(config.model)
+    flops += _encoder_flops(generator, length)
+    flops += _head_flops(generator, targets, config.data.vocab_size)
+  return 3 * flops / length
+
+
+def _encoder_flops(model: EncoderConfig, length: int) -> float:
+  width = model.width
   qkv = width * model.head_width * (model.num_heads + 2 * model.kv_heads)
   mlp = (3 if model.glu else 2) * width * model.mlp_width
   layer = 2 * length * (qkv + width**2 + mlp) + 4 * length**2 * width
   embed = 2 * length * model.embedding_width * width
-  head = 2 * targets * table_width * vocab
+  return model.num_layers * layer + embed
+
+
+def _head_flops(model: EncoderConfig, targets: int, vocab_size: int) -> float:
+  head = 2 * targets * model.table_width * padded_vocab_size(vocab_size)
   if model.head_dense != "none":
-    head += 2 * targets * width * table_width
-  return 3 * (model.num_layers * layer + embed + head) / length
+    head += 2 * targets * model.width * model.table_width
+  return head
 
 
 @functools.cache

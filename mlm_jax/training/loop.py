@@ -152,14 +152,10 @@ class _Log:
     if step % self._config.train.log_every and step != self._config.train.steps:
       return
     speed = self._speed.read(self._tokens_seen)
-    values = {
-      "loss": float(metrics["loss"]),
-      "accuracy": float(metrics["accuracy"]),
+    values = {key: float(x) for key, x in metrics.items() if not x.ndim} | {
       "tokens_seen": self._tokens_seen,
       "tokens_per_second": speed and round(speed, 1),
       "mfu": self._share_of_peak(speed),
-      "learning_rate": float(metrics["learning_rate"]),
-      "grad_norm": float(metrics["grad_norm"]),
     }
     self._writer.write(step, "train", **values)
     self._progress.show(step, loss=values["loss"], tokens_per_second=speed)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
@@ -9,8 +10,10 @@ from jax.sharding import Mesh
 
 from mlm_jax.config import Config
 from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.models.encoder import Encoder
 from mlm_jax.models.heads import MaskedLM, init_params
 from mlm_jax.objectives import OBJECTIVES
+from mlm_jax.objectives.objective import Objective, Part
 from mlm_jax.training import optim, partitioning
 from mlm_jax.training import step as step_lib
 
@@ -42,14 +45,25 @@ class Run:
     batch_size = self.config.train.batch_size
     return partitioning.to_global(batch, self.mesh, batch_size)
 
-  @functools.cached_property
-  def model(self) -> MaskedLM:
-    return MaskedLM(self.config.model, self.vocab.size)
+  @property
+  def objective(self) -> Objective:
+    return OBJECTIVES[self.config.objective.name]
+
+  @property
+  def terms(self) -> Mapping[str, float]:
+    """What each term of the objective counts for."""
+    return self.objective.terms(self.config)
 
   @functools.cached_property
-  def sums(self) -> step_lib.Sums:
-    objective = OBJECTIVES[self.config.objective.name]
-    return functools.partial(objective, self.model, self.vocab)
+  def model(self) -> nn.Module:
+    """What is trained."""
+    return self.objective.model(self.config, self.vocab)
+
+  def _weights(self, batch):
+    return self.objective.weights(batch, self.vocab)
+
+  def _sums(self, *arguments):
+    return self.objective.sums(self.model, self.vocab, *arguments)
 
   @functools.cached_property
   def _optimizer(self):
@@ -57,7 +71,7 @@ class Run:
 
   def _init_boxed(self):
     params = init_params(self.model, jax.random.key(self.config.seed))
-    return step_lib.init_state(params, self._optimizer)
+    return step_lib.init_state(params, self._optimizer, self.terms)
 
   @functools.cached_property
   def state_shardings(self) -> step_lib.TrainState:
@@ -80,7 +94,7 @@ class Run:
       init = lambda: nn.unbox(self._init_boxed())
       return jax.jit(init, out_shardings=self.state_shardings)()
     begin = jax.jit(
-      lambda params: step_lib.init_state(params, self._optimizer),
+      lambda params: step_lib.init_state(params, self._optimizer, self.terms),
       out_shardings=self.state_shardings,
     )
     return begin(params)
@@ -91,7 +105,9 @@ class Run:
     step = functools.partial(
       step_lib.train_step,
       config=self.config,
-      sums=self.sums,
+      weights=self._weights,
+      sums=self._sums,
+      terms=self.terms,
       optimizer=self._optimizer,
       schedule=optim.schedule(self.config.optim, self.config.train.steps),
       pad_id=self.vocab.pad_id,
@@ -110,10 +126,16 @@ class Run:
 
   @functools.cached_property
   def eval_step(self):
-    """params, batch -> the objective's sums."""
+    """params, batch -> the sums of each term, and their weight."""
+
+    def step(params, batch):
+      weights = self._weights(batch)
+      sums = self._sums(params, batch)
+      return {k: {**sums[k], "weight": weights[k]} for k in self.terms}
+
     return self._on_mesh(
       jax.jit(
-        self.sums,
+        step,
         in_shardings=(
           self.state_shardings.params,
           partitioning.batch_sharding(self.mesh),
@@ -123,10 +145,30 @@ class Run:
 
   @functools.cached_property
   def logits(self):
-    """params and the model's arguments -> float32 logits [B, P, V]."""
-    return jax.jit(
-      lambda params, *arrays: self.model.apply({"params": params}, *arrays)
-    )
+    """params and a `MaskedLM`'s arguments -> float32 logits [B, P, V]."""
+
+    def logits(params, *arrays):
+      parts = self.parts(params).values()
+      filler = next(part for part in parts if isinstance(part[0], MaskedLM))
+      model, params = filler
+      return model.apply({"params": params}, *arrays)
+
+    return jax.jit(logits)
+
+  @functools.cached_property
+  def encode(self):
+    """params and an `Encoder`'s arguments -> vectors [B, L, D]."""
+
+    def encode(params, *arrays):
+      model, params = next(iter(self.parts(params).values()))
+      encoder = Encoder(model.config, self.vocab.size)
+      return encoder.apply({"params": params["encoder"]}, *arrays)
+
+    return jax.jit(encode)
+
+  def parts(self, params) -> dict[str, Part]:
+    """Returns the models that the trained one consists of, the result first."""
+    return self.objective.parts(self.config, self.vocab, params)
 
   def _on_mesh(self, compiled):
     def call(*args):

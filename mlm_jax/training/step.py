@@ -1,7 +1,7 @@
 """The training step: a pure function of state and batch."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
@@ -10,9 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from mlm_jax.config import Config
-
-# params, batch, dropout_key -> {"loss": sum, "accuracy": sum, "weight": sum}
-Sums = Callable[..., dict[str, jax.Array]]
+from mlm_jax.objectives.objective import Sums, means
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -22,24 +20,28 @@ class TrainState(flax.struct.PyTreeNode):
     step: steps done.
     params: the model's parameters, float32.
     opt_state: optax's.
-    window: sums since the last logged step. They are kept here so that a run
-      that is stopped between two log lines still writes the same lines.
+    window: by term, sums since the last logged step and their weight. They are
+      kept here so that a run that is stopped between two log lines still writes
+      the same lines.
     tokens_seen: real tokens, as uint32 (high, low): 32 bits are too few.
   """
 
   step: jax.Array
   params: Any
   opt_state: optax.OptState
-  window: dict[str, jax.Array]
+  window: Sums
   tokens_seen: jax.Array
 
 
-def init_state(params, optimizer: optax.GradientTransformation) -> TrainState:
+def init_state(
+  params, optimizer: optax.GradientTransformation, terms: Mapping[str, float]
+) -> TrainState:
+  zeros = lambda: {k: jnp.zeros([]) for k in ("loss", "accuracy", "weight")}
   return TrainState(
     step=jnp.zeros([], jnp.int32),
     params=params,
     opt_state=optimizer.init(params),
-    window={k: jnp.zeros([]) for k in ("loss", "accuracy", "weight")},
+    window={term: zeros() for term in terms},
     tokens_seen=jnp.zeros([2], jnp.uint32),
   )
 
@@ -49,7 +51,9 @@ def train_step(
   batch: dict[str, jax.Array],
   *,
   config: Config,
-  sums: Sums,
+  weights: Callable[[dict[str, jax.Array]], dict[str, jax.Array]],
+  sums: Callable[..., Sums],
+  terms: Mapping[str, float],
   optimizer: optax.GradientTransformation,
   schedule: optax.Schedule,
   pad_id: int,
@@ -58,13 +62,34 @@ def train_step(
 
   The gradient is that of the mean loss over all targets of the batch, however
   unequally they lie on micro-batches, devices and hosts.
+
+  Args:
+    state: to go on from.
+    batch: the rows of the step.
+    config: the run.
+    weights: batch -> what each term's sums are to be divided by.
+    sums: params, batch, key -> the sums of each term.
+    terms: what each counts for.
+    optimizer: turns gradients into updates.
+    schedule: step -> learning rate, for the metrics.
+    pad_id: what is no token.
   """
-  key = None
-  if config.model.has_dropout:
-    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-  grads, new = _gradients(
-    sums, state.params, batch, config.train.microbatches, key
-  )
+  key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+  whole = weights(batch)
+
+  @functools.partial(jax.grad, has_aux=True)
+  def gradient(params, part, key):
+    new = sums(params, part, key)
+    # Weights are known before the losses: no sum of gradients is divided.
+    loss = sum(
+      share * new[term]["loss"] / jnp.maximum(whole[term], 1)
+      for term, share in terms.items()
+    )
+    return loss, new
+
+  parts = config.train.microbatches
+  grads, new = _added_up(gradient, state.params, batch, parts, key)
+  new = {term: {**new[term], "weight": whole[term]} for term in terms}
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
 
   fresh = state.step % config.train.log_every == 0
@@ -73,8 +98,7 @@ def train_step(
   )
   tokens_seen = _add(state.tokens_seen, jnp.sum(batch["input_ids"] != pad_id))
   metrics = {
-    "loss": window["loss"] / jnp.maximum(window["weight"], 1),
-    "accuracy": window["accuracy"] / jnp.maximum(window["weight"], 1),
+    **means(window, terms),
     "tokens_seen": tokens_seen,
     "learning_rate": schedule(state.step),
     "grad_norm": optax.global_norm(grads),
@@ -89,20 +113,10 @@ def train_step(
   return state, metrics
 
 
-def _gradients(sums, params, batch, microbatches, key):
-  """Returns the gradient of the mean loss, and the sums, over all parts."""
-
-  @functools.partial(jax.grad, has_aux=True)
-  def gradient(params, part, key):
-    new = sums(params, part, key)
-    # The weight of one part is known before its gradient: dividing the loss
-    # spares a pass over the gradients.
-    weight = jnp.maximum(new["weight"], 1) if microbatches == 1 else 1
-    return new["loss"] / weight, new
-
+def _added_up(gradient, params, batch, microbatches, key):
+  """Returns what `gradient` does, added up over the parts of a batch."""
   if microbatches == 1:
     return gradient(params, batch, key)
-
   # Every n-th row goes to the same part: each device keeps its own rows.
   parts = jax.tree.map(
     lambda x: x.reshape(-1, microbatches, *x.shape[1:]).swapaxes(0, 1), batch
@@ -110,16 +124,13 @@ def _gradients(sums, params, batch, microbatches, key):
 
   def add(total, indexed):
     index, part = indexed
-    part_key = None if key is None else jax.random.fold_in(key, index)
-    return jax.tree.map(jnp.add, total, gradient(params, part, part_key)), None
+    new = gradient(params, part, jax.random.fold_in(key, index))
+    return jax.tree.map(jnp.add, total, new), None
 
   first = jax.tree.map(lambda x: x[0], parts)
   shapes = jax.eval_shape(gradient, params, first, key)
   zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-  indexed = jnp.arange(microbatches), parts
-  grads, total = jax.lax.scan(add, zeros, indexed)[0]
-  weight = jnp.maximum(total["weight"], 1)
-  return jax.tree.map(lambda g: g / weight, grads), total
+  return jax.lax.scan(add, zeros, (jnp.arange(microbatches), parts))[0]
 
 
 def _add(high_low, count):

@@ -47,14 +47,7 @@ def alone(run, params, tokenizer, text):
   ids = tokenizer.encode([text])[0][: LONGEST - 2]
   ids = jnp.array([[vocab.start_id, *ids, vocab.end_id]])
   places = jnp.arange(ids.shape[1])[None]
-  encode = jax.jit(
-    lambda *arrays: run.model.apply(
-      {"params": params},
-      *arrays,
-      method=lambda model, *arrays: model.encoder(*arrays),
-    )
-  )
-  return np.asarray(encode(ids, jnp.ones_like(ids), places)[0])
+  return np.asarray(run.encode(params, ids, jnp.ones_like(ids), places)[0])
 
 
 @pytest.mark.parametrize(("devices", "kind"), [(1, "learned"), (4, "rope")])

@@ -63,8 +63,9 @@ def test_both_ways_with_equal_logits(name, seed, peer_vocab, docs, tmp_path):
 
   family, config, params = read(tmp_path / "theirs", vocab)
   assert family.model_type == peer.config.model_type
+  model = MaskedLM(config, vocab.size)
   found = parity.measure(
-    params, config, vocab, docs, tmp_path / "theirs", family
+    model, params, vocab, docs, tmp_path / "theirs", family
   )
   assert 0 < found.logits < parity.TOLERANCE
   assert 0 < found.hidden < parity.TOLERANCE
@@ -98,8 +99,8 @@ def gradients(params, config, vocab, ids, targets):
   }
 
   def loss(params):
-    sums = mlm.sums(model, vocab, params, batch)
-    return sums["loss"] / sums["weight"]
+    sums = mlm.sums(model, vocab, params, batch)["mlm"]
+    return sums["loss"] / batch["target_weights"].sum()
 
   return jax.jit(jax.grad(loss))(params)
 
@@ -161,13 +162,18 @@ def test_a_discriminator_finds_the_same_tokens(peer_vocab, docs, tmp_path):
 
 
 def test_what_no_family_computes_is_said(vocab):
-  strange = EncoderConfig(norm_kind="rms", position_kind="alibi")
-  assert families.of_encoder(strange, vocab) is None
+  strange = MaskedLM(
+    EncoderConfig(norm_kind="rms", position_kind="alibi"), vocab.size
+  )
+  assert families.of_model(strange, vocab) is None
   with pytest.raises(InputError, match="no model of the family 'bert'"):
-    families.of_encoder(strange, vocab, "bert")
+    families.of_model(strange, vocab, "bert")
   with pytest.raises(InputError, match="did you mean 'roberta'"):
-    families.of_encoder(EncoderConfig(), vocab, "robert")
-  assert families.of_encoder(EncoderConfig(), vocab).model_type == "bert"
+    families.of_model(MaskedLM(EncoderConfig(), vocab.size), vocab, "robert")
+  assert (
+    families.of_model(MaskedLM(EncoderConfig(), vocab.size), vocab).model_type
+    == "bert"
+  )
 
 
 def test_own_names_keep_every_array(make_config, make_run, vocab):

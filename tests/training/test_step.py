@@ -69,12 +69,12 @@ def test_the_loss_is_the_mean_over_all_targets(
   config = make_config()
   run, batch = make_run(config), make_batch(config)
   params = run.init_state().params
-  total = run.eval_step(params, run.to_device(batch))
+  total = run.eval_step(params, run.to_device(batch))["mlm"]
   rows = [
     {k: np.broadcast_to(v[i : i + 1], v.shape) for k, v in batch.items()}
     for i in range(config.train.batch_size)
   ]
-  each = [run.eval_step(params, run.to_device(row)) for row in rows]
+  each = [run.eval_step(params, run.to_device(row))["mlm"] for row in rows]
   for key in ("loss", "weight"):
     parts = sum(float(e[key]) for e in each) / config.train.batch_size
     np.testing.assert_allclose(total[key], parts, rtol=1e-5)
@@ -110,7 +110,8 @@ def test_one_batch_is_learnt_by_heart(kind, make_config, make_run, make_batch):
   _, metrics = train(run, [make_batch(config)] * 300)
   run_window = float(metrics["loss"])
   state, _ = train(run, [make_batch(config)] * 300)
-  sums = run.eval_step(state.params, run.to_device(make_batch(config)))
+  batch = run.to_device(make_batch(config))
+  sums = run.eval_step(state.params, batch)["mlm"]
   assert float(sums["loss"] / sums["weight"]) < 0.05
   assert float(sums["accuracy"] / sums["weight"]) > 0.99
   assert run_window < 1
@@ -137,7 +138,7 @@ def test_the_window_sums_since_the_last_logged_step(
   batches = [make_batch(config, seed) for seed in range(5)]
   state, losses, weights, logged = run.init_state(), [], [], []
   for batch in batches:
-    sums = run.eval_step(state.params, run.to_device(batch))
+    sums = run.eval_step(state.params, run.to_device(batch))["mlm"]
     losses.append(float(sums["loss"]))
     weights.append(float(sums["weight"]))
     state, metrics = run.train_step(state, run.to_device(batch))

@@ -1,10 +1,12 @@
 """The families that Hugging Face's transformers has, one table each."""
 
-from mlm_jax.config import EncoderConfig
+import flax.linen as nn
+
 from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import InputError, unknown
 from mlm_jax.hf.families import bert, rotary
 from mlm_jax.hf.family import Family, Values
+from mlm_jax.models.heads import Discriminator
 
 # Where several can express an encoder, the first is what it is exported as.
 FAMILIES = {
@@ -19,6 +21,9 @@ FAMILIES = {
   "eurobert": rotary.EUROBERT,
 }
 
+# The same, of models that tell replaced tokens.
+DISCRIMINATORS = {"electra": bert.ELECTRA_DISCRIMINATOR}
+
 
 def of_config(values: Values) -> Family:
   """Returns the family of a config.json."""
@@ -28,23 +33,30 @@ def of_config(values: Values) -> Family:
   return FAMILIES[model_type]
 
 
-def of_encoder(
-  config: EncoderConfig, vocab: Vocabulary, name: str = ""
+def of_model(
+  model: nn.Module, vocab: Vocabulary, name: str = ""
 ) -> Family | None:
-  """Returns the family called `name`, or the first that can express `config`.
+  """Returns the family called `name`, or the first that can express a model.
 
   None where no family can.
+
+  Args:
+    model: a `MaskedLM` or a `Discriminator`.
+    vocab: its vocabulary.
+    name: of a family, "" for any.
 
   Raises:
     InputError: the one that was asked for cannot.
   """
+  found = DISCRIMINATORS if isinstance(model, Discriminator) else FAMILIES
   if name:
-    if name not in FAMILIES:
-      raise unknown("family", name, FAMILIES)
-    if not FAMILIES[name].expresses(config, vocab):
+    if name not in found:
+      raise unknown("family", name, found)
+    if not found[name].expresses(model.config, vocab):
       raise InputError(
         f"no model of the family {name!r} computes what this does"
       )
-    return FAMILIES[name]
-  able = (f for f in FAMILIES.values() if f.expresses(config, vocab))
-  return next(able, None)
+    return found[name]
+  return next(
+    (f for f in found.values() if f.expresses(model.config, vocab)), None
+  )

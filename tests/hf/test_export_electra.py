@@ -1,0 +1,74 @@
+"""A run of replaced token detection, used and exported by the commands."""
+
+import pytest
+import transformers
+
+from mlm_jax.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def electra(recipe, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("electra")
+  arguments = [f"--config={recipe}", f"--workdir={workdir}"]
+  overrides = (
+    *("objective.name=rtd", "objective.generator_share=0.5"),
+    *("model.embedding_width=24", "train.steps=20"),
+  )
+  arguments += [f"--config.{override}" for override in overrides]
+  assert main(["train", *arguments]) == 0
+  return workdir
+
+
+@pytest.mark.parametrize(
+  ("part", "architecture"),
+  [
+    ("", "ElectraForPreTraining"),
+    ("discriminator", "ElectraForPreTraining"),
+    ("generator", "ElectraForMaskedLM"),
+  ],
+)
+def test_both_leave_with_equal_logits(
+  electra, part, architecture, tmp_path, capsys
+):
+  arguments = [f"--workdir={electra}", f"--out={tmp_path}/out"]
+  arguments += [f"--part={part}"] * bool(part)
+  assert main(["export_hf", *arguments]) == 0
+  assert "Parity checked: logits differ by" in capsys.readouterr().out
+  model, told = getattr(transformers, architecture).from_pretrained(
+    tmp_path / "out", output_loading_info=True
+  )
+  assert not any(told.values()), told
+  assert model.config.hidden_size == (16 if part == "generator" else 32)
+  card = (tmp_path / "out" / "README.md").read_text()
+  assert "replaced token detection" in card
+  assert f"{architecture}.from_pretrained" in card
+  assert ("pipeline_tag: fill-mask" in card) == (part == "generator")
+
+
+def test_the_generator_comes_back(electra, tmp_path, capsys):
+  arguments = [f"--workdir={electra}", f"--out={tmp_path}/out"]
+  assert main(["export_hf", *arguments, "--part=generator"]) == 0
+  back = f"--workdir={tmp_path}/back"
+  assert main(["import_hf", f"--from={tmp_path}/out", back]) == 0
+  capsys.readouterr()
+  for workdir in (f"--workdir={electra}", back):
+    assert main(["fill_mask", workdir, "--text", "The [MASK] of it."]) == 0
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[: len(lines) // 2] == lines[len(lines) // 2 :]
+
+
+def test_a_part_that_is_not_there_is_named(electra, tmp_path, capsys):
+  arguments = [f"--workdir={electra}", f"--out={tmp_path}/out"]
+  assert main(["export_hf", *arguments, "--part=generater"]) == 2
+  assert "did you mean 'generator'" in capsys.readouterr().err
+
+
+def test_it_is_evaluated_and_embeds(electra, tmp_path, capsys):
+  assert main(["evaluate", f"--workdir={electra}"]) == 0
+  out = capsys.readouterr().out
+  assert "told right" in out
+  assert "nats" in out
+  (tmp_path / "texts").write_text("One.\nTwo.\n")
+  arguments = [f"--texts={tmp_path}/texts", f"--out={tmp_path}/out.npy"]
+  assert main(["embed", f"--workdir={electra}", *arguments]) == 0
+  assert "[2, 32]" in capsys.readouterr().out

@@ -1,0 +1,174 @@
+"""Replaced token detection: who learns from what, and that both learn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlm_jax.config import build, default
+from mlm_jax.errors import InputError
+from mlm_jax.models.heads import Discriminator, MaskedLM
+from mlm_jax.objectives import rtd
+from mlm_jax.objectives.rtd import RTD
+
+ELECTRA = {"objective.name": "rtd", "objective.generator_share": 0.5}
+SIGMAS = 5
+
+
+@pytest.fixture
+def run(make_config, make_run):
+  return make_run(make_config(**ELECTRA))
+
+
+@pytest.fixture
+def params(run):
+  return run.init_state().params
+
+
+def sums(run, params, batch, seed=0):
+  return rtd.sums(run.model, run.vocab, params, batch, jax.random.key(seed))
+
+
+def norms(tree):
+  leaves = jax.tree.leaves_with_path(tree)
+  name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
+  return {name(path): float(jnp.abs(x).max()) for path, x in leaves}
+
+
+def test_each_learns_from_its_own_loss_alone(run, params, make_batch):
+  batch = make_batch(run.config)
+  for term, own, other in (
+    ("rtd", "discriminator", "generator"),
+    ("generator", "generator", "discriminator"),
+  ):
+    loss = lambda p, t=term: sums(run, p, batch)[t]["loss"]
+    found = norms(jax.jit(jax.grad(loss))(params))
+    of = lambda which, found=found: [
+      v for k, v in found.items() if k.startswith(which)
+    ]
+    assert max(of(other)) == 0
+    # A bias on all keys alike changes no softmax: its gradient is nothing.
+    assert np.mean(np.array(of(own)) > 0) > 0.9
+    assert min(of("embeddings/token")) > 0, "both teach the embeddings"
+
+
+def test_the_discriminator_sees_what_the_generator_says(
+  run, params, make_batch, vocab, monkeypatch
+):
+  batch = make_batch(run.config)
+  targets = batch["target_ids"]
+  seen = {}
+
+  def drawn(key, logits, vocab):
+    # Every other one right.
+    wrong = np.where(targets == 299, 298, 299)
+    return jnp.where(jnp.arange(targets.shape[1]) % 2 == 0, targets, wrong)
+
+  apply = Discriminator.apply
+
+  def spy(self, variables, ids, *rest, **kw):
+    seen["ids"] = np.asarray(ids)
+    return apply(self, variables, ids, *rest, **kw)
+
+  monkeypatch.setattr(rtd, "sample", drawn)
+  monkeypatch.setattr(Discriminator, "apply", spy)
+  sums(run, params, batch)
+  original = batch["input_ids"].copy()
+  rows = np.arange(len(original))[:, None]
+  original[rows, batch["target_positions"]] = targets
+  replaced = np.zeros(original.shape, bool)
+  odd = (np.arange(targets.shape[1]) % 2 == 1) & (batch["target_weights"] > 0)
+  replaced[rows, batch["target_positions"]] = odd
+  np.testing.assert_array_equal(seen["ids"] != original, replaced)
+  assert not (seen["ids"] == vocab.mask_id).any()
+
+
+def test_the_loss_is_over_every_real_token(run, params, make_batch, vocab):
+  batch = make_batch(run.config)
+  weights = RTD.weights(batch, vocab)
+  assert float(weights["rtd"]) == (batch["input_ids"] != vocab.pad_id).sum()
+  zero = jax.tree.map(jnp.zeros_like, params)
+  found = sums(run, zero, batch)["rtd"]
+  # A logit of 0 says one in two.
+  assert float(found["loss"] / weights["rtd"]) == pytest.approx(np.log(2))
+
+
+def test_samples_follow_the_softmax_and_are_no_specials(vocab):
+  rng = np.random.default_rng(0)
+  logits = rng.normal(size=[1, 1, 384]) * 2
+  logits[..., vocab.size :] = -np.inf
+  many = jnp.asarray(np.repeat(logits, 200_000, axis=1), jnp.float32)
+  found = jax.jit(rtd.sample, static_argnums=2)(jax.random.key(1), many, vocab)
+  counts = np.bincount(np.asarray(found[0]), minlength=384)
+  logits[..., list(vocab.special_ids)] = -np.inf
+  shares = np.exp(logits[0, 0])
+  expected = 200_000 * shares / shares.sum()
+  assert (counts[expected == 0] == 0).all()
+  seen = expected > 5
+  chi_square = ((counts - expected)[seen] ** 2 / expected[seen]).sum()
+  freedom = seen.sum() - 1
+  assert abs(chi_square - freedom) / np.sqrt(2 * freedom) < SIGMAS
+
+
+def test_a_certain_generator_says_what_it_is_certain_of(vocab):
+  logits = jnp.full([1, 50, 384], -1e9)
+  tokens = jnp.linspace(5, 299, 50).astype(jnp.int32)
+  logits = logits.at[0, jnp.arange(50), tokens].set(0.0)
+  for seed in range(20):
+    found = rtd.sample(jax.random.key(seed), logits, vocab)
+    np.testing.assert_array_equal(found[0], tokens)
+
+
+def test_both_are_models_of_their_own(run, params, vocab):
+  ids = jnp.array([[vocab.start_id, 10, vocab.mask_id, 12, vocab.end_id]])
+  arrays = ids, jnp.ones_like(ids), jnp.arange(5)[None]
+  parts = run.parts(params)
+  model, alone = parts["generator"]
+  assert isinstance(model, MaskedLM)
+  expected = run.model.apply(
+    {"params": params},
+    *(*arrays, jnp.array([[2]])),
+    method=lambda electra, *arrays: electra.generator(*arrays),
+  )
+  found = model.apply({"params": alone}, *arrays, jnp.array([[2]]))
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+  expected = run.model.apply(
+    {"params": params},
+    *arrays,
+    method=lambda electra, *arrays: electra.discriminator.encoder(*arrays),
+  )
+  found = run.encode(params, *arrays)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_generator_is_narrower_and_reads_the_same_embeddings(run, params):
+  config = run.config.objective.generator(run.config.model)
+  assert (config.width, config.num_heads, config.mlp_width) == (16, 2, 32)
+  assert config.embedding_width == run.config.model.width
+  assert "token_embedding" not in params["generator"]["encoder"]
+  assert "token_embedding" not in params["discriminator"]["encoder"]
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_both_learn(devices, make_config, make_run, make_batch):
+  config = make_config(
+    **ELECTRA, **{"optim.peak_lr": 5e-3, "train.log_every": 1}
+  )
+  run = make_run(config, devices)
+  state, first = run.init_state(), None
+  for _ in range(40):
+    state, metrics = run.train_step(state, run.to_device(make_batch(config)))
+    first = first or jax.device_get(metrics)
+  assert float(metrics["generator_loss"]) < first["generator_loss"] - 1
+  assert float(metrics["rtd_loss"]) < first["rtd_loss"]
+  assert float(metrics["loss"]) == pytest.approx(
+    50 * float(metrics["rtd_loss"]) + float(metrics["generator_loss"]),
+    rel=1e-5,
+  )
+
+
+def test_a_generator_must_have_heads_that_divide_its_width():
+  values = default()
+  values.objective.update(name="rtd", generator_share=0.3)
+  with pytest.raises(InputError, match="generator_share"):
+    build(values)
