@@ -75,7 +75,11 @@ COMMANDS = {
   "evaluate": Command(
     commands.evaluate,
     "measure the loss on held-out documents",
-    arguments=(CHECKPOINT,),
+    arguments=(
+      CHECKPOINT,
+      ("--discrepancy", {"action": "store_true",
+        "help": "also with the token itself, or a random one, for [MASK]"}),
+    ),
   ),
   "fill_mask": Command(
     commands.fill_mask,

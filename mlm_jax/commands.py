@@ -65,6 +65,11 @@ def evaluate(args) -> None:
     config.data.heldout_fraction > 0,
     f"{workdir.root} holds nothing out: data.heldout_fraction is 0",
   )
+  require(
+    not args.discrepancy or config.objective.name == "mlm",
+    "--discrepancy is of masked language models, not of "
+    f"{config.objective.name}",
+  )
   run, params, _, _ = _restore(workdir, config, args.checkpoint)
   _, store = prepare.load(config, workdir)
   values = heldout.evaluator(run, store)(params)
@@ -87,6 +92,10 @@ def evaluate(args) -> None:
   )
   side = "under" if gain > 0 else "over"
   say(f"the model is {abs(gain):.2f} nats {side} it")
+  if args.discrepancy:
+    say("loss at the same places, where the model is shown")
+    for shown, loss in heldout.discrepancy(run, store, params).items():
+      say(f"  {shown:<17}{loss:.3f}")
 
 
 def fill_mask(args) -> None:

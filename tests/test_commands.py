@@ -195,3 +195,10 @@ def test_parameters_are_read_onto_any_mesh(trained):
   with Checkpoints(workdir) as checkpoints:
     params, _ = checkpoints.restore_params(one.abstract_state.params)
   assert all(len(x.sharding.device_set) == 1 for x in jax.tree.leaves(params))
+
+
+def test_the_discrepancy_is_a_loss_for_each_thing_shown(trained, capsys):
+  out = run(capsys, "evaluate", f"--workdir={trained}", "--discrepancy")
+  losses = dict(re.findall(r"^  (\S.*?) +([\d.]+)$", out, re.MULTILINE))
+  assert set(losses) == {"[MASK]", "the token itself", "a random token"}
+  assert len(set(losses.values())) == 3

@@ -50,6 +50,10 @@ class Config:
       f"optim.warmup_steps={self.optim.warmup_steps} must be under "
       f"train.steps={self.train.steps}",
     )
+    require(
+      not self.train.patience or self.data.heldout_fraction,
+      "train.patience needs a held-out loss: data.heldout_fraction is 0",
+    )
     if self.objective.name == "rtd":
       self.objective.generator(self.model)
 

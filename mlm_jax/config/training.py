@@ -85,6 +85,10 @@ class TrainConfig:
   keep_last: int = 2
   # Also keep the checkpoints with the lowest held-out loss.
   keep_best: int = 1
+  # Stop after this many evaluations in a row that have not lowered the held-out
+  # loss by min_gain; 0 never does.
+  patience: int = 0
+  min_gain: float = 0.0
 
   def __post_init__(self):
     check_types(self, "train")
@@ -94,7 +98,11 @@ class TrainConfig:
         *("steps", "batch_size", "microbatches", "log_every", "eval_every"),
         *("checkpoint_every", "keep_last"),
       ),
-      from_0=("eval_batches", "keep_best"),
+      from_0=("eval_batches", "keep_best", "patience", "min_gain"),
+    )
+    require(
+      not self.patience or self.keep_best,
+      "train.patience without train.keep_best would lose the best checkpoint",
     )
     require(
       self.batch_size % self.microbatches == 0,

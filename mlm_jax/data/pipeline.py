@@ -17,7 +17,7 @@ from mlm_jax.data.rows import RowStore
 from mlm_jax.data.tokenizer import Vocabulary
 
 # Held-out masks are the same in every run that has the same held-out rows.
-_HELDOUT_CORRUPTION = CorruptionConfig(
+HELDOUT_CORRUPTION = CorruptionConfig(
   kind="token_masking", mask_rate=0.15, mask_share=0.8, random_share=0.1
 )
 _HELDOUT_SEED = 0
@@ -71,10 +71,12 @@ def heldout_batches(
   vocab: Vocabulary,
   *,
   local_rows: tuple[int, int] | None = None,
+  corruption: CorruptionConfig = HELDOUT_CORRUPTION,
 ) -> tf.data.Dataset:
   """Returns the held-out batches, in order, 15% masked as BERT does.
 
-  The last batch is filled up with rows whose targets weigh nothing.
+  The last batch is filled up with rows whose targets weigh nothing. What another
+  `corruption` asks for is in the same places if its rate is the same.
   """
   batch_size, num_rows = config.train.batch_size, store.info["heldout"].num_rows
   start, stop = local_rows or (0, batch_size)
@@ -88,7 +90,7 @@ def heldout_batches(
     batch = corruption_lib.corrupt(
       _read(store, "heldout", tf.minimum(places, num_rows - 1)),
       first,
-      _HELDOUT_CORRUPTION,
+      corruption,
       vocab,
       _HELDOUT_SEED,
     )

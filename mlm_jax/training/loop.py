@@ -19,6 +19,7 @@ from mlm_jax.errors import require
 from mlm_jax.progress import Progress
 from mlm_jax.training import flops
 from mlm_jax.training.checkpoint import Checkpoints
+from mlm_jax.training.early_stopping import Patience
 from mlm_jax.training.metrics import MetricsWriter, Speedometer
 from mlm_jax.training.run import Run
 from mlm_jax.training.step import TrainState
@@ -36,7 +37,8 @@ def train(
 ) -> TrainState:
   """Trains to `config.train.steps`, from the last checkpoint if there is one.
 
-  Ctrl-C or SIGTERM saves a checkpoint and returns; the same call goes on.
+  Ctrl-C or SIGTERM saves a checkpoint and returns; the same call goes on. It
+  ends early where `config.train.patience` says so.
 
   Args:
     run: what to train, on which devices.
@@ -59,12 +61,13 @@ def train(
       first <= steps,
       f"{workdir.root} is at step {first}, past train.steps={steps}",
     )
+    patience = Patience(config.train, workdir, first or -1)
     log = stack.enter_context(_Log(config, workdir, first or -1))
     if not state:
       state = run.init_state()
     elif not first:
       log.say("Starting from the imported weights")
-    elif first < steps:
+    elif first < steps and not patience.is_over:
       log.say(f"Continuing from step {first:,}")
     else:
       log.say(f"Nothing to train: already at step {first:,} of {steps:,}")
@@ -72,7 +75,7 @@ def train(
     batches = batches_from(first)
     running = None  # The step that the device is at work on.
     for step in range(first, steps + 1):
-      last = step == steps or stopped(step)
+      last = step == steps or stopped(step) or patience.is_over
       # A state that was restored was evaluated and saved when it was new.
       new, heldout = step > first, None
       evaluating = evaluate and (new or step == 0)
@@ -86,6 +89,11 @@ def train(
         if evaluating:
           heldout = evaluate(state.params)
           log.heldout(step, heldout)
+          patience.note(step, heldout["loss"])
+          last = last or patience.is_over
+          # What a run stops for should be there when it stops.
+          keep = config.train.patience and patience.best_step == step
+          saving = new and (saving or last or keep)
         if saving:
           checkpoints.save(state, heldout)
       if last:
@@ -95,7 +103,12 @@ def train(
       log.step_done(running)
       running = step + 1, metrics
     log.step_done(running)
-    if step < steps:
+    if patience.is_over:
+      log.say(
+        f"Stopped at step {step:,}: the held-out loss has not fallen since step "
+        f"{patience.best_step:,}"
+      )
+    elif step < steps:
       log.say(
         f"Stopped at step {step:,}; the same command continues from there"
       )
