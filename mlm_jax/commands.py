@@ -103,6 +103,7 @@ def fill_mask(args) -> None:
 
   workdir = Workdir.at(args.workdir)
   config = _here(workdir.load_config())
+  _require_masks(config, "fill_mask")
   run, params, tokenizer, _ = _restore(workdir, config, args.checkpoint)
   say = Progress().say
 
@@ -144,6 +145,7 @@ def export_hf(args) -> None:
 
   workdir = Workdir.at(args.workdir)
   config = _here(workdir.load_config())
+  _require_masks(config, "export_hf")
   run, params, tokenizer, step = _restore(workdir, config, args.checkpoint)
   parts = run.parts(params)
   part = args.part or next(iter(parts))
@@ -205,6 +207,14 @@ def _restore(workdir: Workdir, config: Config, checkpoint: str):
       run.abstract_state.params, checkpoint
     )
   return run, params, tokenizer, step
+
+
+def _require_masks(config: Config, command: str) -> None:
+  require(
+    config.corruption.masks,
+    f"{command} is for models that fill in masks; this one was trained with "
+    f"objective.name={config.objective.name!r}",
+  )
 
 
 def _join_processes(args) -> None:

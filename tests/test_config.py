@@ -128,7 +128,7 @@ def test_every_choice_is_in_the_table_that_serves_it():
     "EncoderConfig.attention": {"auto", *attention._BACKENDS},
     "DataConfig.document_boundary": corpus._BOUNDARIES,
     "DataConfig.packing": packing._PACKERS,
-    "CorruptionConfig.kind": corruption._CHOOSERS,
+    "CorruptionConfig.kind": corruption._CORRUPTIONS,
     "ObjectiveConfig.name": objectives.OBJECTIVES,
     "OptimConfig.name": optim._OPTIMIZERS,
     "OptimConfig.schedule": optim._SCHEDULES,

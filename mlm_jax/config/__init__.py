@@ -54,6 +54,13 @@ class Config:
       not self.train.patience or self.data.heldout_fraction,
       "train.patience needs a held-out loss: data.heldout_fraction is 0",
     )
+    causal = self.objective.name == "causal_lm"
+    require(
+      causal != self.corruption.masks,
+      f"objective.name={self.objective.name!r} does not go with "
+      f"corruption.kind={self.corruption.kind!r}: 'next_token' and 'prefix' "
+      "belong to 'causal_lm'",
+    )
     if self.objective.name == "rtd":
       self.objective.generator(self.model)
 

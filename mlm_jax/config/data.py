@@ -54,8 +54,11 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CorruptionConfig:
-  # What is chosen: single tokens, whole words, or spans of words.
-  kind: Literal["token_masking", "whole_words", "spans"] = "token_masking"
+  # What is hidden: single tokens, whole words, or spans of words; or, of causal
+  # language models, only what comes next, in a document or past a prefix of it.
+  kind: Literal[
+    "token_masking", "whole_words", "spans", "next_token", "prefix"
+  ] = "token_masking"
   # The share of a row's maskable tokens that is predicted; it moves linearly to
   # the final one over the training, 0 leaves it.
   mask_rate: float = 0.15
@@ -96,8 +99,15 @@ class CorruptionConfig:
       f"at most 1 together, not {shares[0]} and {shares[1]}",
     )
 
+  @property
+  def masks(self) -> bool:
+    """Are there masks to be filled in?"""
+    return self.kind in ("token_masking", "whole_words", "spans")
+
   def num_targets(self, seq_len: int) -> int:
-    """Returns P, the target slots of a row: enough, and a multiple of 4."""
+    """Returns P, the target slots of a row: enough, of masks a multiple of 4."""
+    if not self.masks:
+      return seq_len
     targets = self.masks_per_row or self._highest_rate * seq_len
     return min(seq_len, 4 * math.ceil(targets / 4))
 

@@ -10,8 +10,9 @@ from mlm_jax.errors import InputError, require
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig:
-  # Masked language modelling, or replaced token detection (ELECTRA).
-  name: Literal["mlm", "rtd"] = "mlm"
+  # Masked language modelling, replaced token detection (ELECTRA), or predicting
+  # what comes next.
+  name: Literal["mlm", "rtd", "causal_lm"] = "mlm"
   # Of rtd: the generator's width, heads and MLP width, of the encoder's; what
   # the detection counts for, beside 1 for the generator's own loss.
   generator_share: float = 0.25

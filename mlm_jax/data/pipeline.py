@@ -71,13 +71,25 @@ def heldout_batches(
   vocab: Vocabulary,
   *,
   local_rows: tuple[int, int] | None = None,
-  corruption: CorruptionConfig = HELDOUT_CORRUPTION,
+  corruption: CorruptionConfig | None = None,
 ) -> tf.data.Dataset:
-  """Returns the held-out batches, in order, 15% masked as BERT does.
+  """Returns the held-out batches, in order.
 
-  The last batch is filled up with rows whose targets weigh nothing. What another
-  `corruption` asks for is in the same places if its rate is the same.
+  15% are masked as BERT does, whatever the run masks, so that runs compare; of
+  causal models, what comes next is asked for. The last batch is filled up with
+  rows whose targets weigh nothing.
+
+  Args:
+    config: the run.
+    store: the prepared rows.
+    vocab: their vocabulary.
+    local_rows: as for `train_batches`.
+    corruption: another one. Of the same rate, it asks for the same places.
   """
+  if corruption is None:
+    corruption = config.corruption
+    if corruption.masks:
+      corruption = HELDOUT_CORRUPTION
   batch_size, num_rows = config.train.batch_size, store.info["heldout"].num_rows
   start, stop = local_rows or (0, batch_size)
   num_batches = -(-num_rows // batch_size)

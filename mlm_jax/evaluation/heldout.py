@@ -15,7 +15,7 @@ from mlm_jax.training.run import Run
 def evaluator(
   run: Run,
   store: rows.RowStore,
-  corruption: CorruptionConfig = pipeline.HELDOUT_CORRUPTION,
+  corruption: CorruptionConfig | None = None,
 ) -> Callable[..., dict[str, float]]:
   """Returns params -> the objective's means (`objectives.objective.means`).
 

@@ -14,6 +14,7 @@ from mlm_jax.workdir import Workdir
 _OBJECTIVES = {
   "mlm": "masked language modelling",
   "rtd": "replaced token detection",
+  "causal_lm": "predicting what comes next",
 }
 
 

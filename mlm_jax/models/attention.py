@@ -16,6 +16,8 @@ def attention(
   v_BMGK: jax.Array,
   *,
   segment_ids_BL: jax.Array,
+  causal: bool = False,
+  prefix_BL: jax.Array | None = None,
   window: int = 0,
   slopes_H: jax.Array | None = None,
   impl: str = "auto",
@@ -27,6 +29,8 @@ def attention(
     k_BMGK: keys; each of them serves H / G heads, neighbours of each other.
     v_BMGK: values.
     segment_ids_BL: the document of each token; padding (0) sees padding alone.
+    causal: does a token see none after it?
+    prefix_BL: where it is not 0, all of the document sees it, causal or not.
     window: how many tokens around it a token sees, half to either side; 0 is
       all of its document.
     slopes_H: what a score loses by each token of distance; None is nothing.
@@ -39,12 +43,11 @@ def attention(
     impl = "dense"
   if impl not in _BACKENDS:
     raise unknown("attention backend", impl, ["auto", *_BACKENDS])
-  return _BACKENDS[impl](
-    q_BLHK, k_BMGK, v_BMGK, segment_ids_BL, window, slopes_H
-  )
+  seen = segment_ids_BL, causal, prefix_BL, window
+  return _BACKENDS[impl](q_BLHK, k_BMGK, v_BMGK, seen, slopes_H)
 
 
-def _dense(q_BLHK, k_BMGK, v_BMGK, segment_ids_BL, window, slopes_H):
+def _dense(q_BLHK, k_BMGK, v_BMGK, seen, slopes_H):
   """Scores all pairs; softmax in float32 (Vaswani et al. 2017)."""
   batch_size, length, num_heads, head_width = q_BLHK.shape
   kv_heads = k_BMGK.shape[2]
@@ -65,7 +68,13 @@ def _dense(q_BLHK, k_BMGK, v_BMGK, segment_ids_BL, window, slopes_H):
   if slopes_H is not None:
     slopes_GR11 = slopes_H.reshape(kv_heads, -1, 1, 1)
     scores_BGRLM -= slopes_GR11 * distance_LM
+  segment_ids_BL, causal, prefix_BL, window = seen
   seen_BLM = segment_ids_BL[:, :, None] == segment_ids_BL[:, None, :]
+  if causal:
+    before_BLM = (index_L[:, None] >= index_L)[None]
+    if prefix_BL is not None:
+      before_BLM |= prefix_BL[:, None, :] != 0
+    seen_BLM &= before_BLM
   if window:
     seen_BLM &= distance_LM <= window // 2
   scores_BGRLM = jnp.where(seen_BLM[:, None, None], scores_BGRLM, -1e30)

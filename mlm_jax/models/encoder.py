@@ -37,7 +37,7 @@ class Block(nn.Module):
   layer: int
 
   @nn.compact
-  def __call__(self, x_BLD, segment_ids_BL, positions_BL, deterministic):
+  def __call__(self, x_BLD, positions_BL, seen, deterministic):
     config = self.config
     attend = SelfAttention(
       config, config.is_local(self.layer), name="attention"
@@ -50,7 +50,7 @@ class Block(nn.Module):
       norm_a = norm(config, name="norm_1")
     drop_a = nn.Dropout(config.attention_dropout, deterministic=deterministic)
     drop_f = nn.Dropout(config.mlp_dropout, deterministic=deterministic)
-    where = segment_ids_BL, positions_BL
+    where = positions_BL, seen
     if config.norm_placement == "pre":
       x_BLD += drop_a(attend(norm_a(x_BLD), *where))
       x_BLD += drop_f(feed(norm_f(x_BLD)))
@@ -110,7 +110,8 @@ class Embeddings(nn.Module):
 
 
 class Encoder(nn.Module):
-  """A bidirectional Transformer over packed rows (Devlin et al. 2019).
+  """A Transformer over packed rows, bidirectional unless told otherwise
+  (Devlin et al. 2019).
 
   A family of models is a set of `EncoderConfig` values, not a subclass.
 
@@ -149,6 +150,8 @@ class Encoder(nn.Module):
     positions_BL: jax.Array,
     type_ids_BL: jax.Array | None = None,
     *,
+    causal: bool = False,
+    prefix_BL: jax.Array | None = None,
     deterministic: bool = True,
   ) -> jax.Array:
     """Returns the contextual vectors x_BLD.
@@ -158,6 +161,8 @@ class Encoder(nn.Module):
       segment_ids_BL: the document of each token, 0 for padding.
       positions_BL: the place of each token in its document, under L.
       type_ids_BL: sentence A or B of each token; all A by default.
+      causal: tokens see none after them.
+      prefix_BL: where it is not 0, all of the document sees them nevertheless.
       deterministic: no dropout; otherwise an rng "dropout" is needed.
     """
     config = self.config
@@ -168,9 +173,14 @@ class Encoder(nn.Module):
     if config.embedding_width:
       x_BLD = self.embedding_projection(x_BLD)
     x_BLD = nn.with_logical_constraint(x_BLD, ("batch", "length", None))
+    seen = {
+      "segment_ids_BL": segment_ids_BL,
+      "causal": causal,
+      "prefix_BL": prefix_BL,
+    }
     for layer in range(config.num_layers):
       block = self.blocks[layer % len(self.blocks)]
-      x_BLD = block(x_BLD, segment_ids_BL, positions_BL, deterministic)
+      x_BLD = block(x_BLD, positions_BL, seen, deterministic)
     if config.norm_placement == "pre":
       x_BLD = self.final_norm(x_BLD)
     return x_BLD

@@ -87,13 +87,10 @@ class MaskedLM(nn.Module):
     segment_ids_BL: jax.Array,
     positions_BL: jax.Array,
     target_positions_BP: jax.Array,
-    *,
-    deterministic: bool = True,
+    **how,
   ) -> jax.Array:
     """Returns float32 logits [B, P, V] at the target positions only."""
-    x_BLD = self.encoder(
-      ids_BL, segment_ids_BL, positions_BL, deterministic=deterministic
-    )
+    x_BLD = self.encoder(ids_BL, segment_ids_BL, positions_BL, **how)
     x_BPD = jnp.take_along_axis(x_BLD, target_positions_BP[..., None], axis=1)
     return self.head(x_BPD, self.encoder.embeddings.token_table_VE)
 

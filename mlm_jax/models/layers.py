@@ -148,7 +148,7 @@ class SelfAttention(nn.Module):
   local: bool = False
 
   @nn.compact
-  def __call__(self, x_BLD, segment_ids_BL, positions_BL):
+  def __call__(self, x_BLD, positions_BL, seen):
     config = self.config
     heads = (config.num_heads, config.head_width)
     # By group: its queries, then the key and the value that they share. So a
@@ -176,7 +176,7 @@ class SelfAttention(nn.Module):
       q_BLHK,
       k_BLGK,
       v_BLGK,
-      segment_ids_BL=segment_ids_BL,
+      **seen,
       window=config.window if self.local else 0,
       slopes_H=slopes_H,
       impl=config.attention,

@@ -15,8 +15,18 @@ def logits(
   params,
   batch: Batch,
   dropout_key: jax.Array | None = None,
+  **seen,
 ) -> jax.Array:
-  """Returns float32 logits [B, P, V] at a batch's targets."""
+  """Returns float32 logits [B, P, V] at a batch's targets.
+
+  Args:
+    model: gives them.
+    vocab: the start and pad ids.
+    params: of the model.
+    batch: what `data.corruption` makes.
+    dropout_key: turns dropout on.
+    **seen: what tokens see, as `Encoder` has it.
+  """
   ids_BL = batch["input_ids"]
   segment_ids_BL, positions_BL = segments_and_positions(
     ids_BL, start_id=vocab.start_id, pad_id=vocab.pad_id
@@ -27,6 +37,7 @@ def logits(
     segment_ids_BL,
     positions_BL,
     batch["target_positions"],
+    **seen,
     deterministic=dropout_key is None,
     rngs=None if dropout_key is None else {"dropout": dropout_key},
   )

@@ -39,14 +39,13 @@ def train_flops_per_token(config: Config) -> float:
   length = config.data.seq_len
   targets = config.corruption.num_targets(length)
   flops = _encoder_flops(config.model, length)
-  if config.objective.name == "mlm":
-    flops += _head_flops(config.model, targets, config.data.vocab_size)
-  else:
+  speaker = config.model
+  if config.objective.name == "rtd":
     # The detector's head is one more matmul of its width.
     flops += 2 * length * config.model.width**2
-    generator = config.objective.generator(config.model)
-    flops += _encoder_flops(generator, length)
-    flops += _head_flops(generator, targets, config.data.vocab_size)
+    speaker = config.objective.generator(config.model)
+    flops += _encoder_flops(speaker, length)
+  flops += _head_flops(speaker, targets, config.data.vocab_size)
   return 3 * flops / length
 
 

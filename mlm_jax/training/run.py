@@ -162,7 +162,12 @@ class Run:
     def encode(params, *arrays):
       model, params = next(iter(self.parts(params).values()))
       encoder = Encoder(model.config, self.vocab.size)
-      return encoder.apply({"params": params["encoder"]}, *arrays)
+      return encoder.apply(
+        {"params": params["encoder"]},
+        *arrays,
+        # Of a prefix model, the text is the prefix.
+        causal=self.config.corruption.kind == "next_token",
+      )
 
     return jax.jit(encode)
 

@@ -19,6 +19,7 @@ KINDS = [
   {"kind": "spans"},
   {"kind": "spans", "span_law": "inverse", "max_span": 3},
 ]
+CONTINUING = [{"kind": "next_token"}, {"kind": "prefix"}]
 SPLITS = [(0.8, 0.1), (1.0, 0.0), (0.0, 0.0), (0.0, 1.0), (0.5, 0.25)]
 
 
@@ -173,7 +174,7 @@ def test_masks_are_not_in_the_same_places_as_in_the_row_before(
     assert abs(correlation) < SIGMAS / np.sqrt(left.size) + 1 / 125
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS + CONTINUING)
 @pytest.mark.parametrize("first", [0, 100, 2**33, 10**12])
 def test_masks_depend_on_the_place_in_the_stream_alone(
   corrupt, random_rows, first, kind
@@ -342,3 +343,43 @@ def test_a_row_may_have_a_number_of_masks(corrupt, full_rows):
   batch = corrupt(rows, masks_per_row=1)
   assert (batch["target_weights"].sum(axis=1) == 1).all()
   assert batch["target_ids"].shape[1] == 4
+
+
+def documents_of(row, vocab):
+  """Yields (first, last + 1) of each document of a row."""
+  starts = np.flatnonzero(row == vocab.start_id)
+  for start in starts:
+    size = np.flatnonzero(row[start:] == vocab.end_id)[0] + 1
+    yield start, start + size
+
+
+@pytest.mark.parametrize("kind", CONTINUING)
+def test_all_but_starts_and_prefixes_are_asked_for(
+  corrupt, random_rows, vocab, kind
+):
+  rows = random_rows(200, 64)
+  batch = corrupt(rows, **kind)
+  np.testing.assert_array_equal(batch["input_ids"], rows)
+  prefix = batch.get("prefix", np.zeros_like(rows))
+  for row, prefix_L, targets, weights in zip(
+    rows, prefix, batch["target_ids"], batch["target_weights"], strict=True
+  ):
+    asked = np.zeros(64)
+    for start, stop in documents_of(row, vocab):
+      size = prefix_L[start:stop].sum()
+      # The start at least, and never all of it; in one piece.
+      if kind["kind"] == "prefix":
+        assert 1 <= size < stop - start
+        assert (prefix_L[start : start + size] == 1).all()
+      asked[start + max(size, 1) - 1 : stop - 1] = 1
+    np.testing.assert_array_equal(weights, asked)
+    places = np.flatnonzero(asked)
+    np.testing.assert_array_equal(targets[places], row[places + 1])
+    assert prefix_L[row == vocab.pad_id].sum() == 0
+
+
+def test_prefixes_are_of_any_length(corrupt, full_rows, sigmas_from_uniform):
+  prefix = corrupt(full_rows(6000, 20), kind="prefix")["prefix"]
+  counts = np.bincount(prefix.sum(axis=1), minlength=20)
+  assert counts[0] == 0
+  assert abs(sigmas_from_uniform(counts[1:])) < SIGMAS

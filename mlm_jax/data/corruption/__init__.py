@@ -8,16 +8,10 @@ those past its last target weigh nothing.
 """
 
 from mlm_jax.config import CorruptionConfig
-from mlm_jax.data.corruption import choosing, masking
+from mlm_jax.data.corruption import choosing, continuing, masking
 from mlm_jax.data.corruption.draws import Draws
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.tokenizer import Vocabulary
-
-_CHOOSERS = {
-  "token_masking": choosing.choose_tokens,
-  "whole_words": choosing.choose_words,
-  "spans": choosing.choose_spans,
-}
 
 
 def corrupt(
@@ -40,12 +34,32 @@ def corrupt(
 
   Returns:
     input_ids int32 [B, L]; target_positions and target_ids int32 [B, P];
-    target_weights float32 [B, P], 1 for a target and 0 past the last.
+    target_weights float32 [B, P], 1 for a target and 0 where there is none; and
+    what else the kind of corruption has.
   """
   draws = Draws(seed, first_position, tf.shape(rows_BL)[0])
   rate = corruption.mask_rate
   if corruption.final_mask_rate:
     rate += (corruption.final_mask_rate - rate) * progress
-  choose = _CHOOSERS[corruption.kind]
-  chosen = choose(rows_BL, rate, corruption, vocab, draws)
-  return masking.mask(rows_BL, chosen, corruption, vocab, draws)
+  return _CORRUPTIONS[corruption.kind](rows_BL, rate, corruption, vocab, draws)
+
+
+def _masked(choose):
+  def corrupt(rows_BL, rate, corruption, vocab, draws):
+    chosen = choose(rows_BL, rate, corruption, vocab, draws)
+    return masking.mask(rows_BL, chosen, corruption, vocab, draws)
+
+  return corrupt
+
+
+_CORRUPTIONS = {
+  "token_masking": _masked(choosing.choose_tokens),
+  "whole_words": _masked(choosing.choose_words),
+  "spans": _masked(choosing.choose_spans),
+  "next_token": lambda rows_BL, rate, corruption, vocab, draws: (
+    continuing.next_tokens(rows_BL, vocab)
+  ),
+  "prefix": lambda rows_BL, rate, corruption, vocab, draws: (
+    continuing.after_prefix(rows_BL, vocab, draws)
+  ),
+}
