@@ -27,12 +27,14 @@ class Command:
     run: takes the parsed arguments, and the configuration if it wants one.
     about: one line of help.
     configured: does it take --config?
-    arguments: what it takes beside --workdir, as argparse has it.
+    needs_workdir: must --workdir be given?
+    arguments: what it takes beside these, as argparse has it.
   """
 
   run: Callable[..., None]
   about: str
   configured: bool = False
+  needs_workdir: bool = True
   arguments: tuple[tuple[str, dict], ...] = ()
 
 
@@ -70,6 +72,18 @@ COMMANDS = {
         "help": "one of several processes, anywhere: the first one's address"}),
       ("--num_processes", {"type": int, "help": "with --coordinator"}),
       ("--process_id", {"type": int, "help": "with --coordinator, from 0"}),
+    ),
+  ),
+  "show_corruption": Command(
+    commands.show_corruption,
+    "show what a recipe hides of a text",
+    configured=True,
+    needs_workdir=False,
+    arguments=(
+      ("--text", {"action": "append", "required": True,
+        "help": "a document; repeatable"}),
+      ("--times", {"type": int, "default": 3, "metavar": "N",
+        "help": "corruptions of each text"}),
     ),
   ),
   "evaluate": Command(
@@ -171,14 +185,16 @@ def main(argv: list[str]) -> int:
 
 def _print_commands():
   print("usage: python -m mlm_jax COMMAND [--help] ...\n")
+  width = max(map(len, COMMANDS))
   for name, command in COMMANDS.items():
-    print(f"  {name:<10} {command.about}")
+    print(f"  {name:<{width}} {command.about}")
 
 
 def _values(args):
   """Returns the recipe that was asked for, or the work directory's own."""
   if args.config:
     return recipe.read(args.config)
+  require(args.workdir, "--config=FILE or --workdir=DIR is needed")
   workdir = Workdir.at(args.workdir)
   require(
     workdir.config.exists(),
@@ -206,7 +222,9 @@ def _parser(name: str, command: Command) -> argparse.ArgumentParser:
       "directory was made with; override any key of it with "
       "--config.GROUP.KEY=VALUE (mlm_jax/config/ explains them all)",
     )
-  parser.add_argument("--workdir", required=True, help="the work directory")
+  parser.add_argument(
+    "--workdir", required=command.needs_workdir, help="the work directory"
+  )
   for flag, options in command.arguments:
     parser.add_argument(flag, **options)
   return parser

@@ -55,6 +55,43 @@ def train(args, config: Config) -> None:
   loop.train(run, workdir, batches_from, evaluate)
 
 
+def show_corruption(args, config: Config) -> None:
+  import rich.console
+
+  from mlm_jax.data.corruption import showing
+
+  console = rich.console.Console(highlight=False, soft_wrap=True)
+  tokenizer = _some_tokenizer(args, config, console.print)
+  require(args.times > 0, f"--times must be positive, not {args.times}")
+  for text in args.text:
+    for line in showing.show(config, tokenizer, text, args.times):
+      console.print(line)
+
+
+def _some_tokenizer(args, config: Config, say):
+  """Returns the run's tokenizer if there is one, else one that will do."""
+  from etils import epath
+
+  from mlm_jax.data import tokenizer as tokenizer_lib
+
+  data = config.data
+  if args.workdir and Workdir.at(args.workdir).tokenizer.exists():
+    path = Workdir.at(args.workdir).tokenizer
+    return tokenizer_lib.load(path, data.vocab_size)
+  if data.tokenizer not in ("unigram", "bpe"):
+    path = epath.Path(data.tokenizer).expanduser()
+    return tokenizer_lib.load(path, data.vocab_size)
+  # English that every Python holds.
+  from pydoc_data.topics import topics
+
+  data = dataclasses.replace(data, tokenizer="bpe", vocab_size=3000)
+  say(
+    f"No tokenizer yet: showing with {data.vocab_size:,} pieces learnt from "
+    "Python's documentation. --workdir=DIR takes a run's own.\n"
+  )
+  return tokenizer_lib.train(topics.values(), data)
+
+
 def evaluate(args) -> None:
   from mlm_jax.data import prepare
   from mlm_jax.evaluation import heldout
