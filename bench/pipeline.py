@@ -10,6 +10,7 @@ prefetched between turns, and medians are compared. The sides:
 
   mlm_jax               a store just opened: every row is decompressed
   mlm_jax, cached       the store's chunks are decoded already (small corpora)
+  KIND                  the first, by another corruption
   examples, N workers   DataCollatorForLanguageModeling on what it documents,
                         dicts of input_ids and special_tokens_mask
   tensors, N workers    the same on bare ids, whose specials it finds itself
@@ -22,6 +23,8 @@ Without torch or transformers only ours are run, without TensorFlow only theirs.
 
 import argparse
 import collections
+import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
@@ -40,7 +43,18 @@ from etils import epath
 from mlm_jax import config as config_lib
 from mlm_jax.data.tokenizer import Vocabulary
 
-VOCAB = Vocabulary(30_522, 0, 1, 2, 3, 4)
+# Three pieces of four begin a word, as of English.
+VOCAB = Vocabulary(
+  *(30_522, 0, 1, 2, 3, 4), starts_word=np.arange(30_522) % 4 > 0
+)
+
+CORRUPTIONS = {
+  "whole_words": {"kind": "whole_words"},
+  "spans": {"kind": "spans"},
+  "n-grams": {"kind": "spans", "span_law": "inverse", "max_span": 3},
+  "next_token": {"kind": "next_token"},
+  "prefix": {"kind": "prefix"},
+}
 
 
 def make_rows(num_rows, seq_len, seed=0):
@@ -78,9 +92,20 @@ def our_sides(path, rows, batch_size):
   config.optim.warmup_steps = 0
   config = config_lib.build(config)
   open_store = lambda: rows_lib.RowStore(path)
-  fresh = lambda: pipeline.train_batches(config, open_store(), VOCAB)
-  cached = fresh()
-  return {"mlm_jax": fresh, "mlm_jax, cached": lambda: cached}
+  fresh = lambda config: pipeline.train_batches(config, open_store(), VOCAB)
+  cached = fresh(config)
+  sides = {"mlm_jax": functools.partial(fresh, config)}
+  sides["mlm_jax, cached"] = lambda: cached
+  for name, options in CORRUPTIONS.items():
+    corruption = dataclasses.replace(config.corruption, **options)
+    objective = config.objective
+    if not corruption.masks:
+      objective = dataclasses.replace(objective, name="causal_lm")
+    other = dataclasses.replace(
+      config, corruption=corruption, objective=objective
+    )
+    sides[name] = functools.partial(fresh, other)
+  return sides
 
 
 class MappedRows:

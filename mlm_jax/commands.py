@@ -114,6 +114,8 @@ def evaluate(args) -> None:
   say = Progress().say
   # Of several terms, the one that predicts tokens.
   loss, accuracy = values["loss"], values["accuracy"]
+  if "mlm_loss" in values:
+    loss, accuracy = values["mlm_loss"], values["mlm_accuracy"]
   if config.objective.name == "rtd":
     say(
       f"discriminator      {values['rtd_loss']:.3f} nats a token, "

@@ -13,7 +13,8 @@ from mlm_jax.errors import InputError, require
 # What the tokenizer and the weights in a work directory were made for: these
 # keys, and all of the model's but for those that shape nothing that is kept.
 _FIXED = (
-  *("objective.name", "objective.generator_share", "optim.name"),
+  *("objective.name", "objective.generator_share", "objective.span_boundary"),
+  "optim.name",
   *("data.tokenizer", "data.vocab_size", "data.lowercase"),
 )
 _FREE = (

@@ -75,6 +75,10 @@ def bert(**size):
   return theirs(hf.BertForMaskedLM, **BERT, **size)
 
 
+def spanbert(**size):
+  return theirs(hf.BertForMaskedLM, **BERT | {"vocab_size": 28_996}, **size)
+
+
 def roberta(vocab_size=50_265, **size):
   values = {"max_position_embeddings": 514, "type_vocab_size": 1, **size}
   count = theirs(hf.RobertaForMaskedLM, vocab_size=vocab_size, **values)
@@ -146,7 +150,11 @@ def neobert():
 # and the number of its parameters: without pooler, with the head for tokens.
 PUBLISHED = [
   ("bert_base", bert, BASE, 109_514_298),
+  ("causal_base", bert, BASE, 109_514_298),
+  ("prefix_lm_base", bert, BASE, 109_514_298),
   ("bert_large", bert, LARGE, 335_174_458),
+  ("spanbert_base", spanbert, BASE, 108_340_804),
+  ("spanbert_large", spanbert, LARGE, 333_610_308),
   ("roberta_base", roberta, BASE, 124_695_897),
   ("roberta_large", roberta, LARGE, 355_410_009),
   ("xlm_roberta_base", roberta, {"vocab_size": 250_002} | BASE, 278_293_650),

@@ -61,6 +61,13 @@ class Config:
       f"corruption.kind={self.corruption.kind!r}: 'next_token' and 'prefix' "
       "belong to 'causal_lm'",
     )
+    require(
+      not self.objective.span_boundary
+      or (self.objective.name, self.corruption.kind) == ("mlm", "spans"),
+      "objective.span_boundary needs objective.name='mlm' and "
+      f"corruption.kind='spans', not {self.objective.name!r} and "
+      f"{self.corruption.kind!r}",
+    )
     if self.objective.name == "rtd":
       self.objective.generator(self.model)
 

@@ -13,6 +13,9 @@ class ObjectiveConfig:
   # Masked language modelling, replaced token detection (ELECTRA), or predicting
   # what comes next.
   name: Literal["mlm", "rtd", "causal_lm"] = "mlm"
+  # Of mlm over spans: also predict each token from the two around its span
+  # (SpanBERT).
+  span_boundary: bool = False
   # Of rtd: the generator's width, heads and MLP width, of the encoder's; what
   # the detection counts for, beside 1 for the generator's own loss.
   generator_share: float = 0.25

@@ -60,7 +60,8 @@ def discrepancy(run: Run, store: rows.RowStore, params) -> dict[str, float]:
     corruption = dataclasses.replace(
       pipeline.HELDOUT_CORRUPTION, mask_share=mask, random_share=random
     )
-    losses[name] = evaluator(run, store, corruption)(params)["loss"]
+    found = evaluator(run, store, corruption)(params)
+    losses[name] = found.get("mlm_loss", found["loss"])
   return losses
 
 

@@ -112,7 +112,8 @@ def _heldout_loss(workdir: Workdir, step: int) -> str:
   whole = (line for line in lines.splitlines() if line.endswith("}"))
   for record in map(json.loads, reversed(list(whole))):
     if record["split"] == "heldout" and record["step"] <= step:
-      # Of several terms, the loss is in no unit.
+      # A sum of several terms is in no unit.
+      loss = record.get("mlm_loss", record["loss"])
       unit = "" if "rtd_loss" in record else " nats a token"
-      return f"{record['loss']:.3f}{unit} at step {record['step']:,}"
+      return f"{loss:.3f}{unit} at step {record['step']:,}"
   return "not measured"

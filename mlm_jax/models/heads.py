@@ -8,6 +8,10 @@ from mlm_jax.config import EncoderConfig
 from mlm_jax.models.encoder import Embeddings, Encoder
 from mlm_jax.models.layers import Dense, activation, init_table, norm
 
+# The places in a span that are told apart, and the width of their embeddings
+# (Joshi et al. 2020).
+_SPAN_PLACES, _PLACE_WIDTH = 32, 200
+
 # The parameters with a row a token, padded to `padded_vocab_size` rows.
 PER_TOKEN = ("encoder/token_embedding", "head/table", "head/bias")
 
@@ -91,8 +95,68 @@ class MaskedLM(nn.Module):
   ) -> jax.Array:
     """Returns float32 logits [B, P, V] at the target positions only."""
     x_BLD = self.encoder(ids_BL, segment_ids_BL, positions_BL, **how)
-    x_BPD = jnp.take_along_axis(x_BLD, target_positions_BP[..., None], axis=1)
+    x_BPD = _at(x_BLD, target_positions_BP)
     return self.head(x_BPD, self.encoder.embeddings.token_table_VE)
+
+
+class SpanBoundaryHead(nn.Module):
+  """A token of a span, from the two around the span and its place in it.
+
+  The span boundary objective of Joshi et al. 2020: two layers, each with an
+  activation and a norm, of which the second is a `MaskedLMHead`.
+
+  Attributes:
+    config: the encoder's.
+    vocab_size: the tokenizer's.
+  """
+
+  config: EncoderConfig
+  vocab_size: int
+
+  @nn.compact
+  def __call__(self, left_BPD, right_BPD, place_BP, table_VE):
+    config = self.config
+    init = init_table(config.init_stddev, (None, None))
+    table = self.param("place", init, (_SPAN_PLACES, _PLACE_WIDTH))
+    place_BP = jnp.minimum(place_BP, _SPAN_PLACES - 1)
+    place_BPZ = table[place_BP].astype(left_BPD.dtype)
+    x_BPZ = jnp.concatenate([left_BPD, right_BPD, place_BPZ], axis=-1)
+    shape = (x_BPZ.shape[-1], config.width)
+    x_BPD = Dense(config, shape, (None, "embed"), name="dense")(x_BPZ)
+    x_BPD = norm(config, name="norm")(activation(config)(x_BPD))
+    return MaskedLMHead(config, self.vocab_size, name="out")(x_BPD, table_VE)
+
+
+class SpanMaskedLM(MaskedLM):
+  """A masked language model whose targets are told twice."""
+
+  def setup(self):
+    super().setup()
+    self.boundary = SpanBoundaryHead(self.config, self.vocab_size)
+
+  def __call__(
+    self,
+    ids_BL: jax.Array,
+    segment_ids_BL: jax.Array,
+    positions_BL: jax.Array,
+    target_positions_BP: jax.Array,
+    borders: tuple[jax.Array, jax.Array, jax.Array] | None = None,
+    **how,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Returns float32 logits [B, P, V]: by what is there, and by the borders.
+
+    Args:
+      ids_BL, segment_ids_BL, positions_BL, how: as `Encoder` has them.
+      target_positions_BP: the targets.
+      borders: of each one's span, the places [B, P] before and after it, and
+        how many targets stand before it there.
+    """
+    left_BP, right_BP, place_BP = borders or (target_positions_BP,) * 3
+    x_BLD = self.encoder(ids_BL, segment_ids_BL, positions_BL, **how)
+    table_VE = self.encoder.embeddings.token_table_VE
+    told = self.head(_at(x_BLD, target_positions_BP), table_VE)
+    around = _at(x_BLD, left_BP), _at(x_BLD, right_BP)
+    return told, self.boundary(*around, place_BP, table_VE)
 
 
 class ReplacedTokenHead(nn.Module):
@@ -135,3 +199,7 @@ class Discriminator(nn.Module):
         ids_BL, segment_ids_BL, positions_BL, deterministic=deterministic
       )
     )
+
+
+def _at(x_BLD, positions_BP):
+  return jnp.take_along_axis(x_BLD, positions_BP[..., None], axis=1)

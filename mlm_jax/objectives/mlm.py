@@ -1,12 +1,13 @@
-"""Masked language modelling (Devlin et al. 2019)."""
+"""Masked language modelling (Devlin et al. 2019), and what may be added to it."""
 
 import jax
 import jax.numpy as jnp
 
+from mlm_jax.config import Config
 from mlm_jax.data.tokenizer import Vocabulary
-from mlm_jax.models.heads import MaskedLM
+from mlm_jax.models.heads import MaskedLM, SpanMaskedLM
 from mlm_jax.models.layout import segments_and_positions
-from mlm_jax.objectives.objective import Batch, Objective, Sums
+from mlm_jax.objectives.objective import Batch, Objective, Part, Sums
 
 
 def logits(
@@ -19,13 +20,15 @@ def logits(
 ) -> jax.Array:
   """Returns float32 logits [B, P, V] at a batch's targets.
 
+  Of a `SpanMaskedLM` a pair, as it does.
+
   Args:
     model: gives them.
     vocab: the start and pad ids.
     params: of the model.
     batch: what `data.corruption` makes.
     dropout_key: turns dropout on.
-    **seen: what tokens see, as `Encoder` has it.
+    **seen: what tokens see, as `Encoder` has it; or a model's own arguments.
   """
   ids_BL = batch["input_ids"]
   segment_ids_BL, positions_BL = segments_and_positions(
@@ -67,17 +70,60 @@ def sums(
   key: jax.Array | None = None,
 ) -> Sums:
   """Returns the loss over a batch's targets, as `Objective` has it."""
-  logits_BPV = logits(model, vocab, params, batch, key)
   targets = batch["target_ids"], batch["target_weights"]
-  return {"mlm": cross_entropy(logits_BPV, *targets)}
+  if not isinstance(model, SpanMaskedLM):
+    logits_BPV = logits(model, vocab, params, batch, key)
+    return {"mlm": cross_entropy(logits_BPV, *targets)}
+  around = borders(batch)
+  told, by_borders = logits(model, vocab, params, batch, key, borders=around)
+  return {
+    "mlm": cross_entropy(told, *targets),
+    "span_boundary": cross_entropy(by_borders, *targets),
+  }
 
 
-MLM = Objective(
-  model=lambda config, vocab: MaskedLM(config.model, vocab.size),
-  terms=lambda config: {"mlm": 1.0},
-  weights=lambda batch, vocab: {"mlm": jnp.sum(batch["target_weights"])},
-  sums=sums,
-  parts=lambda config, vocab, params: {
-    "model": (MaskedLM(config.model, vocab.size), params)
-  },
-)
+def borders(batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Returns, of each target's span, its borders, and the target's place in it.
+
+  A span is what is asked for without a gap.
+
+  Returns:
+    int32 [B, P] each: the place before the span, the place after it, and how
+    many targets of the span stand before this one.
+  """
+  positions_BP, weights_BP = batch["target_positions"], batch["target_weights"]
+  rows_B1 = jnp.arange(len(positions_BP))[:, None]
+  length = batch["input_ids"].shape[1]
+  hidden_BL = jnp.zeros(batch["input_ids"].shape, bool)
+  hidden_BL = hidden_BL.at[rows_B1, positions_BP].max(weights_BP > 0)
+  index_L = jnp.arange(length)
+  left_BL = jax.lax.cummax(jnp.where(hidden_BL, 0, index_L), axis=1)
+  right_BL = jnp.where(hidden_BL, length - 1, index_L)
+  right_BL = jax.lax.cummin(right_BL, axis=1, reverse=True)
+  at = lambda x_BL: jnp.take_along_axis(x_BL, positions_BP, axis=1)
+  place_BP = jnp.maximum(positions_BP - at(left_BL) - 1, 0)
+  return at(left_BL), at(right_BL), place_BP
+
+
+def _terms(config: Config) -> dict[str, float]:
+  more = {"span_boundary": 1.0} if config.objective.span_boundary else {}
+  return {"mlm": 1.0, **more}
+
+
+def _model(config: Config, vocab: Vocabulary) -> MaskedLM:
+  cls = SpanMaskedLM if config.objective.span_boundary else MaskedLM
+  return cls(config.model, vocab.size)
+
+
+def _parts(config: Config, vocab: Vocabulary, params) -> dict[str, Part]:
+  # What was added is for training.
+  own = {k: v for k, v in params.items() if k in ("encoder", "head")}
+  return {"model": (MaskedLM(config.model, vocab.size), own)}
+
+
+def _weights(batch: Batch, vocab: Vocabulary) -> dict[str, jax.Array]:
+  targets = jnp.sum(batch["target_weights"])
+  return {"mlm": targets, "span_boundary": targets}
+
+
+MLM = Objective(_model, _terms, _weights, sums, _parts)
