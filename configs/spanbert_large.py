@@ -13,7 +13,8 @@ probabilities have no dropout.
 
 334M parameters beside the boundary's head.
 
-To see it learn in three minutes on two cores:
+To see it learn in two minutes on two cores (training losses of 5.4 nats a token,
+and 6.0 from the borders; word frequencies alone reach 6.2):
 
   python -m mlm_jax train --config=configs/quickstart.py --workdir=runs/spans \
     --config.corruption.kind=spans --config.objective.span_boundary=True \

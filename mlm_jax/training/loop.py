@@ -165,7 +165,10 @@ class _Log:
     if step % self._config.train.log_every and step != self._config.train.steps:
       return
     speed = self._speed.read(self._tokens_seen)
-    values = {key: float(x) for key, x in metrics.items() if not x.ndim} | {
+    # What is looked for most comes first.
+    first = {key: metrics[key] for key in ("loss", "accuracy")}
+    scalars = {k: float(x) for k, x in (first | metrics).items() if not x.ndim}
+    values = scalars | {
       "tokens_seen": self._tokens_seen,
       "tokens_per_second": speed and round(speed, 1),
       "mfu": self._share_of_peak(speed),

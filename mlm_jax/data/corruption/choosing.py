@@ -48,12 +48,14 @@ class Words(NamedTuple):
 
 def find_words(rows_BL: tf.Tensor, vocab: Vocabulary) -> Words:
   """Returns the words; what follows a special token begins one, too."""
-  maskable_BL = tf.gather(vocab.is_ordinary, rows_BL)
-  starts_BL = tf.gather(vocab.starts_word, rows_BL)
+  # Special, continuing a word, or beginning one: looked up once.
+  kinds = np.where(vocab.is_ordinary, 1 + vocab.starts_word, 0).astype(np.int8)
+  kind_BL = tf.gather(kinds, rows_BL)
+  maskable_BL = kind_BL > 0
   after_special_BL = tf.pad(
     ~maskable_BL[:, :-1], [[0, 0], [1, 0]], constant_values=True
   )
-  starts_BL = maskable_BL & (starts_BL | after_special_BL)
+  starts_BL = maskable_BL & ((kind_BL == 2) | after_special_BL)
   number_BL = tf.cumsum(tf.cast(starts_BL, tf.int32), axis=1)
   word_BL = tf.where(maskable_BL, number_BL - 1, -1)
   return Words(maskable_BL, word_BL, number_BL[:, -1])
@@ -109,7 +111,7 @@ def choose_spans(
   words = find_words(rows_BL, vocab)
   law = span_law(corruption)
   # Enough, almost surely: what is not needed is left out below.
-  num_spans = 4 + math.ceil(1.5 * slots / (law @ np.arange(1, len(law) + 1)))
+  num_spans = 8 + math.ceil(1.25 * slots / (law @ np.arange(1, len(law) + 1)))
   drawn_BS = tf.cast(draws.bits(num_spans), tf.int64)
   lengths_BS = 1 + sum(
     tf.cast(drawn_BS >= threshold(p), tf.int32) for p in np.cumsum(law)[:-1]
@@ -161,26 +163,28 @@ def place(
     _lowest_outside(is_thing_BL, order_BL), lengths_BS.shape[1]
   )
   # Each span before it is a thing of more than one place.
-  is_before_BSS = thing_BS[:, None, :] < thing_BS[:, :, None]
-  moved_BS = tf.reduce_sum(
-    tf.where(is_before_BSS, taken_BS[:, None, :], 0), axis=2
-  )
-  return thing_BS + moved_BS, fits_BS
+  places_BL = _scattered(thing_BS, taken_BS, order_BL.shape[1])
+  moved_BL = tf.cumsum(places_BL, axis=1, exclusive=True)
+  return thing_BS + tf.gather(moved_BL, thing_BS, batch_dims=1), fits_BS
 
 
 def _numbers(starts_BS, lengths_BS, fits_BS, length):
   """Returns the number of the span that a place lies in, from 1, 0 for none."""
-  batch, num_spans = tf.shape(starts_BS)[0], starts_BS.shape[1]
-  number_BS = tf.where(fits_BS, tf.range(1, num_spans + 1), 0)
+  number_BS = tf.where(fits_BS, tf.range(1, starts_BS.shape[1] + 1), 0)
   # It steps up where a span starts and down where it ends; those without room
   # may be anywhere, and step by 0.
-  where = tf.concat([starts_BS, starts_BS + lengths_BS], axis=1)
-  where = tf.minimum(where, length)
-  rows = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(where))
-  places = tf.stack([rows, where], axis=-1)
+  places = tf.concat([starts_BS, starts_BS + lengths_BS], axis=1)
   steps = tf.concat([number_BS, -number_BS], axis=1)
-  steps_BL = tf.scatter_nd(places, steps, [batch, length + 1])
+  steps_BL = _scattered(tf.minimum(places, length), steps, length + 1)
   return tf.cumsum(steps_BL, axis=1)[:, :length]
+
+
+def _scattered(places, values, length):
+  """Returns [B, length], the sum of the values at each place."""
+  batch = tf.shape(places)[0]
+  rows = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(places))
+  where = tf.stack([rows, places], axis=-1)
+  return tf.scatter_nd(where, values, [batch, length])
 
 
 def _count(maskable_BL, rate, corruption):
