@@ -111,7 +111,8 @@ def choose_spans(
   words = find_words(rows_BL, vocab)
   law = span_law(corruption)
   # Enough, almost surely: what is not needed is left out below.
-  num_spans = 8 + math.ceil(1.25 * slots / (law @ np.arange(1, len(law) + 1)))
+  mean = law @ np.arange(1, len(law) + 1)
+  num_spans = min(length, 8 + math.ceil(1.25 * slots / mean))
   drawn_BS = tf.cast(draws.bits(num_spans), tf.int64)
   lengths_BS = 1 + sum(
     tf.cast(drawn_BS >= threshold(p), tf.int32) for p in np.cumsum(law)[:-1]
