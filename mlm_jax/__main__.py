@@ -93,6 +93,8 @@ COMMANDS = {
       CHECKPOINT,
       ("--discrepancy", {"action": "store_true",
         "help": "also with the token itself, or a random one, for [MASK]"}),
+      ("--passes", {"type": int, "default": 1, "metavar": "T",
+        "help": "also of a row's targets together, told in up to T passes"}),
     ),
   ),
   "fill_mask": Command(
@@ -103,6 +105,8 @@ COMMANDS = {
       ("--text", {"action": "append",
         "help": 'for example "Paris is the [MASK] of France."; repeatable'}),
       ("--top_k", {"type": int, "default": 5, "help": "guesses a mask"}),
+      ("--passes", {"type": int, "default": 1, "metavar": "T",
+        "help": "fill several masks in T passes, the surest first"}),
       ("--interactive", {"action": "store_true",
         "help": "ask for texts; so it does where none is given"}),
     ),

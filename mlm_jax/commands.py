@@ -103,8 +103,8 @@ def evaluate(args) -> None:
     f"{workdir.root} holds nothing out: data.heldout_fraction is 0",
   )
   require(
-    not args.discrepancy or config.objective.name == "mlm",
-    "--discrepancy is of masked language models, not of "
+    config.objective.name == "mlm" or not (args.discrepancy or args.passes > 1),
+    "--discrepancy and --passes are of masked language models, not of "
     f"{config.objective.name}",
   )
   run, params, _, _ = _restore(workdir, config, args.checkpoint)
@@ -131,6 +131,11 @@ def evaluate(args) -> None:
   )
   side = "under" if gain > 0 else "over"
   say(f"the model is {abs(gain):.2f} nats {side} it")
+  if args.passes > 1:
+    found = heldout.joint(run, store, params, args.passes)
+    say("the targets of a row together, where each pass sees those before")
+    for passes, loss in found.items():
+      say(f"  {passes:>2} passes         {loss:.3f} nats a token")
   if args.discrepancy:
     say("loss at the same places, where the model is shown")
     for shown, loss in heldout.discrepancy(run, store, params).items():
@@ -147,7 +152,9 @@ def fill_mask(args) -> None:
   say = Progress().say
 
   def answer(text):
-    guesses = fill.fill_mask(run, params, tokenizer, text, args.top_k)
+    guesses = fill.fill_mask(
+      run, params, tokenizer, text, args.top_k, args.passes
+    )
     say("\n".join(fill.describe(text, guesses, tokenizer.mask_token)))
 
   for text in args.text or ():

@@ -68,6 +68,11 @@ class Config:
       f"corruption.kind='spans', not {self.objective.name!r} and "
       f"{self.corruption.kind!r}",
     )
+    require(
+      self.objective.name != "rtd" or self.corruption.mask_share > 0,
+      "objective.name='rtd' without masks would let the generator copy: "
+      "corruption.mask_share must be over 0",
+    )
     if self.objective.name == "rtd":
       self.objective.generator(self.model)
 

@@ -88,6 +88,11 @@ class CorruptionConfig:
       f"corruption.mask_rate must be between 0 and 1, not {self.mask_rate}",
     )
     require(
+      not (self.masks_per_row and self.final_mask_rate),
+      "corruption.masks_per_row takes a number in place of a rate: "
+      "corruption.final_mask_rate must be 0",
+    )
+    require(
       self.kind != "spans" or self._highest_rate <= 0.5,
       "spans have a word between any two: corruption.mask_rate must be 0.5 at "
       f"most, not {self._highest_rate}",

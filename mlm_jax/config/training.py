@@ -38,7 +38,9 @@ class ObjectiveConfig:
         model,
         width=width,
         num_heads=max(1, round(share * model.num_heads)),
-        num_kv_heads=round(share * model.num_kv_heads),
+        # 0 would share none.
+        num_kv_heads=model.num_kv_heads
+        and max(1, round(share * model.num_kv_heads)),
         mlp_width=round(share * model.mlp_width),
         # It reads the other one's embeddings.
         embedding_width=0 if width == model.table_width else model.table_width,

@@ -77,7 +77,7 @@ def heldout_batches(
 
   15% are masked as BERT does, whatever the run masks, so that runs compare; of
   causal models, what comes next is asked for. The last batch is filled up with
-  rows whose targets weigh nothing.
+  rows of padding.
 
   Args:
     config: the run.
@@ -106,8 +106,13 @@ def heldout_batches(
       vocab,
       _HELDOUT_SEED,
     )
-    real = tf.cast(places < num_rows, tf.float32)[:, None]
-    return {**batch, "target_weights": batch["target_weights"] * real}
+    # No objective finds anything in what fills up the last batch.
+    real = (places < num_rows)[:, None]
+    return {
+      **batch,
+      "input_ids": tf.where(real, batch["input_ids"], vocab.pad_id),
+      "target_weights": tf.where(real, batch["target_weights"], 0.0),
+    }
 
   return _run(tf.data.Dataset.range(num_batches), load)
 

@@ -14,11 +14,20 @@ from mlm_jax.training.run import Run
 
 
 def fill_mask(
-  run: Run, params, tokenizer: Tokenizer, text: str, top_k: int = 5
+  run: Run,
+  params,
+  tokenizer: Tokenizer,
+  text: str,
+  top_k: int = 5,
+  passes: int = 1,
 ) -> list[list[tuple[str, float]]]:
   """Returns, for each [MASK] of `text`, the likeliest pieces, best first.
 
-  Masks are filled independently of each other.
+  In one pass masks are filled independently of each other. In several, each
+  leaves only the likelier pieces standing, fewer of them masked from pass to
+  pass, and what is filled in later sees what stands (Mask-Predict, Ghazvininejad
+  et al. 2019); a piece is listed with the probability of the pass that put it
+  there.
 
   Args:
     run: the model.
@@ -26,6 +35,7 @@ def fill_mask(
     tokenizer: its tokenizer.
     text: at least one [MASK] stands in it.
     top_k: how many pieces a mask.
+    passes: T of Mask-Predict.
 
   Returns:
     A list for each mask of (reading of the piece, probability); a word begins
@@ -39,6 +49,7 @@ def fill_mask(
   require(
     1 <= top_k <= words, f"--top_k must be from 1 to {words}, not {top_k}"
   )
+  require(passes >= 1, f"--passes must be positive, not {passes}")
   ids = tokenizer.encode_with_masks(text)
   ids = np.array([vocab.start_id, *ids, vocab.end_id])
   masks = np.flatnonzero(ids == vocab.mask_id)
@@ -54,6 +65,31 @@ def fill_mask(
   slots = np.resize(masks, -(-len(masks) // 8) * 8)
   ids_BL = np.full([1, length], vocab.pad_id, np.int32)
   ids_BL[0, : len(ids)] = ids
+  top_PK = np.zeros([len(masks), top_k])
+  ids_PK = np.zeros([len(masks), top_k], np.int32)
+  hidden_P = np.ones([len(masks)], bool)
+  for number in range(1, passes + 1):
+    new_PK, new_ids_PK = _likeliest(run, params, vocab, ids_BL, slots, top_k)
+    top_PK[hidden_P] = new_PK[: len(masks)][hidden_P]
+    ids_PK[hidden_P] = new_ids_PK[: len(masks)][hidden_P]
+    ids_BL[0, masks] = ids_PK[:, 0]
+    # The least likely are asked for again, linearly fewer each time.
+    again = len(masks) * (passes - number) // passes
+    hidden_P = np.zeros([len(masks)], bool)
+    hidden_P[np.argsort(top_PK[:, 0])[:again]] = True
+    if not again:
+      break
+    ids_BL[0, masks[hidden_P]] = vocab.mask_id
+  return [
+    [
+      (tokenizer.reading(int(i)), float(p))
+      for i, p in zip(ids_K, top_K, strict=True)
+    ]
+    for ids_K, top_K in zip(ids_PK, top_PK, strict=True)
+  ]
+
+
+def _likeliest(run, params, vocab, ids_BL, slots, top_k):
   segment_ids_BL, positions_BL = segments_and_positions(
     jnp.asarray(ids_BL), start_id=vocab.start_id, pad_id=vocab.pad_id
   )
@@ -62,14 +98,8 @@ def fill_mask(
   )
   # A special token fills no blank.
   logits_BPV = logits_BPV.at[..., np.array(vocab.special_ids)].set(-jnp.inf)
-  top_PK, ids_PK = jax.lax.top_k(jax.nn.softmax(logits_BPV[0]), top_k)
-  return [
-    [
-      (tokenizer.reading(int(i)), float(p))
-      for i, p in zip(ids_K, top_K, strict=True)
-    ]
-    for ids_K, top_K, _ in zip(ids_PK, top_PK, masks, strict=False)
-  ]
+  found = jax.lax.top_k(jax.nn.softmax(logits_BPV[0]), top_k)
+  return jax.device_get(found)
 
 
 def describe(

@@ -1,13 +1,16 @@
 """The loss on documents that were never trained on."""
 
 import dataclasses
+import functools
 import operator
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
 from mlm_jax.config import CorruptionConfig
 from mlm_jax.data import pipeline, rows
+from mlm_jax.models.layout import segments_and_positions
 from mlm_jax.objectives.objective import means
 from mlm_jax.training.run import Run
 
@@ -63,6 +66,74 @@ def discrepancy(run: Run, store: rows.RowStore, params) -> dict[str, float]:
     found = evaluator(run, store, corruption)(params)
     losses[name] = found.get("mlm_loss", found["loss"])
   return losses
+
+
+def joint(
+  run: Run, store: rows.RowStore, params, passes: int
+) -> dict[int, float]:
+  """Returns the joint loss of each row's targets in 1, 2, 4, ... T passes.
+
+  In one pass, the targets are predicted independently of each other, which loses
+  what they say of one another. In T, the surest of them (as Mask-Predict has it,
+  Ghazvininejad et al. 2019) are told first, and the rest is predicted given
+  those: by the chain rule, the loss of them together.
+
+  Returns:
+    Nats a token, by the number of passes.
+  """
+  corruption = dataclasses.replace(
+    pipeline.HELDOUT_CORRUPTION, mask_share=1.0, random_share=0.0
+  )
+  batches = pipeline.heldout_batches(
+    run.config,
+    store,
+    run.vocab,
+    local_rows=run.local_rows,
+    corruption=corruption,
+  )
+  numbers = sorted({*(2**n for n in range(passes.bit_length())), passes})
+  tell = jax.jit(functools.partial(_told_in_passes, run))
+  losses, weight = dict.fromkeys(numbers, 0.0), 0.0
+  for batch in batches.as_numpy_iterator():
+    weight += float(batch["target_weights"].sum())
+    batch = run.to_device(batch)
+    for number in numbers:
+      losses[number] += float(tell(params, batch, number))
+  return {number: loss / max(weight, 1) for number, loss in losses.items()}
+
+
+def _told_in_passes(run, params, batch, passes):
+  """Returns the summed loss of targets, told in `passes` parts of each row."""
+  vocab, ids_BL = run.vocab, batch["input_ids"]
+  places_BP, targets_BP = batch["target_positions"], batch["target_ids"]
+  real_BP = batch["target_weights"] > 0
+  rows_B1 = jnp.arange(len(ids_BL))[:, None]
+  # Segments and positions are those of the row, whatever is told.
+  where = segments_and_positions(
+    ids_BL, start_id=vocab.start_id, pad_id=vocab.pad_id
+  )
+
+  def tell(number, told):
+    loss, told_BP = told
+    shown_BP = jnp.where(real_BP & ~told_BP, vocab.mask_id, targets_BP)
+    shown_BL = ids_BL.at[rows_B1, places_BP].set(shown_BP)
+    logits_BPV = run.logits(params, shown_BL, *where, places_BP)
+    logs_BPV = jax.nn.log_softmax(logits_BPV)
+    # Only what is hidden competes, the surest first.
+    sure_BP = jnp.where(
+      real_BP & ~told_BP, jnp.max(logs_BPV, axis=-1), -jnp.inf
+    )
+    rank_BP = jnp.argsort(jnp.argsort(-sure_BP, axis=1), axis=1)
+    count_B1 = jnp.sum(real_BP, axis=1, keepdims=True)
+    before_B1 = count_B1 * number // passes
+    now_B1 = count_B1 * (number + 1) // passes - before_B1
+    now_BP = real_BP & ~told_BP & (rank_BP < now_B1)
+    log_BP = jnp.take_along_axis(logs_BPV, targets_BP[..., None], axis=-1)
+    loss -= jnp.sum(log_BP[..., 0], where=now_BP)
+    return loss, told_BP | now_BP
+
+  start = jnp.zeros([]), jnp.zeros_like(real_BP)
+  return jax.lax.fori_loop(0, passes, tell, start)[0]
 
 
 def _added(totals, sums):

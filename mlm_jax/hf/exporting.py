@@ -9,9 +9,11 @@ from etils import epath
 
 from mlm_jax.config import Config
 from mlm_jax.data.tokenizer import Tokenizer
+from mlm_jax.errors import require
 from mlm_jax.hf import card, families, files, own, parity, weights
 from mlm_jax.hf.family import Family, Values
 from mlm_jax.hf.tokenizer import export_tokenizer
+from mlm_jax.models.heads import MaskedLM
 from mlm_jax.workdir import Workdir
 
 
@@ -53,6 +55,11 @@ def export(
   origin = read_origin(workdir)
   name = family_name or origin.get("family", "")
   family = families.of_model(model, vocab, name)
+  require(
+    family or isinstance(model, MaskedLM),
+    "no class of transformers computes this discriminator, and our own format "
+    "has none; --part=generator leaves",
+  )
   with files.made_whole(epath.Path(out)) as partial:
     files.write_config(partial, _config_json(model, vocab, family))
     files.write_weights(partial, weights.to_tensors(params, vocab, family))

@@ -38,6 +38,9 @@ def made_whole(folder: epath.Path) -> Iterator[epath.Path]:
       folder.rmdir()
     partial.rename(folder)
   except OSError as error:
+    # What is read while it is open has errors of its own.
+    if str(partial) not in f"{error.filename}{error.filename2}":
+      raise
     raise InputError(f"cannot write {folder}: {error}") from error
   finally:
     if partial.exists():

@@ -30,7 +30,7 @@ def attention(
     v_BMGK: values.
     segment_ids_BL: the document of each token; padding (0) sees padding alone.
     causal: does a token see none after it?
-    prefix_BL: where it is not 0, all of the document sees it, causal or not.
+    prefix_BL: where it is not 0, what comes before it sees it, too.
     window: how many tokens around it a token sees, half to either side; 0 is
       all of its document.
     slopes_H: what a score loses by each token of distance; None is nothing.

@@ -162,7 +162,7 @@ class Encoder(nn.Module):
       positions_BL: the place of each token in its document, under L.
       type_ids_BL: sentence A or B of each token; all A by default.
       causal: tokens see none after them.
-      prefix_BL: where it is not 0, all of the document sees them nevertheless.
+      prefix_BL: where it is not 0, what comes before sees it nevertheless.
       deterministic: no dropout; otherwise an rng "dropout" is needed.
     """
     config = self.config

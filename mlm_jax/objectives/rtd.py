@@ -78,7 +78,7 @@ def sums(
     ids_BL, start_id=vocab.start_id, pad_id=vocab.pad_id
   )
   discriminator, discriminator_params = parts["discriminator"]
-  replaced_BL = discriminator.apply(
+  logits_BL = discriminator.apply(
     {"params": discriminator_params},
     ids_BL,
     segment_ids_BL,
@@ -89,7 +89,7 @@ def sums(
   is_replaced_BL = ids_BL != original_BL
   real_BL = ids_BL != vocab.pad_id
   # The cross entropy of one logit.
-  signed_BL = jnp.where(is_replaced_BL, replaced_BL, -replaced_BL)
+  signed_BL = jnp.where(is_replaced_BL, logits_BL, -logits_BL)
   return {
     "rtd": {
       "loss": jnp.sum(jax.nn.softplus(-signed_BL), where=real_BL),

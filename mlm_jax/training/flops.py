@@ -45,7 +45,8 @@ def train_flops_per_token(config: Config) -> float:
     flops += 2 * length * config.model.width**2
     speaker = config.objective.generator(config.model)
     flops += _encoder_flops(speaker, length)
-  flops += _head_flops(speaker, targets, config.data.vocab_size)
+  heads = 2 if config.objective.span_boundary else 1
+  flops += heads * _head_flops(speaker, targets, config.data.vocab_size)
   return 3 * flops / length
 
 

@@ -130,7 +130,14 @@ class Run:
 
     def step(params, batch):
       weights = self._weights(batch)
-      sums = self._sums(params, batch)
+      sums = step_lib.added_up(
+        # Equal parameters give equal numbers: what is drawn has no key.
+        lambda params, part, key: self._sums(params, part),
+        params,
+        batch,
+        self.config.train.microbatches,
+        jax.random.key(0),
+      )
       return {k: {**sums[k], "weight": weights[k]} for k in self.terms}
 
     return self._on_mesh(

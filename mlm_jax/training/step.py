@@ -88,7 +88,7 @@ def train_step(
     return loss, new
 
   parts = config.train.microbatches
-  grads, new = _added_up(gradient, state.params, batch, parts, key)
+  grads, new = added_up(gradient, state.params, batch, parts, key)
   new = {term: {**new[term], "weight": whole[term]} for term in terms}
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
 
@@ -113,10 +113,13 @@ def train_step(
   return state, metrics
 
 
-def _added_up(gradient, params, batch, microbatches, key):
-  """Returns what `gradient` does, added up over the parts of a batch."""
+def added_up(function, params, batch, microbatches: int, key: jax.Array):
+  """Returns what a function of params, batch and key does, added up over parts.
+
+  One part at a time is in memory; each has a key of its own.
+  """
   if microbatches == 1:
-    return gradient(params, batch, key)
+    return function(params, batch, key)
   # Every n-th row goes to the same part: each device keeps its own rows.
   parts = jax.tree.map(
     lambda x: x.reshape(-1, microbatches, *x.shape[1:]).swapaxes(0, 1), batch
@@ -124,11 +127,11 @@ def _added_up(gradient, params, batch, microbatches, key):
 
   def add(total, indexed):
     index, part = indexed
-    new = gradient(params, part, jax.random.fold_in(key, index))
+    new = function(params, part, jax.random.fold_in(key, index))
     return jax.tree.map(jnp.add, total, new), None
 
   first = jax.tree.map(lambda x: x[0], parts)
-  shapes = jax.eval_shape(gradient, params, first, key)
+  shapes = jax.eval_shape(function, params, first, key)
   zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
   return jax.lax.scan(add, zeros, (jnp.arange(microbatches), parts))[0]
 

@@ -11,6 +11,7 @@ from mlm_jax.config import CorruptionConfig
 from mlm_jax.data import corruption as corruption_lib
 from mlm_jax.data.corruption import choosing
 from mlm_jax.data.corruption.draws import Draws
+from mlm_jax.errors import InputError
 
 SIGMAS = 5
 KINDS = [
@@ -383,3 +384,23 @@ def test_prefixes_are_of_any_length(corrupt, full_rows, sigmas_from_uniform):
   counts = np.bincount(prefix.sum(axis=1), minlength=20)
   assert counts[0] == 0
   assert abs(sigmas_from_uniform(counts[1:])) < SIGMAS
+
+
+@pytest.mark.parametrize("kind", KINDS[2:])
+def test_short_rows_have_spans_too(corrupt, full_rows, vocab, kind):
+  vocab = dataclasses.replace(vocab, starts_word=np.ones(vocab.size, bool))
+  rows = full_rows(300, 8)
+  batch = corrupt(rows, vocab=vocab, mask_rate=0.3, **kind)
+  assert (batch["target_weights"].sum(axis=1) >= 1).all()
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_without_words_there_are_no_whole_ones(corrupt, full_rows, vocab, kind):
+  vocab = dataclasses.replace(vocab, starts_word=np.zeros(vocab.size, bool))
+  with pytest.raises(InputError, match="begins a word"):
+    corrupt(full_rows(2, 16), vocab=vocab, **kind)
+
+
+def test_a_number_of_masks_has_no_rate():
+  with pytest.raises(InputError, match="final_mask_rate must be 0"):
+    CorruptionConfig(masks_per_row=1, final_mask_rate=0.1)

@@ -1,5 +1,9 @@
 """A run of replaced token detection, used and exported by the commands."""
 
+import json
+import re
+import shutil
+
 import pytest
 import transformers
 
@@ -61,6 +65,35 @@ def test_a_part_that_is_not_there_is_named(electra, tmp_path, capsys):
   arguments = [f"--workdir={electra}", f"--out={tmp_path}/out"]
   assert main(["export_hf", *arguments, "--part=generater"]) == 2
   assert "did you mean 'generator'" in capsys.readouterr().err
+
+
+def test_the_loss_does_not_depend_on_what_fills_up_a_batch(
+  electra, tmp_path, capsys
+):
+  losses = []
+  for size in (8, 24):
+    workdir = tmp_path / str(size)
+    shutil.copytree(electra, workdir)
+    values = json.loads((workdir / "config.json").read_text())
+    values["train"] |= {"batch_size": size, "eval_batches": 0}
+    (workdir / "config.json").write_text(json.dumps(values))
+    assert main(["evaluate", f"--workdir={workdir}"]) == 0
+    losses.append(re.findall(r"\d\.\d{3} nats", capsys.readouterr().out))
+  assert losses[0] == losses[1]
+
+
+def test_what_no_class_detects_stays(recipe, tmp_path, capsys):
+  overrides = (
+    *("objective.name=rtd", "train.steps=11", "model.position_kind=rope"),
+    *("model.norm_kind=rms", "objective.generator_share=0.5"),
+  )
+  arguments = [f"--config={recipe}", f"--workdir={tmp_path}/run"]
+  arguments += [f"--config.{override}" for override in overrides]
+  assert main(["train", *arguments]) == 0
+  export = ["export_hf", f"--workdir={tmp_path}/run", f"--out={tmp_path}/out"]
+  assert main(export) == 2
+  assert "--part=generator" in capsys.readouterr().err
+  assert main([*export, "--part=generator"]) == 0
 
 
 def test_it_is_evaluated_and_embeds(electra, tmp_path, capsys):

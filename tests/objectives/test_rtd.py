@@ -172,3 +172,19 @@ def test_a_generator_must_have_heads_that_divide_its_width():
   values.objective.update(name="rtd", generator_share=0.3)
   with pytest.raises(InputError, match="generator_share"):
     build(values)
+
+
+def test_a_generator_that_sees_the_tokens_is_refused():
+  values = default()
+  values.objective.name = "rtd"
+  values.corruption.mask_share = 0.0
+  with pytest.raises(InputError, match="mask_share must be over 0"):
+    build(values)
+
+
+def test_one_key_for_all_heads_stays_one_in_the_generator():
+  values = default()
+  values.model.update(num_heads=4, num_kv_heads=1, width=64)
+  values.objective.update(name="rtd", generator_share=0.5)
+  config = build(values)
+  assert config.objective.generator(config.model).num_kv_heads == 1

@@ -35,6 +35,28 @@ def test_any_mesh_trains_as_one_device_does(
   assert_close(one.params, many.params, atol=2e-4)
 
 
+@pytest.mark.parametrize(
+  "objective",
+  [
+    {"objective.name": "rtd", "objective.generator_share": 0.5},
+    {"corruption.kind": "spans", "objective.span_boundary": True},
+  ],
+)
+def test_any_mesh_has_the_same_terms(
+  objective, make_config, make_run, make_batch
+):
+  overrides = {"train.batch_size": 16, **objective}
+  config = make_config(**overrides)
+  mesh = {"mesh.data": 2, "mesh.fsdp": 2, "mesh.tensor": 2}
+  batches = [make_batch(config, seed) for seed in range(3)]
+  one, metrics_one = train(make_run(config, 1), batches)
+  sharded = make_run(make_config(**overrides, **mesh), 8)
+  many, metrics_many = train(sharded, batches)
+  assert len(one.window) == 2
+  assert_close(metrics_one, metrics_many, rtol=2e-4)
+  assert_close(one.params, many.params, atol=2e-4)
+
+
 def test_weights_are_split_and_born_split(make_config, make_run):
   run = make_run(make_config(**{"mesh.fsdp": 4, "mesh.tensor": 2}), 8)
   state = run.init_state()

@@ -1,8 +1,8 @@
 """Which tokens are predicted: single ones, whole words, or spans of words.
 
-Each function returns `Chosen`, of exactly `count` tokens a row at most. All of
-them take the tokens with the largest keys; they differ in the keys. What belongs
-together has one key, and is left out whole where the count would cut it.
+Each function returns `Chosen`, of `count` tokens a row at most. All of them take
+the tokens with the largest keys; they differ in the keys, of which the tokens of
+a word have the same. A word that the count would cut is left out whole.
 """
 
 import math
@@ -14,6 +14,7 @@ from mlm_jax.config import CorruptionConfig
 from mlm_jax.data.corruption.draws import Draws, threshold
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.errors import require
 
 _LOWEST = tf.int32.min
 
@@ -47,7 +48,16 @@ class Words(NamedTuple):
 
 
 def find_words(rows_BL: tf.Tensor, vocab: Vocabulary) -> Words:
-  """Returns the words; what follows a special token begins one, too."""
+  """Returns the words; what follows a special token begins one, too.
+
+  Raises:
+    InputError: no piece of the vocabulary begins a word.
+  """
+  require(
+    vocab.starts_word[vocab.is_ordinary].any(),
+    "no piece of this tokenizer begins a word: only "
+    "corruption.kind='token_masking' can do without words",
+  )
   # Special, continuing a word, or beginning one: looked up once.
   kinds = np.where(vocab.is_ordinary, 1 + vocab.starts_word, 0).astype(np.int8)
   kind_BL = tf.gather(kinds, rows_BL)
@@ -117,6 +127,8 @@ def choose_spans(
   lengths_BS = 1 + sum(
     tf.cast(drawn_BS >= threshold(p), tf.int32) for p in np.cumsum(law)[:-1]
   )
+  # A short row has short spans, rather than none.
+  lengths_BS = tf.minimum(lengths_BS, tf.maximum(words.count_B, 1)[:, None])
   starts_BS, fits_BS = place(lengths_BS, words.count_B, draws.order(length))
   span_BL = _of_word(
     _numbers(starts_BS, lengths_BS, fits_BS, length), words, outside=0
