@@ -36,6 +36,7 @@ def vocab():
     end_id=3,
     mask_id=4,
     starts_word=np.arange(300) % 3 == 0,
+    stops=(np.arange(300) % 7 == 1).astype(np.int8),
   )
 
 

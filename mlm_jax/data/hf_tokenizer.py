@@ -12,7 +12,12 @@ import tokenizers
 from etils import epath
 from tokenizers import decoders
 
-from mlm_jax.data.tokenizer import MASK, Tokenizer, Vocabulary
+from mlm_jax.data.tokenizer import (
+  MASK,
+  Tokenizer,
+  Vocabulary,
+  find_stops,
+)
 from mlm_jax.errors import InputError, require
 
 FILE = "tokenizer.json"
@@ -74,6 +79,10 @@ class HuggingFaceTokenizer(Tokenizer):
     self.vocabulary = self._vocabulary(vocab_size or self.own_size, name)
     self.vocabulary = dataclasses.replace(
       self.vocabulary, starts_word=self._starts_word()
+    )
+    readings = map(self.reading, range(self.vocabulary.size))
+    self.vocabulary = dataclasses.replace(
+      self.vocabulary, stops=find_stops(readings)
     )
     self.mask_token = self.pieces[self.vocabulary.mask_id]
 

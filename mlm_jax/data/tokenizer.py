@@ -26,6 +26,11 @@ SPM_FILE = "spm.model"
 # Our models have these at ids 0 to 4; the 256 byte pieces follow.
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", MASK)
 
+# What ends a sentence where a space follows, spelled as bytes too, and what ends
+# one anyhow.
+_STOPS = (".", "!", "?", "<0x2E>", "<0x21>", "<0x3F>")
+_WIDE_STOPS = ("。", "।", "۔", "።")
+
 # SentencePiece leaves out longer sentences; lines are cut to fit.
 _MAX_SENTENCE_BYTES = 4192
 
@@ -39,6 +44,8 @@ class Vocabulary:
     unk_id: the padding's where nothing is unknown.
     other_special_ids: more ids that stand for no text.
     starts_word: bool[size], does this piece begin a word?
+    stops: int8[size], 1 for a piece that ends a sentence if a word begins after
+      it, 2 for one that does anyhow.
   """
 
   size: int
@@ -49,6 +56,9 @@ class Vocabulary:
   mask_id: int
   other_special_ids: tuple[int, ...] = ()
   starts_word: np.ndarray | None = dataclasses.field(
+    default=None, compare=False, repr=False
+  )
+  stops: np.ndarray | None = dataclasses.field(
     default=None, compare=False, repr=False
   )
 
@@ -109,6 +119,17 @@ class Tokenizer(abc.ABC):
   @abc.abstractmethod
   def save(self, folder: epath.Path) -> None:
     """Writes what `load` reads; makes the folder if need be."""
+
+
+def find_stops(readings: Iterable[str]) -> np.ndarray:
+  """Returns `Vocabulary.stops` of pieces, given how they read."""
+  return np.array(
+    [
+      2 if reading.endswith(_WIDE_STOPS) else reading.endswith(_STOPS)
+      for reading in readings
+    ],
+    np.int8,
+  )
 
 
 def load(path: epath.Path, vocab_size: int | None = None) -> Tokenizer:
@@ -173,6 +194,7 @@ class SentencePieceTokenizer(Tokenizer):
         i for i in range(size) if i not in ids and is_special(i)
       ),
       starts_word=np.array([p.startswith(SPACE) for p in self.pieces]),
+      stops=find_stops(self.pieces),
     )
     self._space_id = self._sp.PieceToId(SPACE)
 

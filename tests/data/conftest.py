@@ -49,6 +49,7 @@ def vocab():
     end_id=500,
     mask_id=7,
     starts_word=np.arange(1000) % 3 == 0,
+    stops=(np.arange(1000) % 7 == 1).astype(np.int8),
   )
 
 

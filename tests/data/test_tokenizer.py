@@ -8,7 +8,12 @@ import pytest
 import sentencepiece
 from etils import epath
 
-from mlm_jax.data.tokenizer import SentencePieceTokenizer, Vocabulary, load
+from mlm_jax.data.tokenizer import (
+  SentencePieceTokenizer,
+  Vocabulary,
+  find_stops,
+  load,
+)
 from mlm_jax.errors import InputError
 
 # Code points that NFKC and case folding leave alone; none is in the corpus.
@@ -103,6 +108,18 @@ def test_starts_word_is_true_of_what_follows_a_space(either):
   assert not either.vocabulary.starts_word[
     list(either.vocabulary.special_ids)
   ].any()
+
+
+def test_stops_are_what_ends_a_sentence(either):
+  (ids,) = either.encode(["a value. it, then?"])
+  ends = np.flatnonzero(either.vocabulary.stops[ids])
+  assert [either.decode(ids[: end + 1])[-1] for end in ends] == [*".?"]
+  assert not either.vocabulary.stops[list(either.vocabulary.special_ids)].any()
+
+
+def test_wide_stops_need_no_space_after_them():
+  readings = ["a", ".", " end.", "。", "ने।", ",", "?"]
+  assert find_stops(readings).tolist() == [0, 1, 1, 2, 2, 0, 1]
 
 
 def test_lowercase_is_a_choice(tokenizer, train_tokenizer):

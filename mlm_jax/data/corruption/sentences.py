@@ -1,0 +1,21 @@
+"""Where the sentences of packed rows begin."""
+
+from mlm_jax.data.host_tensorflow import tf
+from mlm_jax.data.tokenizer import Vocabulary
+
+
+def sentence_starts(rows_BL: tf.Tensor, vocab: Vocabulary) -> tf.Tensor:
+  """Returns bool [B, L]: does a sentence begin with this token?
+
+  The first of a document does, and what follows a full stop, an exclamation mark
+  or a question mark and begins a word: "3.14" is none. Specials begin nothing.
+  """
+  before_BL = tf.pad(
+    rows_BL[:, :-1], [[0, 0], [1, 0]], constant_values=vocab.end_id
+  )
+  stop_BL = tf.gather(vocab.stops, before_BL)
+  begins_BL = (stop_BL == 2) | (
+    (stop_BL == 1) & tf.gather(vocab.starts_word, rows_BL)
+  )
+  begins_BL |= before_BL == vocab.start_id
+  return begins_BL & tf.gather(vocab.is_ordinary, rows_BL)
