@@ -13,7 +13,12 @@ from collections.abc import Mapping
 
 import ml_collections
 
-from mlm_jax.config.data import CorruptionConfig, DataConfig
+from mlm_jax.config.data import (
+  CONTINUING,
+  MASKING,
+  CorruptionConfig,
+  DataConfig,
+)
 from mlm_jax.config.encoder import EncoderConfig
 from mlm_jax.config.training import (
   MeshConfig,
@@ -22,6 +27,15 @@ from mlm_jax.config.training import (
   TrainConfig,
 )
 from mlm_jax.errors import require, unknown
+
+# What an objective can learn from.
+_KINDS = {
+  "mlm": MASKING,
+  "rtd": MASKING,
+  "causal_lm": CONTINUING,
+  "seq2seq": ("span_corruption", "denoising", "fragment"),
+  "cmlm": ("conditional_masking",),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +68,25 @@ class Config:
       not self.train.patience or self.data.heldout_fraction,
       "train.patience needs a held-out loss: data.heldout_fraction is 0",
     )
-    causal = self.objective.name == "causal_lm"
+    name, kind = self.objective.name, self.corruption.kind
     require(
-      causal != self.corruption.masks,
-      f"objective.name={self.objective.name!r} does not go with "
-      f"corruption.kind={self.corruption.kind!r}: 'next_token' and 'prefix' "
-      "belong to 'causal_lm'",
+      kind in _KINDS[name],
+      f"objective.name={name!r} does not go with corruption.kind={kind!r}, but "
+      f"with {' or '.join(map(repr, _KINDS[name]))}",
+    )
+    require(
+      (self.model.num_decoder_layers > 0) == (name in ("seq2seq", "cmlm")),
+      "objective.name='seq2seq' and 'cmlm', and no others, have a decoder: "
+      f"model.num_decoder_layers={self.model.num_decoder_layers} does not go "
+      f"with {name!r}",
+    )
+    spans = self.corruption.num_spans(self.data.seq_len)
+    require(
+      kind != "span_corruption"
+      or self.data.tokenizer not in ("unigram", "bpe")
+      or self.data.num_sentinels >= spans,
+      f"rows of data.seq_len={self.data.seq_len} have up to {spans} hidden "
+      f"spans: data.num_sentinels={self.data.num_sentinels} is too few",
     )
     require(
       not self.objective.span_boundary

@@ -5,7 +5,7 @@ import math
 from typing import Literal
 
 from mlm_jax.config.checks import check_range, check_types
-from mlm_jax.errors import require
+from mlm_jax.errors import require, unknown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +24,9 @@ class DataConfig:
   # is the path of a .model or a tokenizer.json, or what was imported.
   tokenizer: str = "bpe"
   vocab_size: int = 30_522
+  # Of a tokenizer that is trained: pieces that stand for hidden spans (T5's
+  # <extra_id_0> and so on).
+  num_sentinels: int = 0
   lowercase: bool = True
   # At most this much text, from the start of the corpus, trains the tokenizer.
   tokenizer_sample_mb: int = 100
@@ -42,23 +45,37 @@ class DataConfig:
     check_range(
       *(self, "data"),
       above_0=("tokenizer_sample_mb",),
+      from_0=("num_sentinels",),
       from_0_below_1=("heldout_fraction",),
     )
     require(self.seq_len >= 8, "data.seq_len must be at least 8")
     require(
-      self.vocab_size >= 300,
+      self.vocab_size >= 300 + self.num_sentinels,
       f"data.vocab_size={self.vocab_size} is too small: 256 bytes and the "
-      "special tokens alone take 261",
+      f"special tokens alone take {261 + self.num_sentinels}",
     )
+
+
+# What an encoder is to fill in, what is to come, and what a decoder is to say.
+MASKING = ("token_masking", "whole_words", "spans", "uniform_masking")
+CONTINUING = ("next_token", "prefix")
+REWRITING = ("span_corruption", "denoising", "fragment", "conditional_masking")
+NOISES = (
+  *("token_masking", "token_deletion", "text_infilling"),
+  *("sentence_permutation", "document_rotation"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class CorruptionConfig:
-  # What is hidden: single tokens, whole words, or spans of words; or, of causal
-  # language models, only what comes next, in a document or past a prefix of it.
-  kind: Literal[
-    "token_masking", "whole_words", "spans", "next_token", "prefix"
-  ] = "token_masking"
+  # Of encoders, what is hidden: single tokens, whole words, spans of words, or
+  # any number of tokens, all numbers equally likely (Mask-Predict).
+  # Of causal language models, only what comes next, in a document or past a
+  # prefix of it.
+  # Of encoder-decoders: spans, each behind a sentinel (T5); `noises` (BART); one
+  # fragment of each document (MASS); or `noises`, and of what the decoder says
+  # any number of tokens (Mask-Predict).
+  kind: Literal[(*MASKING, *CONTINUING, *REWRITING)] = "token_masking"
   # The share of a row's maskable tokens that is predicted; it moves linearly to
   # the final one over the training, 0 leaves it.
   mask_rate: float = 0.15
@@ -74,12 +91,18 @@ class CorruptionConfig:
   span_law: Literal["geometric", "inverse"] = "geometric"
   span_p: float = 0.2
   max_span: int = 10
+  # The mean length of the spans of span_corruption, in tokens, and of
+  # text_infilling, in words.
+  mean_span: float = 3.0
+  # Of denoising: one or several of token_masking, token_deletion, text_infilling,
+  # sentence_permutation and document_rotation, separated by commas.
+  noises: str = "text_infilling,sentence_permutation"
 
   def __post_init__(self):
     check_types(self, "corruption")
     check_range(
       *(self, "corruption"),
-      above_0=("max_span",),
+      above_0=("max_span", "mean_span"),
       from_0=("masks_per_row",),
       from_0_below_1=("final_mask_rate", "span_p"),
     )
@@ -92,10 +115,16 @@ class CorruptionConfig:
       "corruption.masks_per_row takes a number in place of a rate: "
       "corruption.final_mask_rate must be 0",
     )
+    most = {
+      "spans": 0.5,
+      "span_corruption": 1 / (1 + 1 / self.mean_span),
+      "denoising": 0.5 if "text_infilling" in self.noise_names else 1,
+      "conditional_masking": 0.5 if "text_infilling" in self.noise_names else 1,
+    }.get(self.kind, 1)
     require(
-      self.kind != "spans" or self._highest_rate <= 0.5,
-      "spans have a word between any two: corruption.mask_rate must be 0.5 at "
-      f"most, not {self._highest_rate}",
+      self._highest_rate <= most,
+      "spans have something between any two: corruption.mask_rate must be "
+      f"{most:.2g} at most, not {self._highest_rate}",
     )
     shares = (self.mask_share, self.random_share)
     require(
@@ -104,17 +133,41 @@ class CorruptionConfig:
       f"at most 1 together, not {shares[0]} and {shares[1]}",
     )
 
+    for name in self.noise_names:
+      if name not in NOISES:
+        raise unknown("corruption.noises", name, NOISES)
+
+  @property
+  def noise_names(self) -> list[str]:
+    return [name.strip() for name in self.noises.split(",")]
+
   @property
   def masks(self) -> bool:
-    """Are there masks to be filled in?"""
-    return self.kind in ("token_masking", "whole_words", "spans")
+    """Are there masks for an encoder to fill in?"""
+    return self.kind in MASKING
+
+  def num_hidden(self, seq_len: int) -> int:
+    """Returns a multiple of 4 that no row has more hidden tokens than."""
+    hidden = self.masks_per_row or self._highest_rate * seq_len
+    if self.kind == "uniform_masking":
+      hidden = seq_len
+    return min(seq_len, 4 * math.ceil(hidden / 4))
+
+  def num_spans(self, seq_len: int) -> int:
+    """Returns how many spans a row has at most, of span_corruption."""
+    return max(1, round(self.num_hidden(seq_len) / self.mean_span))
 
   def num_targets(self, seq_len: int) -> int:
-    """Returns P, the target slots of a row: enough, of masks a multiple of 4."""
-    if not self.masks:
+    """Returns P, the target slots of a row, or the decoder's length."""
+    if self.masks:
+      return self.num_hidden(seq_len)
+    if self.kind not in ("span_corruption", "fragment"):
       return seq_len
-    targets = self.masks_per_row or self._highest_rate * seq_len
-    return min(seq_len, 4 * math.ceil(targets / 4))
+    said = self.num_hidden(seq_len)
+    if self.kind == "span_corruption":
+      said += self.num_spans(seq_len)
+    # An eighth more, for the starts and ends of documents.
+    return min(2 * seq_len, 8 * math.ceil(said * 9 / 64))
 
   @property
   def _highest_rate(self) -> float:

@@ -1,4 +1,4 @@
-"""`model.*`: the encoder."""
+"""`model.*`: the encoder, and the decoder that may go with it."""
 
 import dataclasses
 from typing import Literal
@@ -12,6 +12,9 @@ class EncoderConfig:
   """The shape of an encoder; a family of models is a set of these values."""
 
   num_layers: int = 12
+  # Of a decoder, whose blocks are the encoder's and read what it has made of a
+  # text (Vaswani et al. 2017); 0 has none.
+  num_decoder_layers: int = 0
   width: int = 768
   num_heads: int = 12
   # Heads that share keys and values (Ainslie et al. 2023); 0 shares none.
@@ -37,12 +40,17 @@ class EncoderConfig:
   # Which of the MLP's two matmuls have a bias; of a GLU MosaicBERT's "out".
   mlp_bias: Literal["all", "out", "none"] = "all"
   norm_bias: bool = True
-  # Learned (BERT), rotary (Su et al. 2021), or linear in the distance, to both
-  # sides (Press et al. 2022, as MosaicBERT has it).
-  position_kind: Literal["learned", "rope", "alibi"] = "learned"
+  # Learned (BERT), rotary (Su et al. 2021), linear in the distance, to both
+  # sides (Press et al. 2022, as MosaicBERT has it), or learned for distances
+  # (Raffel et al. 2020).
+  position_kind: Literal["learned", "rope", "alibi", "relative"] = "learned"
   # The longest document piece that the positions can tell apart.
   max_positions: int = 512
   rope_theta: float = 10_000.0
+  # Of "relative": so many buckets, half of them for single distances, the rest
+  # for ever larger ones; all from this one on share the last.
+  relative_buckets: int = 32
+  relative_distance: int = 128
   # Tokens that a local layer sees around each, half of them to either side;
   # every global_every-th layer from the first is global (ModernBERT). 0 and 1:
   # all layers are global.
@@ -57,11 +65,15 @@ class EncoderConfig:
   # A bias on the logits; the token table as their matrix, or one of its own.
   head_bias: bool = True
   tie_embeddings: bool = True
+  # Logits are divided by sqrt(width) (T5, whose token table begins at 1).
+  scale_logits: bool = False
   # After the embeddings and after each sub-layer, before the residual sum.
   # Attention probabilities have none, as fused kernels lack it.
   embedding_dropout: float = 0.1
   attention_dropout: float = 0.1
   mlp_dropout: float = 0.1
+  # The standard deviation of fresh weights; 0 is 1 for tables, and for matmuls 1
+  # by the square root of their inputs (T5).
   init_stddev: float = 0.02
   # Divides init_stddev by sqrt(2 num_layers) where a sub-layer adds to the
   # residual stream (GPT-2, Megatron).
@@ -94,9 +106,12 @@ class EncoderConfig:
       above_0=(
         *("num_layers", "width", "num_heads", "mlp_width", "global_every"),
         *("max_positions", "norm_eps", "rope_theta", "local_rope_theta"),
-        "init_stddev",
+        "relative_distance",
       ),
-      from_0=("num_kv_heads", "embedding_width", "window", "num_types"),
+      from_0=(
+        *("num_kv_heads", "embedding_width", "window", "num_types"),
+        *("num_decoder_layers", "init_stddev"),
+      ),
       from_0_below_1=("embedding_dropout", "attention_dropout", "mlp_dropout"),
     )
     require(
@@ -117,6 +132,21 @@ class EncoderConfig:
       (self.window == 0) == (self.global_every == 1) and self.window % 2 == 0,
       "model.window, an even number, and model.global_every > 1 belong "
       f"together, not {self.window} and {self.global_every}",
+    )
+    require(
+      self.relative_buckets >= 4 and self.relative_buckets % 4 == 0,
+      "model.relative_buckets must be a positive multiple of 4, not "
+      f"{self.relative_buckets}",
+    )
+    require(
+      self.relative_distance > self.relative_buckets // 2,
+      f"model.relative_distance={self.relative_distance} must be over half of "
+      f"model.relative_buckets={self.relative_buckets}",
+    )
+    require(
+      not (self.num_decoder_layers and self.embedding_width),
+      "a decoder has no projection of embeddings: model.embedding_width must be "
+      "0 with model.num_decoder_layers",
     )
     require(
       not (self.share_layers and self.window),

@@ -16,6 +16,7 @@ from mlm_jax.data.tokenizer import (
   MASK,
   Tokenizer,
   Vocabulary,
+  find_sentinels,
   find_stops,
 )
 from mlm_jax.errors import InputError, require
@@ -129,6 +130,7 @@ class HuggingFaceTokenizer(Tokenizer):
       size=size,
       **{f"{role}_id": i for role, i in ids.items()},
       other_special_ids=tuple(sorted(others - set(ids.values()))),
+      sentinel_ids=find_sentinels(self._ids),
     )
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:

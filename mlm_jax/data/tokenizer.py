@@ -5,7 +5,8 @@ import dataclasses
 import functools
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import sentencepiece
@@ -17,13 +18,16 @@ from mlm_jax.errors import InputError
 
 MASK = "[MASK]"
 
+# The piece that stands for the n-th hidden span (T5's name).
+SENTINEL = "<extra_id_{}>"
+
 # The space that SentencePiece, and what follows it, keeps in its pieces.
 SPACE = "▁"
 
 # A SentencePiece model's name in a folder of its own.
 SPM_FILE = "spm.model"
 
-# Our models have these at ids 0 to 4; the 256 byte pieces follow.
+# What our models begin with, sentinels before the mask; the 256 bytes follow.
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", MASK)
 
 # What ends a sentence where a space follows, spelled as bytes too, and what ends
@@ -43,6 +47,7 @@ class Vocabulary:
     size: as many rows as a model's table needs.
     unk_id: the padding's where nothing is unknown.
     other_special_ids: more ids that stand for no text.
+    sentinel_ids: those among them that stand for hidden spans, in their order.
     starts_word: bool[size], does this piece begin a word?
     stops: int8[size], 1 for a piece that ends a sentence if a word begins after
       it, 2 for one that does anyhow.
@@ -55,6 +60,7 @@ class Vocabulary:
   end_id: int
   mask_id: int
   other_special_ids: tuple[int, ...] = ()
+  sentinel_ids: tuple[int, ...] = ()
   starts_word: np.ndarray | None = dataclasses.field(
     default=None, compare=False, repr=False
   )
@@ -119,6 +125,14 @@ class Tokenizer(abc.ABC):
   @abc.abstractmethod
   def save(self, folder: epath.Path) -> None:
     """Writes what `load` reads; makes the folder if need be."""
+
+
+def find_sentinels(ids: Mapping[str, int]) -> tuple[int, ...]:
+  """Returns `Vocabulary.sentinel_ids` of a vocabulary, by its pieces' names."""
+  numbers = itertools.takewhile(
+    lambda number: SENTINEL.format(number) in ids, itertools.count()
+  )
+  return tuple(ids[SENTINEL.format(number)] for number in numbers)
 
 
 def find_stops(readings: Iterable[str]) -> np.ndarray:
@@ -195,6 +209,7 @@ class SentencePieceTokenizer(Tokenizer):
       ),
       starts_word=np.array([p.startswith(SPACE) for p in self.pieces]),
       stops=find_stops(self.pieces),
+      sentinel_ids=find_sentinels({p: i for i, p in enumerate(self.pieces)}),
     )
     self._space_id = self._sp.PieceToId(SPACE)
 
@@ -255,6 +270,7 @@ def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
       bos_piece=_SPECIALS[2],
       eos_piece=_SPECIALS[3],
       user_defined_symbols=[MASK],
+      control_symbols=[SENTINEL.format(n) for n in range(data.num_sentinels)],
       minloglevel=2,
     )
   except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Self-attention within the documents of packed rows: one function, many kernels.
+"""Attention within the documents of packed rows: one function, many kernels.
 
 `attention` is the only way in. A backend is one entry in `_BACKENDS`; which one
 serves is decided while tracing.
@@ -16,10 +16,12 @@ def attention(
   v_BMGK: jax.Array,
   *,
   segment_ids_BL: jax.Array,
+  key_segment_ids_BM: jax.Array | None = None,
   causal: bool = False,
   prefix_BL: jax.Array | None = None,
   window: int = 0,
   slopes_H: jax.Array | None = None,
+  bias_HLM: jax.Array | None = None,
   impl: str = "auto",
 ) -> jax.Array:
   """Returns what each token gathers from the tokens of its own document.
@@ -29,11 +31,13 @@ def attention(
     k_BMGK: keys; each of them serves H / G heads, neighbours of each other.
     v_BMGK: values.
     segment_ids_BL: the document of each token; padding (0) sees padding alone.
+    key_segment_ids_BM: the same of the keys, where they are another row's.
     causal: does a token see none after it?
     prefix_BL: where it is not 0, what comes before it sees it, too.
     window: how many tokens around it a token sees, half to either side; 0 is
       all of its document.
     slopes_H: what a score loses by each token of distance; None is nothing.
+    bias_HLM: what is added to scores; None is nothing.
     impl: the backend, or "auto".
 
   Raises:
@@ -43,11 +47,14 @@ def attention(
     impl = "dense"
   if impl not in _BACKENDS:
     raise unknown("attention backend", impl, ["auto", *_BACKENDS])
-  seen = segment_ids_BL, causal, prefix_BL, window
-  return _BACKENDS[impl](q_BLHK, k_BMGK, v_BMGK, seen, slopes_H)
+  if key_segment_ids_BM is None:
+    key_segment_ids_BM = segment_ids_BL
+  segments = segment_ids_BL, key_segment_ids_BM
+  seen = *segments, causal, prefix_BL, window
+  return _BACKENDS[impl](q_BLHK, k_BMGK, v_BMGK, seen, slopes_H, bias_HLM)
 
 
-def _dense(q_BLHK, k_BMGK, v_BMGK, seen, slopes_H):
+def _dense(q_BLHK, k_BMGK, v_BMGK, seen, slopes_H, bias_HLM):
   """Scores all pairs; softmax in float32 (Vaswani et al. 2017)."""
   batch_size, length, num_heads, head_width = q_BLHK.shape
   kv_heads = k_BMGK.shape[2]
@@ -63,15 +70,17 @@ def _dense(q_BLHK, k_BMGK, v_BMGK, seen, slopes_H):
     preferred_element_type=jnp.float32,
   )
   scores_BGRLM = scores_BGNM.reshape(*q_BGRLK.shape[:-1], -1)
-  index_L = jnp.arange(length)
-  distance_LM = jnp.abs(index_L[:, None] - index_L)
+  index_L, index_M = jnp.arange(length), jnp.arange(k_BMGK.shape[1])
+  distance_LM = jnp.abs(index_L[:, None] - index_M)
   if slopes_H is not None:
     slopes_GR11 = slopes_H.reshape(kv_heads, -1, 1, 1)
     scores_BGRLM -= slopes_GR11 * distance_LM
-  segment_ids_BL, causal, prefix_BL, window = seen
-  seen_BLM = segment_ids_BL[:, :, None] == segment_ids_BL[:, None, :]
+  if bias_HLM is not None:
+    scores_BGRLM += bias_HLM.reshape(scores_BGRLM.shape[1:])
+  segments_BL, segments_BM, causal, prefix_BL, window = seen
+  seen_BLM = segments_BL[:, :, None] == segments_BM[:, None, :]
   if causal:
-    before_BLM = (index_L[:, None] >= index_L)[None]
+    before_BLM = (index_L[:, None] >= index_M)[None]
     if prefix_BL is not None:
       before_BLM |= prefix_BL[:, None, :] != 0
     seen_BLM &= before_BLM

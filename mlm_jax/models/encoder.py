@@ -5,12 +5,14 @@ import jax
 
 from mlm_jax.config import EncoderConfig
 from mlm_jax.models.layers import (
+  CrossAttention,
   Dense,
   FeedForward,
   SelfAttention,
   compute_dtype,
   init_table,
   norm,
+  relative_buckets,
 )
 
 # What an encoder computes when it is used depends on every key but these.
@@ -31,17 +33,20 @@ class Block(nn.Module):
   Attributes:
     config: the encoder's.
     layer: the number of the layer, from 0.
+    reads: is it a decoder's, which attends to an encoder's vectors between?
   """
 
   config: EncoderConfig
   layer: int
+  reads: bool = False
 
   @nn.compact
-  def __call__(self, x_BLD, positions_BL, seen, deterministic):
+  def __call__(self, x_BLD, positions_BL, seen, deterministic, read=None):
     config = self.config
-    attend = SelfAttention(
+    attention = SelfAttention(
       config, config.is_local(self.layer), name="attention"
     )
+    attend = lambda x_BLD: attention(x_BLD, positions_BL, seen)
     feed = FeedForward(config, name="mlp")
     norm_f = norm(config, name="norm_2")
     if normalised_already(config, self.layer):
@@ -50,13 +55,16 @@ class Block(nn.Module):
       norm_a = norm(config, name="norm_1")
     drop_a = nn.Dropout(config.attention_dropout, deterministic=deterministic)
     drop_f = nn.Dropout(config.mlp_dropout, deterministic=deterministic)
-    where = positions_BL, seen
-    if config.norm_placement == "pre":
-      x_BLD += drop_a(attend(norm_a(x_BLD), *where))
-      x_BLD += drop_f(feed(norm_f(x_BLD)))
-    else:
-      x_BLD = norm_a(x_BLD + drop_a(attend(x_BLD, *where)))
-      x_BLD = norm_f(x_BLD + drop_f(feed(x_BLD)))
+    steps = [(attend, norm_a, drop_a), (feed, norm_f, drop_f)]
+    if self.reads:
+      cross = CrossAttention(config, name="cross")
+      norm_c = norm(config, name="norm_cross")
+      steps.insert(1, (lambda x_BLD: cross(x_BLD, *read), norm_c, drop_a))
+    for step, normalise, drop in steps:
+      if config.norm_placement == "pre":
+        x_BLD += drop(step(normalise(x_BLD)))
+      else:
+        x_BLD = normalise(x_BLD + drop(step(x_BLD)))
     return nn.with_logical_constraint(x_BLD, ("batch", "length", None))
 
 
@@ -72,41 +80,85 @@ class Embeddings(nn.Module):
   Attributes:
     config: the encoder's.
     vocab_size: the tokenizer's; the table has `padded_vocab_size` rows.
+    has_tokens: has it tables of tokens and types, or is it given the former?
   """
 
   config: EncoderConfig
   vocab_size: int
+  has_tokens: bool = True
 
   def setup(self):
     config = self.config
     table = lambda name, axis, rows: self.param(
       name,
-      init_table(config.init_stddev, (axis, "embed")),
+      init_table(config, (axis, "embed")),
       (rows, config.table_width),
     )
-    self.token_table_VE = table(
-      "token_embedding", "vocab", padded_vocab_size(self.vocab_size)
-    )
+    if self.has_tokens:
+      self.token_table_VE = table(
+        "token_embedding", "vocab", padded_vocab_size(self.vocab_size)
+      )
     if config.position_kind == "learned":
       self.position_table = table(
         "position_embedding", None, config.max_positions
       )
-    if config.num_types:
+    if config.num_types and self.has_tokens:
       self.type_table = table("type_embedding", None, config.num_types)
     if config.embedding_norm:
       self.embedding_norm = norm(config)
 
-  def __call__(self, ids_BL, positions_BL, type_ids_BL):
+  def __call__(self, ids_BL, positions_BL, type_ids_BL=None, table_VE=None):
     config = self.config
-    x_BLE = self.token_table_VE[ids_BL]
+    x_BLE = (self.token_table_VE if self.has_tokens else table_VE)[ids_BL]
     if config.position_kind == "learned":
       x_BLE += self.position_table[positions_BL]
-    if config.num_types:
+    if config.num_types and self.has_tokens:
       types = 0 if type_ids_BL is None else type_ids_BL
       x_BLE += self.type_table[types]
     if config.embedding_norm:
       x_BLE = self.embedding_norm(x_BLE)
     return x_BLE
+
+
+class Stack(nn.Module):
+  """The blocks, and the norm after the last.
+
+  Attributes:
+    config: the encoder's.
+    num_layers: how many blocks.
+    reads: are they a decoder's?
+  """
+
+  config: EncoderConfig
+  num_layers: int
+  reads: bool = False
+
+  def setup(self):
+    config = self.config
+    num_blocks = 1 if config.share_layers else self.num_layers
+    self.blocks = [
+      Block(config, layer, self.reads) for layer in range(num_blocks)
+    ]
+    if config.position_kind == "relative":
+      self.relative_bias_NH = self.param(
+        "relative_bias",
+        init_table(config, (None, "heads")),
+        (config.relative_buckets, config.num_heads),
+      )
+    if config.norm_placement == "pre":
+      self.final_norm = norm(config)
+
+  def __call__(self, x_BLD, positions_BL, seen, deterministic, read=None):
+    if self.config.position_kind == "relative":
+      bucket_LM = relative_buckets(self.config, x_BLD.shape[1], seen["causal"])
+      bias_LMH = self.relative_bias_NH[bucket_LM]
+      seen = {**seen, "bias_HLM": bias_LMH.transpose(2, 0, 1)}
+    for layer in range(self.num_layers):
+      block = self.blocks[layer % len(self.blocks)]
+      x_BLD = block(x_BLD, positions_BL, seen, deterministic, read)
+    if self.config.norm_placement == "pre":
+      x_BLD = self.final_norm(x_BLD)
+    return x_BLD
 
 
 class Encoder(nn.Module):
@@ -138,10 +190,8 @@ class Encoder(nn.Module):
         config, (config.table_width, config.width), (None, "embed")
       )
     self.dropout = nn.Dropout(config.embedding_dropout)
-    num_blocks = 1 if config.share_layers else config.num_layers
-    self.blocks = [Block(config, layer) for layer in range(num_blocks)]
-    if config.norm_placement == "pre":
-      self.final_norm = norm(config)
+    self.stack = Stack(config, config.num_layers)
+    nn.share_scope(self, self.stack)
 
   def __call__(
     self,
@@ -178,9 +228,4 @@ class Encoder(nn.Module):
       "causal": causal,
       "prefix_BL": prefix_BL,
     }
-    for layer in range(config.num_layers):
-      block = self.blocks[layer % len(self.blocks)]
-      x_BLD = block(x_BLD, positions_BL, seen, deterministic)
-    if config.norm_placement == "pre":
-      x_BLD = self.final_norm(x_BLD)
-    return x_BLD
+    return self.stack(x_BLD, positions_BL, seen, deterministic)

@@ -20,11 +20,10 @@ def init_params(model: nn.Module, key: jax.Array) -> dict:
   """Returns fresh parameters, boxed with the names of their axes.
 
   Args:
-    model: a `Discriminator`, or one that takes target positions as well.
+    model: takes `num_arrays` arrays of ids and places.
     key: of the random numbers.
   """
-  ids = jnp.zeros([1, 8], jnp.int32)
-  arrays = [ids] * (3 if isinstance(model, Discriminator) else 4)
+  arrays = [jnp.zeros([1, 8], jnp.int32)] * model.num_arrays
   return model.init(key, *arrays)["params"]
 
 
@@ -53,7 +52,7 @@ class MaskedLMHead(nn.Module):
       )(x_BPD)
       x_BPE = norm(config, name="norm")(activation(config)(x_BPE))
     if not config.tie_embeddings:
-      init = init_table(config.init_stddev, ("vocab", "embed"))
+      init = init_table(config, ("vocab", "embed"))
       table_VE = self.param("table", init, table_VE.shape)
     logits_BPV = jnp.einsum(
       "BPE,VE->BPV",
@@ -61,6 +60,8 @@ class MaskedLMHead(nn.Module):
       table_VE.astype(x_BPE.dtype),
       preferred_element_type=jnp.float32,
     )
+    if config.scale_logits:
+      logits_BPV *= config.width**-0.5
     # The rows that pad the table are no tokens.
     real_V = jnp.arange(table_VE.shape[0]) < self.vocab_size
     bias_V = jnp.where(real_V, 0.0, -jnp.inf)
@@ -76,6 +77,8 @@ class MaskedLMHead(nn.Module):
 
 class MaskedLM(nn.Module):
   """The encoder and the head that reconstructs the tokens at given places."""
+
+  num_arrays = 4
 
   config: EncoderConfig
   vocab_size: int
@@ -116,7 +119,7 @@ class SpanBoundaryHead(nn.Module):
   @nn.compact
   def __call__(self, left_BPD, right_BPD, place_BP, table_VE):
     config = self.config
-    init = init_table(config.init_stddev, (None, None))
+    init = init_table(config, (None, None))
     table = self.param("place", init, (_SPAN_PLACES, _PLACE_WIDTH))
     place_BP = jnp.minimum(place_BP, _SPAN_PLACES - 1)
     place_BPZ = table[place_BP].astype(left_BPD.dtype)
@@ -176,6 +179,8 @@ class ReplacedTokenHead(nn.Module):
 
 class Discriminator(nn.Module):
   """The encoder and the head that tells replaced tokens (Clark et al. 2020)."""
+
+  num_arrays = 3
 
   config: EncoderConfig
   vocab_size: int

@@ -39,8 +39,13 @@ def activation(config: EncoderConfig):
   return _ACTIVATIONS[config.activation]
 
 
-def init_table(stddev: float, axes: Sequence[str | None]):
-  """Returns BERT's initialiser, for parameters with these logical axes."""
+def init_table(config: EncoderConfig, axes: Sequence[str | None]):
+  """Returns the initialiser of tables with these logical axes."""
+  return _init(config.init_stddev or 1.0, axes)
+
+
+def _init(stddev, axes):
+  # As BERT does.
   init = nn.initializers.truncated_normal(stddev)
   return nn.with_logical_partitioning(init, axes)
 
@@ -68,9 +73,10 @@ class Dense(nn.Module):
   def __call__(self, x):
     config, dtype = self.config, compute_dtype(self.config)
     stddev = config.init_stddev
+    stddev = stddev or math.prod(self.shape[: self.inputs]) ** -0.5
     if self.residual and config.scale_residual_init:
       stddev /= math.sqrt(2 * config.num_layers)
-    kernel = self.param("kernel", init_table(stddev, self.axes), self.shape)
+    kernel = self.param("kernel", _init(stddev, self.axes), self.shape)
     x = jnp.tensordot(x.astype(dtype), kernel.astype(dtype), self.inputs)
     if not self.use_bias:
       return x
@@ -136,6 +142,29 @@ def alibi_slopes(num_heads: int) -> np.ndarray:
   return both[:num_heads].astype(np.float32)
 
 
+def relative_buckets(
+  config: EncoderConfig, length: int, causal: bool
+) -> np.ndarray:
+  """Returns int [L, M], the bucket of each distance (Raffel et al. 2020).
+
+  Half of the buckets are of single distances, the others of distances that grow
+  geometrically. Where a token sees both sides, each has half of all buckets.
+  """
+  ahead_LM = np.arange(length) - np.arange(length)[:, None]
+  if causal:
+    buckets, distance_LM = config.relative_buckets, np.maximum(-ahead_LM, 0)
+  else:
+    buckets, distance_LM = config.relative_buckets // 2, np.abs(ahead_LM)
+  single = buckets // 2
+  growth = np.log(np.maximum(distance_LM, 1) / single)
+  growth /= np.log(config.relative_distance / single)
+  far_LM = single + (growth * (buckets - single)).astype(np.int32)
+  bucket_LM = np.where(
+    distance_LM < single, distance_LM, np.minimum(far_LM, buckets - 1)
+  )
+  return bucket_LM + np.where((ahead_LM > 0) & (not causal), buckets, 0)
+
+
 class SelfAttention(nn.Module):
   """Multi-head attention within documents; one matmul makes q, k and v.
 
@@ -150,7 +179,6 @@ class SelfAttention(nn.Module):
   @nn.compact
   def __call__(self, x_BLD, positions_BL, seen):
     config = self.config
-    heads = (config.num_heads, config.head_width)
     # By group: its queries, then the key and the value that they share. So a
     # mesh that splits the groups splits all three alike.
     shared = config.num_heads // config.kv_heads
@@ -163,7 +191,7 @@ class SelfAttention(nn.Module):
     )(x_BLD)
     # The gradient of a split is one concatenation, that of slices is padded sums.
     q_BLGRK, k_BLG1K, v_BLG1K = jax.lax.split(qkv_BLGRK, (shared, 1, 1), axis=3)
-    q_BLHK = q_BLGRK.reshape(*x_BLD.shape[:2], *heads)
+    q_BLHK = q_BLGRK.reshape(*x_BLD.shape[:2], -1, config.head_width)
     k_BLGK, v_BLGK = k_BLG1K.squeeze(3), v_BLG1K.squeeze(3)
     slopes_H = None
     if config.position_kind == "rope":
@@ -181,15 +209,54 @@ class SelfAttention(nn.Module):
       slopes_H=slopes_H,
       impl=config.attention,
     )
-    return Dense(
-      config,
-      (*heads, config.width),
-      ("heads", "kv", "embed"),
-      use_bias=config.attention_bias,
-      inputs=2,
-      residual=True,
-      name="out",
-    )(x_BLHK)
+    return _together(config)(x_BLHK)
+
+
+class CrossAttention(nn.Module):
+  """Attention of a decoder's tokens to their document's in the encoder.
+
+  Attributes:
+    config: the encoder's.
+  """
+
+  config: EncoderConfig
+
+  @nn.compact
+  def __call__(self, x_BPD, read_BLD, seen):
+    config = self.config
+    dense = functools.partial(Dense, config, use_bias=config.attention_bias)
+    q_BPHK = dense(
+      (config.width, config.num_heads, config.head_width),
+      ("embed", "heads", "kv"),
+      name="q",
+    )(x_BPD)
+    kv_BLG2K = dense(
+      (config.width, config.kv_heads, 2, config.head_width),
+      ("embed", "heads", None, "kv"),
+      name="kv",
+    )(read_BLD)
+    k_BLG1K, v_BLG1K = jax.lax.split(kv_BLG2K, (1, 1), axis=3)
+    x_BPHK = attention(
+      q_BPHK,
+      k_BLG1K.squeeze(3),
+      v_BLG1K.squeeze(3),
+      **seen,
+      impl=config.attention,
+    )
+    return _together(config)(x_BPHK)
+
+
+def _together(config):
+  """Returns the layer that adds up what the heads have found."""
+  return Dense(
+    config,
+    (config.num_heads, config.head_width, config.width),
+    ("heads", "kv", "embed"),
+    use_bias=config.attention_bias,
+    inputs=2,
+    residual=True,
+    name="out",
+  )
 
 
 class FeedForward(nn.Module):

@@ -31,6 +31,8 @@ class Electra(nn.Module):
     vocab_size: the tokenizer's.
   """
 
+  num_arrays = 4
+
   config: EncoderConfig
   generator_config: EncoderConfig
   vocab_size: int

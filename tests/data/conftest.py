@@ -2,9 +2,11 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from etils import epath
 
-from mlm_jax.config import DataConfig
+from mlm_jax.config import CorruptionConfig, DataConfig
+from mlm_jax.data import corruption as corruption_lib
 from mlm_jax.data import rows as rows_lib
 from mlm_jax.data import tokenizer as tokenizer_lib
 from mlm_jax.data.tokenizer import Vocabulary
@@ -48,6 +50,8 @@ def vocab():
     start_id=999,
     end_id=500,
     mask_id=7,
+    other_special_ids=tuple(range(600, 620)),
+    sentinel_ids=tuple(range(619, 599, -1)),
     starts_word=np.arange(1000) % 3 == 0,
     stops=(np.arange(1000) % 7 == 1).astype(np.int8),
   )
@@ -112,3 +116,44 @@ def sigmas_from_uniform():
     return (chi_square - freedom) / np.sqrt(2 * freedom)
 
   return sigmas
+
+
+@pytest.fixture
+def corrupt(vocab):
+  def run(rows, first=0, seed=0, progress=0.0, vocab=vocab, **options):
+    batch = corruption_lib.corrupt(
+      tf.constant(rows, tf.int32),
+      tf.constant(first, tf.int64),
+      CorruptionConfig(**options),
+      vocab,
+      seed,
+      progress,
+    )
+    return {name: value.numpy() for name, value in batch.items()}
+
+  return run
+
+
+@pytest.fixture
+def full_rows(vocab, ordinary):
+  """Rows of one piece each, without padding."""
+
+  def make(count, seq_len):
+    rows = np.random.default_rng(1).choice(ordinary, [count, seq_len])
+    rows[:, 0], rows[:, -1] = vocab.start_id, vocab.end_id
+    return rows
+
+  return make
+
+
+@pytest.fixture
+def chosen_of():
+  """Returns a function of a batch: bool[B, L], which tokens are targets."""
+
+  def chosen_of(batch):
+    chosen = np.zeros(batch["input_ids"].shape, bool)
+    row, slot = np.nonzero(batch["target_weights"])
+    chosen[row, batch["target_positions"][row, slot]] = True
+    return chosen
+
+  return chosen_of

@@ -8,7 +8,13 @@ those past its last target weigh nothing.
 """
 
 from mlm_jax.config import CorruptionConfig
-from mlm_jax.data.corruption import choosing, continuing, masking
+from mlm_jax.data.corruption import (
+  choosing,
+  continuing,
+  masking,
+  sequences,
+  spans,
+)
 from mlm_jax.data.corruption.draws import Draws
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.tokenizer import Vocabulary
@@ -33,9 +39,10 @@ def corrupt(
     progress: how much of the training is done, 0 to 1; some rates follow it.
 
   Returns:
-    input_ids int32 [B, L]; target_positions and target_ids int32 [B, P];
-    target_weights float32 [B, P], 1 for a target and 0 where there is none; and
-    what else the kind of corruption has.
+    input_ids int32 [B, L]; target_ids int32 [B, P]; target_weights float32
+    [B, P], 1 for a target and 0 where there is none; of encoders, where the
+    targets are, target_positions int32 [B, P]; of encoder-decoders what the
+    decoder sees, decoder_ids int32 [B, P]; and what else the kind has.
   """
   draws = Draws(seed, first_position, tf.shape(rows_BL)[0])
   rate = corruption.mask_rate
@@ -55,11 +62,16 @@ def _masked(choose):
 _CORRUPTIONS = {
   "token_masking": _masked(choosing.choose_tokens),
   "whole_words": _masked(choosing.choose_words),
-  "spans": _masked(choosing.choose_spans),
+  "spans": _masked(spans.choose_spans),
+  "uniform_masking": _masked(choosing.choose_any_number),
   "next_token": lambda rows_BL, rate, corruption, vocab, draws: (
     continuing.next_tokens(rows_BL, vocab)
   ),
   "prefix": lambda rows_BL, rate, corruption, vocab, draws: (
     continuing.after_prefix(rows_BL, vocab, draws)
   ),
+  "span_corruption": sequences.corrupt_spans,
+  "denoising": sequences.denoise,
+  "fragment": sequences.hide_fragments,
+  "conditional_masking": sequences.mask_conditionally,
 }

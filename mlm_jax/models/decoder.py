@@ -1,0 +1,148 @@
+"""The decoder: a text to be, from what the encoder has made of another."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mlm_jax.config import EncoderConfig
+from mlm_jax.models.encoder import Embeddings, Encoder, Stack
+from mlm_jax.models.heads import MaskedLMHead
+from mlm_jax.models.layers import Dense, compute_dtype
+
+
+class Decoder(nn.Module):
+  """The encoder's blocks with cross attention (Vaswani et al. 2017).
+
+  Its rows are packed as the encoder's are, document by document.
+
+  Attributes:
+    config: the encoder's.
+    vocab_size: the tokenizer's.
+  """
+
+  config: EncoderConfig
+  vocab_size: int
+
+  def setup(self):
+    config = self.config
+    self.embeddings = Embeddings(config, self.vocab_size, has_tokens=False)
+    self.stack = Stack(config, config.num_decoder_layers, reads=True)
+    for part in (self.embeddings, self.stack):
+      nn.share_scope(self, part)
+    self.dropout = nn.Dropout(config.embedding_dropout)
+
+  def __call__(
+    self,
+    table_VE: jax.Array,
+    read_BLD: jax.Array,
+    read_segment_ids_BL: jax.Array,
+    ids_BP: jax.Array,
+    segment_ids_BP: jax.Array,
+    positions_BP: jax.Array,
+    *,
+    causal: bool = True,
+    deterministic: bool = True,
+  ) -> jax.Array:
+    """Returns the contextual vectors x_BPD.
+
+    Args:
+      table_VE: the encoder's token embeddings.
+      read_BLD: the encoder's vectors.
+      read_segment_ids_BL: the document of each of them, 0 for padding.
+      ids_BP: the tokens.
+      segment_ids_BP: the document of each token, which it reads.
+      positions_BP: the place of each token in its document.
+      causal: tokens see none after them.
+      deterministic: no dropout; otherwise an rng "dropout" is needed.
+    """
+    x_BPD = self.embeddings(ids_BP, positions_BP, table_VE=table_VE)
+    x_BPD = self.dropout(
+      x_BPD.astype(compute_dtype(self.config)), deterministic=deterministic
+    )
+    x_BPD = nn.with_logical_constraint(x_BPD, ("batch", "length", None))
+    seen = {"segment_ids_BL": segment_ids_BP, "causal": causal}
+    seen_there = {
+      "segment_ids_BL": segment_ids_BP,
+      "key_segment_ids_BM": read_segment_ids_BL,
+    }
+    return self.stack(
+      x_BPD, positions_BP, seen, deterministic, (read_BLD, seen_there)
+    )
+
+
+class EncoderDecoder(nn.Module):
+  """The encoder, the decoder, and the head that tells the decoder's tokens.
+
+  Attributes:
+    config: of both.
+    vocab_size: the tokenizer's.
+  """
+
+  num_arrays = 6
+
+  config: EncoderConfig
+  vocab_size: int
+
+  def setup(self):
+    arguments = self.config, self.vocab_size
+    self.encoder, self.decoder = Encoder(*arguments), Decoder(*arguments)
+    self.head = MaskedLMHead(*arguments)
+
+  def __call__(
+    self,
+    ids_BL: jax.Array,
+    segment_ids_BL: jax.Array,
+    positions_BL: jax.Array,
+    *decoder_arrays: jax.Array,
+    **how,
+  ) -> jax.Array:
+    """Returns float32 logits [B, P, V] at each of the decoder's places.
+
+    Args:
+      ids_BL, segment_ids_BL, positions_BL: as `Encoder` has them.
+      *decoder_arrays: ids_BP, segment_ids_BP and positions_BP, and
+      **how: causal and deterministic, as `Decoder` has them.
+    """
+    deterministic = how.get("deterministic", True)
+    read_BLD = self.encoder(
+      ids_BL, segment_ids_BL, positions_BL, deterministic=deterministic
+    )
+    return self.decode(read_BLD, segment_ids_BL, *decoder_arrays, **how)
+
+  def decode(self, read_BLD, segment_ids_BL, *decoder_arrays, **how):
+    """Returns the same, of what the encoder has made of its rows."""
+    table_VE = self.encoder.embeddings.token_table_VE
+    x_BPD = self.decoder(
+      table_VE, read_BLD, segment_ids_BL, *decoder_arrays, **how
+    )
+    return self.head(x_BPD, table_VE)
+
+
+class ConditionalMaskedLM(EncoderDecoder):
+  """An encoder-decoder whose decoder fills in masks, and is told how many.
+
+  Its start token is what the encoder tells a document's length by
+  (Ghazvininejad et al. 2019).
+  """
+
+  def setup(self):
+    super().setup()
+    shape = self.config.width, self.config.max_positions
+    self.length = Dense(self.config, shape, ("embed", None))
+
+  def __call__(self, ids_BL, segment_ids_BL, positions_BL, *arrays, **how):
+    """Returns the logits, and float32 logits [B, L, max_positions] of lengths.
+
+    The arguments are those of `EncoderDecoder`.
+    """
+    read_BLD, lengths_BLN = self.read(
+      *(ids_BL, segment_ids_BL, positions_BL),
+      deterministic=how.get("deterministic", True),
+    )
+    logits_BPV = self.decode(read_BLD, segment_ids_BL, *arrays, **how)
+    return logits_BPV, lengths_BLN
+
+  def read(self, *arrays, deterministic=True):
+    """Returns the encoder's vectors, and the logits of lengths."""
+    read_BLD = self.encoder(*arrays, deterministic=deterministic)
+    return read_BLD, self.length(read_BLD).astype(jnp.float32)

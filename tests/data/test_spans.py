@@ -1,0 +1,94 @@
+"""Spans of words: how long, where, and shown as one."""
+
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mlm_jax.config import CorruptionConfig
+from mlm_jax.data.corruption import spans
+from mlm_jax.data.corruption.draws import Draws
+
+SIGMAS = 5
+KINDS = [
+  {"kind": "spans"},
+  {"kind": "spans", "span_law": "inverse", "max_span": 3},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_spans_have_their_law(chosen_of, corrupt, full_rows, vocab, kind):
+  vocab = dataclasses.replace(vocab, starts_word=np.ones(vocab.size, bool))
+  num_rows, targets = 3000, 19
+  chosen = chosen_of(corrupt(full_rows(num_rows, 128), vocab=vocab, **kind))
+  assert (chosen.sum(axis=1) == targets).all()
+  # There is something between any two, so that a run is a span.
+  ends = np.diff(np.pad(chosen, ((0, 0), (1, 1))).astype(int))
+  rows, starts = np.nonzero(ends == 1)
+  lengths = np.nonzero(ends == -1)[1] - starts
+  law = spans.span_law(CorruptionConfig(**kind))
+  assert law[0] == 0
+  found = np.zeros([num_rows, len(law)])
+  np.add.at(found, (rows, lengths), 1)
+  # Spans are drawn until they are enough; the last is cut to what is left.
+  expected = np.zeros([targets + 1, len(law)])
+  for left in range(1, targets + 1):
+    for length, p in list(enumerate(law))[1:]:
+      cut = min(length, left)
+      expected[left] += p * expected[left - cut]
+      expected[left, cut] += p
+  error = found.mean(axis=0) - expected[targets]
+  sigma = found.std(axis=0) / np.sqrt(num_rows) + 1e-9
+  assert (np.abs(error / sigma)[1:] < SIGMAS).all()
+
+
+def test_geometric_spans_are_as_long_as_in_the_paper():
+  law = spans.span_law(CorruptionConfig(kind="spans"))
+  assert law @ np.arange(11) == pytest.approx(3.8, abs=0.01)
+  assert law[2:] / law[1:-1] == pytest.approx(0.8)
+
+
+def test_spans_lie_anywhere_with_something_between(sigmas_from_uniform):
+  draws = Draws(0, tf.constant(0, tf.int64), 12_000)
+  lengths = tf.constant([[2, 1]]) * tf.ones([12_000, 1], tf.int32)
+  starts, fits = spans.place(lengths, tf.fill([12_000], 6), draws.order(8))
+  assert fits.numpy().all()
+  found = collections.Counter(map(tuple, starts.numpy().tolist()))
+  possible = {
+    (a, b) for a in range(5) for b in range(6) if b + 1 < a or a + 2 < b
+  }
+  assert set(found) == possible
+  assert abs(sigmas_from_uniform(np.array(list(found.values())))) < SIGMAS
+
+
+def test_spans_without_room_are_left_out():
+  draws = Draws(0, tf.constant(0, tf.int64), 1)
+  lengths = tf.constant([[3, 2, 1]])
+  fits = lambda room: (
+    spans.place(lengths, tf.constant([room]), draws.order(16))[1]
+    .numpy()[0]
+    .tolist()
+  )
+  assert fits(8) == [True, True, True]
+  assert fits(7) == [True, True, False]
+  assert fits(2) == [False, False, False]
+
+
+def test_a_span_is_shown_as_one(chosen_of, corrupt, full_rows, vocab):
+  rows = full_rows(300, 128)
+  batch = corrupt(rows, kind="spans", mask_share=0.5, random_share=0.0)
+  chosen, hidden = chosen_of(batch), batch["input_ids"] == vocab.mask_id
+  inner = chosen[:, 1:] & chosen[:, :-1]
+  assert inner.any()
+  assert (hidden[:, 1:] == hidden[:, :-1])[inner].all()
+  assert 0.4 < hidden[chosen].mean() < 0.6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_short_rows_have_spans_too(chosen_of, corrupt, full_rows, vocab, kind):
+  vocab = dataclasses.replace(vocab, starts_word=np.ones(vocab.size, bool))
+  rows = full_rows(300, 8)
+  batch = corrupt(rows, vocab=vocab, mask_rate=0.3, **kind)
+  assert (batch["target_weights"].sum(axis=1) >= 1).all()
