@@ -191,7 +191,10 @@ def export_hf(args) -> None:
 
   workdir = Workdir.at(args.workdir)
   config = _here(workdir.load_config())
-  _require_masks(config, "export_hf")
+  require(
+    config.objective.name != "causal_lm",
+    "export_hf has no class for an encoder that sees only what comes before",
+  )
   run, params, tokenizer, step = _restore(workdir, config, args.checkpoint)
   parts = run.parts(params)
   part = args.part or next(iter(parts))

@@ -11,6 +11,7 @@ import torch
 import transformers as hf
 
 from mlm_jax import config as config_lib
+from mlm_jax.models.decoder import EncoderDecoder
 from mlm_jax.models.encoder import Encoder
 from mlm_jax.models.heads import Discriminator, MaskedLM
 
@@ -28,15 +29,16 @@ def test_recipes_build_and_say_how_to_run_them(path):
   assert f"--config=configs/{path.name}" in path.read_text()
 
 
-def ours(name, model_class=MaskedLM):
+def ours(name, model_class=None):
   """Returns a recipe's number of parameters, less what pads the vocabulary."""
   config = build(name)
+  decodes = config.model.num_decoder_layers > 0
+  model_class = model_class or (EncoderDecoder if decodes else MaskedLM)
   ids = jnp.zeros([1, 8], jnp.int32)
-  inputs = [ids] * 3
+  inputs = [ids] * getattr(model_class, "num_arrays", 3)
   # Of an embedding for each token, and what the head has beside it.
   row = config.model.table_width
-  if model_class is MaskedLM:
-    inputs.append(ids)
+  if model_class in (MaskedLM, EncoderDecoder):
     row += config.model.head_bias
     row += 0 if config.model.tie_embeddings else config.model.table_width
   model = model_class(config.model, config.data.vocab_size)
@@ -123,6 +125,32 @@ def nomic_bert(**size):
   return theirs(hf.NomicBertForMaskedLM, **values)
 
 
+def t5(vocab_size=32_100, **values):
+  return theirs(hf.T5ForConditionalGeneration, vocab_size=vocab_size, **values)
+
+
+def bart(width=768, heads=12, mlp_width=3072, **values):
+  halves = {
+    f"{half}_{key}": value
+    for half in ("encoder", "decoder")
+    for key, value in {
+      "layers": 6,
+      "attention_heads": heads,
+      "ffn_dim": mlp_width,
+    }.items()
+  }
+  values |= {"d_model": width}
+  count = theirs(hf.BartForConditionalGeneration, **halves, **values)
+  # Positions start at 2, in both halves.
+  return count - 2 * 2 * width
+
+
+def bart_over_bert(**size):
+  """BART over BERT's vocabulary and positions, with a bias on the logits."""
+  count = bart(vocab_size=30_522, max_position_embeddings=512, **size)
+  return count + 30_522
+
+
 def mosaicbert(layers, width, mlp_width):
   """The tensors of bert_layers.py in mosaicml/examples."""
   norm = [(width,), (width,)]
@@ -191,6 +219,18 @@ PUBLISHED = [
     *(size(32, 2304, 18, 6144, num_key_value_heads=6), 2_403_092_736),
   ),
   ("nomic_bert", nomic_bert, BASE, 137_354_304),
+  ("t5_small", t5, {}, 60_492_288),
+  (
+    *("t5_base", t5),
+    {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
+    222_882_048,
+  ),
+  ("bart_base", bart, {}, 139_417_344),
+  ("mass_base", bart_over_bert, {}, 123_498_810),
+  (
+    *("cmlm_base", bart_over_bert),
+    *({"width": 512, "heads": 8, "mlp_width": 2048}, 60_322_618),
+  ),
 ]
 
 

@@ -117,7 +117,7 @@ class CorruptionConfig:
     )
     most = {
       "spans": 0.5,
-      "span_corruption": 1 / (1 + 1 / self.mean_span),
+      "span_corruption": self.mean_span / (self.mean_span + 1),
       "denoising": 0.5 if "text_infilling" in self.noise_names else 1,
       "conditional_masking": 0.5 if "text_infilling" in self.noise_names else 1,
     }.get(self.kind, 1)

@@ -8,13 +8,22 @@ import flax.linen as nn
 from mlm_jax import __version__
 from mlm_jax.config import Config
 from mlm_jax.hf.family import Family
-from mlm_jax.models.heads import MaskedLM
+from mlm_jax.models.decoder import EncoderDecoder
+from mlm_jax.models.heads import Discriminator, MaskedLM
 from mlm_jax.workdir import Workdir
 
 _OBJECTIVES = {
   "mlm": "masked language modelling",
   "rtd": "replaced token detection",
   "causal_lm": "predicting what comes next",
+  "seq2seq": "saying what was lost",
+  "cmlm": "filling in any number of masks",
+}
+
+_TASKS = {
+  MaskedLM: "fill-mask",
+  Discriminator: "feature-extraction",
+  EncoderDecoder: "text2text-generation",
 }
 
 
@@ -40,7 +49,7 @@ def write(
     origin: what training started from, as `import_hf` noted it.
   """
   model, data, optim = exported.config, config.data, config.optim
-  task = "fill-mask" if isinstance(exported, MaskedLM) else "feature-extraction"
+  task = _TASKS[type(exported)]
   started = origin.get("from") or "random weights"
   heldout = _heldout_loss(workdir, step)
   return f"""---
@@ -89,7 +98,10 @@ python -m mlm_jax embed --workdir=DIR --texts=FILE --out=OUT.npy
 """
   use = """fill = pipeline("fill-mask", model=model, tokenizer=tokenizer)
 fill(f"Paris is the {tokenizer.mask_token} of France.")"""
-  if task != "fill-mask":
+  if task == "text2text-generation":
+    use = """text = tokenizer("Paris is the capital of France.", return_tensors="pt")
+print(tokenizer.batch_decode(model.generate(**text, max_new_tokens=40)))"""
+  elif task != "fill-mask":
     use = """text = tokenizer("Paris is the capital of France.", return_tensors="pt")
 model(**text).logits  # Over 0 where a token seems replaced."""
   return f"""```python

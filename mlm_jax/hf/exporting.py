@@ -13,7 +13,7 @@ from mlm_jax.errors import require
 from mlm_jax.hf import card, families, files, own, parity, weights
 from mlm_jax.hf.family import Family, Values
 from mlm_jax.hf.tokenizer import export_tokenizer
-from mlm_jax.models.heads import MaskedLM
+from mlm_jax.models.heads import Discriminator, MaskedLM
 from mlm_jax.workdir import Workdir
 
 
@@ -38,7 +38,7 @@ def export(
   Args:
     workdir: where the model was trained; its metrics go into the card.
     config: the configuration of the run.
-    model: a `MaskedLM` or a `Discriminator`.
+    model: a `MaskedLM`, a `Discriminator` or an `EncoderDecoder`.
     params: its parameters.
     tokenizer: its tokenizer.
     out: the folder to be; nothing may be there.
@@ -57,8 +57,9 @@ def export(
   family = families.of_model(model, vocab, name)
   require(
     family or isinstance(model, MaskedLM),
-    "no class of transformers computes this discriminator, and our own format "
-    "has none; --part=generator leaves",
+    f"no class of transformers computes this {type(model).__name__}, and our own "
+    "format is for a MaskedLM alone"
+    + ("; --part=generator leaves" if isinstance(model, Discriminator) else ""),
   )
   with files.made_whole(epath.Path(out)) as partial:
     files.write_config(partial, _config_json(model, vocab, family))

@@ -51,6 +51,10 @@ class Family:
     write: the inverse.
     padded_positions: does the position table begin with rows up to the padding
       token's id, which no real token uses? (fairseq's habit)
+    position_offset: with how many such rows it begins in any case.
+    decoder_block: the name of a decoder's block; "" where there is no decoder.
+    decoder_modules: our modules in such a block -> their names in it.
+    unscaled_queries: are scores not divided by the root of the head width?
   """
 
   model_type: str
@@ -67,10 +71,16 @@ class Family:
   read: Callable[[Values], Values] = lambda values: {}
   write: Callable[[EncoderConfig], Values] = lambda config: {}
   padded_positions: bool = False
+  position_offset: int = 0
+  decoder_block: str = ""
+  decoder_modules: Mapping[str, tuple[str, ...]] = dataclasses.field(
+    default_factory=dict
+  )
+  unscaled_queries: bool = False
 
   def unused_positions(self, pad_id: int) -> int:
     """Returns how many rows the position table begins with for nothing."""
-    return pad_id + 1 if self.padded_positions else 0
+    return pad_id + 1 if self.padded_positions else self.position_offset
 
   def read_config(self, values: Values) -> EncoderConfig:
     """Returns the encoder that a config.json describes.
@@ -128,6 +138,9 @@ class Family:
       "bos_token_id": vocab.start_id,
       "cls_token_id": vocab.start_id,
       "eos_token_id": vocab.end_id,
+      **(
+        {"decoder_start_token_id": vocab.start_id} if self.decoder_block else {}
+      ),
       "sep_token_id": vocab.end_id,
       "mask_token_id": vocab.mask_id,
       "dtype": "float32",

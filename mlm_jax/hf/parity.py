@@ -12,8 +12,9 @@ import numpy as np
 from mlm_jax.data.tokenizer import Tokenizer, Vocabulary
 from mlm_jax.errors import require
 from mlm_jax.hf.family import Family
+from mlm_jax.models.decoder import Decoder, EncoderDecoder
 from mlm_jax.models.encoder import Block, Encoder
-from mlm_jax.models.heads import MaskedLM
+from mlm_jax.models.heads import Discriminator, MaskedLM
 from mlm_jax.models.layout import segments_and_positions
 
 TOLERANCE = 1e-4
@@ -120,7 +121,7 @@ def measure(
   an attention mask.
 
   Args:
-    model: a `MaskedLM` or a `Discriminator`.
+    model: a `MaskedLM`, a `Discriminator` or an `EncoderDecoder`.
     params: its parameters.
     vocab: its vocabulary.
     docs: the ids of each document, from start to end.
@@ -139,7 +140,9 @@ def measure(
     together[-1].append(doc)
   # Before ours: then the weights are never in memory three times.
   class_name = "AutoModel" if headless else family.architecture
-  theirs = _outputs(_peer(vocab, folder, class_name), alone, length, vocab)
+  theirs = _outputs(
+    _peer(vocab, folder, family, class_name), alone, length, vocab
+  )
   config = dataclasses.replace(model.config, dtype="float32")
   run = _runner(model.clone(config=config), vocab, params)
   logits, hidden = 0.0, 0.0
@@ -174,27 +177,33 @@ def _runner(model, vocab, params):
 
   @jax.jit
   def run(params, ids):
-    segments, positions = segments_and_positions(
+    arrays = segments_and_positions(
       ids, start_id=vocab.start_id, pad_id=vocab.pad_id
     )
-    places = []
+    arrays = [ids, *arrays]
     if isinstance(model, MaskedLM):
-      places = [jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)]
+      arrays += [jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)]
+    elif isinstance(model, EncoderDecoder):
+      # A text is read, and said.
+      arrays += arrays
     logits, state = model.apply(
       {"params": params},
-      *(ids, segments, positions, *places),
+      *arrays,
       capture_intermediates=lambda module, method: (
-        isinstance(module, (Block, Encoder)) and method == "__call__"
+        isinstance(module, (Block, Encoder, Decoder)) and method == "__call__"
       ),
     )
-    encoder = dict(state["intermediates"]["encoder"])
-    last = encoder.pop("__call__")
-    # In the order of the layers; a shared block was called several times.
-    blocks = sorted(encoder, key=lambda name: int(name.rpartition("_")[2]))
-    hidden = [x for name in blocks for x in encoder[name]["__call__"]]
-    if isinstance(model, MaskedLM):
+    if not isinstance(model, Discriminator):
       logits = logits[..., : vocab.size]
-    return [logits, *hidden[:-1], *last]
+    hidden = [logits]
+    for part in ("encoder", "decoder")[: 1 + len(arrays) // 6]:
+      made = dict(state["intermediates"][part])
+      last = made.pop("__call__")
+      # In the order of the layers; a shared block was called several times.
+      blocks = sorted(made, key=lambda name: int(name.rpartition("_")[2]))
+      found = [x for name in blocks for x in made[name]["__call__"]]
+      hidden += [*found[:-1], *last]
+    return hidden
 
   def exact(ids):
     # Accelerators multiply float32 in fewer bits unless told not to.
@@ -204,7 +213,7 @@ def _runner(model, vocab, params):
   return exact
 
 
-def _peer(vocab, folder, class_name):
+def _peer(vocab, folder, family, class_name):
   """Returns the function that `_runner` does, of PyTorch.
 
   Without a head, it returns no logits.
@@ -227,14 +236,20 @@ def _peer(vocab, folder, class_name):
   peer.eval()
 
   def run(ids):
+    tokens = torch.tensor(ids).long()
+    said = {"decoder_input_ids": tokens} if family.decoder_block else {}
     with torch.inference_mode():
       out = peer(
-        input_ids=torch.tensor(ids).long(),
+        input_ids=tokens,
         attention_mask=torch.tensor(ids != vocab.pad_id).long(),
         output_hidden_states=True,
+        **said,
       )
-    # The first hidden states are the embeddings.
-    logits = [out.logits] if "logits" in out else []
-    return [x.numpy() for x in (*logits, *out.hidden_states[1:])]
+    found = [out.logits] if "logits" in out else []
+    names = ["encoder_hidden_states", "decoder_hidden_states"]
+    for name in names if said else ["hidden_states"]:
+      # The first are the embeddings.
+      found += out[name][1:]
+    return [x.numpy() for x in found]
 
   return run

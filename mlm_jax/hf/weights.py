@@ -39,7 +39,7 @@ def to_tensors(
     name: np.ascontiguousarray(tensor)
     for path, leaf in params.items()
     for name, tensor in _tensors(
-      path, np.asarray(leaf), vocab, family, tied
+      path, _scaled(path, np.asarray(leaf), family), vocab, family, tied
     ).items()
   }
 
@@ -102,6 +102,19 @@ def shapes(
   return flatten_dict(nn.unbox(jax.eval_shape(init)), sep="/")
 
 
+def _scaled(path, leaf, family):
+  """Returns a parameter with queries that need no scale, where there is none."""
+  if family is None or not family.unscaled_queries:
+    return leaf
+  scale = leaf.shape[-1] ** -0.5
+  if "cross/q/" in path:
+    return leaf * scale
+  if "attention/qkv/" in path:
+    # The last two are the key and the value.
+    return np.concatenate([leaf[..., :-2, :] * scale, leaf[..., -2:, :]], -2)
+  return leaf
+
+
 def _tensors(path, leaf, vocab, family, tied) -> dict[str, np.ndarray]:
   """Returns what becomes of a parameter of ours, by name."""
   if path in PER_TOKEN:
@@ -112,17 +125,21 @@ def _tensors(path, leaf, vocab, family, tied) -> dict[str, np.ndarray]:
     return {names[0]: leaf}
   if path == "head/bias":
     return dict.fromkeys(names, leaf)
-  if path == "encoder/position_embedding":
+  if path.endswith("/position_embedding"):
     unused = family.unused_positions(vocab.pad_id)
     leaf = np.pad(leaf, ((unused, 0), (0, 0)))
   pieces = [leaf]
   if "attention/qkv/" in path:
     shared = leaf.shape[-2] - 2
     pieces = np.split(leaf, [shared, shared + 1], axis=-2)
-  elif "mlp/in/" in path and leaf.ndim == (3 if "kernel" in path else 2):
+  elif "cross/kv/" in path or (
+    "mlp/in/" in path and leaf.ndim == (3 if "kernel" in path else 2)
+  ):
     pieces = np.split(leaf, 2, axis=-2)
   if path.endswith("kernel"):
-    inputs = 2 if "attention/out/" in path else 1
+    inputs = (
+      2 if path.endswith(("attention/out/kernel", "cross/out/kernel")) else 1
+    )
     width = np.prod(leaf.shape[:inputs])
     pieces = [piece.reshape(width, -1).T for piece in pieces]
   elif path.endswith("/bias"):
@@ -147,9 +164,12 @@ def _names(path: str, family: Family | None, tied: bool) -> list[str]:
   module, _, leaf = path.rpartition("/")
   names = family.modules.get(module)
   if names is None:
-    block, _, module = module.removeprefix("encoder/blocks_").partition("/")
-    prefix = family.block.format(block) + "."
-    names = [prefix + name for name in family.block_modules[module]]
+    part, _, module = module.partition("/blocks_")
+    number, _, module = module.partition("/")
+    block, modules = family.block, family.block_modules
+    if part == "decoder":
+      block, modules = family.decoder_block, family.decoder_modules
+    names = [f"{block.format(number)}.{name}" for name in modules[module]]
   return [name + _LEAVES[leaf] for name in names]
 
 

@@ -6,6 +6,8 @@ import sys
 
 import numpy as np
 
+from mlm_jax.__main__ import main
+
 WORKER = """
 import sys
 import jax
@@ -20,7 +22,7 @@ recipe = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(recipe)
 from mlm_jax import config as config_lib
 config = config_lib.build(recipe.get_config())
-tokenizer, store = prepare.prepare(config, Workdir.at("{workdir}"))
+tokenizer, store = prepare.load(config, Workdir.at("{workdir}"))
 run = Run.on(config, tokenizer.vocabulary)
 assert jax.process_count() == {count}
 batches = pipeline.train_batches(
@@ -63,6 +65,7 @@ def global_batches(count, recipe, workdir, out, port):
 def test_two_processes_see_the_batches_of_one(recipe, tmp_path):
   port = 21_000 + hash(tmp_path) % 20_000
   workdir = tmp_path / "workdir"
+  assert main(["prepare", f"--config={recipe}", f"--workdir={workdir}"]) == 0
   one = global_batches(1, recipe, workdir, tmp_path / "one", port)
   two = global_batches(2, recipe, workdir, tmp_path / "two", port + 1)
   assert one.keys() == two.keys() and len(one) == 3 * 4

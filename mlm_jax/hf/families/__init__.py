@@ -4,9 +4,10 @@ import flax.linen as nn
 
 from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import InputError, unknown
-from mlm_jax.hf.families import bert, rotary
+from mlm_jax.hf.families import bert, rotary, seq2seq
 from mlm_jax.hf.family import Family, Values
-from mlm_jax.models.heads import Discriminator
+from mlm_jax.models.decoder import EncoderDecoder
+from mlm_jax.models.heads import Discriminator, MaskedLM
 
 # Where several can express an encoder, the first is what it is exported as.
 FAMILIES = {
@@ -23,6 +24,15 @@ FAMILIES = {
 
 # The same, of models that tell replaced tokens.
 DISCRIMINATORS = {"electra": bert.ELECTRA_DISCRIMINATOR}
+
+# The same, of encoder-decoders.
+ENCODER_DECODERS = {"t5": seq2seq.T5, "bart": seq2seq.BART}
+
+_BY_MODEL = {
+  MaskedLM: FAMILIES,
+  Discriminator: DISCRIMINATORS,
+  EncoderDecoder: ENCODER_DECODERS,
+}
 
 
 def of_config(values: Values) -> Family:
@@ -41,14 +51,14 @@ def of_model(
   None where no family can.
 
   Args:
-    model: a `MaskedLM` or a `Discriminator`.
+    model: a `MaskedLM`, a `Discriminator` or an `EncoderDecoder`.
     vocab: its vocabulary.
     name: of a family, "" for any.
 
   Raises:
     InputError: the one that was asked for cannot.
   """
-  found = DISCRIMINATORS if isinstance(model, Discriminator) else FAMILIES
+  found = _BY_MODEL.get(type(model), {})
   if name:
     if name not in found:
       raise unknown("family", name, found)

@@ -1,0 +1,179 @@
+"""Encoder-decoders: T5 as first released, and BART."""
+
+from mlm_jax.config import EncoderConfig
+from mlm_jax.errors import require
+from mlm_jax.hf.families.bert import DROPOUTS
+from mlm_jax.hf.family import Family, Values
+
+
+def _t5_block(feed: int) -> dict[str, tuple[str, ...]]:
+  """Returns the modules of a block whose MLP is its layer `feed`."""
+  attention = "layer.0.SelfAttention"
+  return {
+    "attention/qkv": tuple(f"{attention}.{letter}" for letter in "qkv"),
+    "attention/out": (f"{attention}.o",),
+    "norm_1": ("layer.0.layer_norm",),
+    "mlp/in": (f"layer.{feed}.DenseReluDense.wi",),
+    "mlp/out": (f"layer.{feed}.DenseReluDense.wo",),
+    "norm_2": (f"layer.{feed}.layer_norm",),
+  }
+
+
+def _read_t5(values: Values) -> Values:
+  width = values["num_heads"] * values["d_kv"]
+  require(
+    width == values["d_model"],
+    f"config.json has num_heads x d_kv = {width}, not d_model="
+    f"{values['d_model']}",
+  )
+  return {}
+
+
+def _write_t5(config: EncoderConfig) -> Values:
+  return {"d_kv": config.head_width}
+
+
+T5 = Family(
+  model_type="t5",
+  architecture="T5ForConditionalGeneration",
+  prefix="",
+  keys={
+    "num_layers": "num_layers",
+    "num_decoder_layers": "num_decoder_layers",
+    "width": "d_model",
+    "num_heads": "num_heads",
+    "mlp_width": "d_ff",
+    "norm_eps": "layer_norm_epsilon",
+    "max_positions": "n_positions",
+    "relative_buckets": "relative_attention_num_buckets",
+    "relative_distance": "relative_attention_max_distance",
+    **dict.fromkeys(DROPOUTS, "dropout_rate"),
+  },
+  fixed={
+    "norm_kind": "rms",
+    "norm_placement": "pre",
+    "embedding_norm": False,
+    "attention_bias": False,
+    "mlp_bias": "none",
+    "position_kind": "relative",
+    "activation": "relu",
+    "num_types": 0,
+    "head_dense": "none",
+    "head_bias": False,
+    "scale_logits": True,
+    "init_stddev": 0.0,
+  },
+  assumed={
+    "feed_forward_proj": "relu",
+    "tie_word_embeddings": True,
+    "is_encoder_decoder": True,
+  },
+  read=_read_t5,
+  write=_write_t5,
+  modules={
+    "encoder/token_embedding": ("shared",),
+    **{
+      f"{part}/{ours}": (f"{part}.{theirs}",)
+      for part in ("encoder", "decoder")
+      for ours, theirs in {
+        "relative_bias": (
+          "block.0.layer.0.SelfAttention.relative_attention_bias"
+        ),
+        "final_norm": "final_layer_norm",
+      }.items()
+    },
+  },
+  block="encoder.block.{}",
+  block_modules=_t5_block(feed=1),
+  decoder_block="decoder.block.{}",
+  decoder_modules={
+    **_t5_block(feed=2),
+    "cross/q": ("layer.1.EncDecAttention.q",),
+    "cross/kv": ("layer.1.EncDecAttention.k", "layer.1.EncDecAttention.v"),
+    "cross/out": ("layer.1.EncDecAttention.o",),
+    "norm_cross": ("layer.1.layer_norm",),
+  },
+  unscaled_queries=True,
+)
+
+_BART_BLOCK = {
+  "attention/qkv": (
+    *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+  ),
+  "attention/out": ("self_attn.out_proj",),
+  "norm_1": ("self_attn_layer_norm",),
+  "mlp/in": ("fc1",),
+  "mlp/out": ("fc2",),
+  "norm_2": ("final_layer_norm",),
+}
+
+
+def _write_bart(config: EncoderConfig) -> Values:
+  return {
+    "decoder_attention_heads": config.num_heads,
+    "decoder_ffn_dim": config.mlp_width,
+  }
+
+
+def _read_bart(values: Values) -> Values:
+  for ours in ("attention_heads", "ffn_dim"):
+    encoder, decoder = values[f"encoder_{ours}"], values[f"decoder_{ours}"]
+    require(
+      encoder == decoder,
+      f"config.json has encoder_{ours}={encoder}, decoder_{ours}={decoder}",
+    )
+  return {}
+
+
+BART = Family(
+  model_type="bart",
+  architecture="BartForConditionalGeneration",
+  prefix="model",
+  keys={
+    "num_layers": "encoder_layers",
+    "num_decoder_layers": "decoder_layers",
+    "width": "d_model",
+    "num_heads": "encoder_attention_heads",
+    "mlp_width": "encoder_ffn_dim",
+    "activation": "activation_function",
+    "max_positions": "max_position_embeddings",
+    "init_stddev": "init_std",
+    **dict.fromkeys(DROPOUTS, "dropout"),
+  },
+  # Torch's own epsilon.
+  fixed={
+    "norm_eps": 1e-5,
+    "num_types": 0,
+    "head_dense": "none",
+    "head_bias": False,
+  },
+  assumed={
+    "scale_embedding": False,
+    "tie_word_embeddings": True,
+    "is_encoder_decoder": True,
+  },
+  read=_read_bart,
+  write=_write_bart,
+  modules={
+    "encoder/token_embedding": ("model.shared",),
+    **{
+      f"{part}/{ours}": (f"model.{part}.{theirs}",)
+      for part in ("encoder", "decoder")
+      for ours, theirs in {
+        "position_embedding": "embed_positions",
+        "embedding_norm": "layernorm_embedding",
+      }.items()
+    },
+  },
+  block="model.encoder.layers.{}",
+  block_modules=_BART_BLOCK,
+  decoder_block="model.decoder.layers.{}",
+  decoder_modules={
+    **_BART_BLOCK,
+    "cross/q": ("encoder_attn.q_proj",),
+    "cross/kv": ("encoder_attn.k_proj", "encoder_attn.v_proj"),
+    "cross/out": ("encoder_attn.out_proj",),
+    "norm_cross": ("encoder_attn_layer_norm",),
+  },
+  position_offset=2,
+)
