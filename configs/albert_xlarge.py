@@ -21,6 +21,7 @@ def get_config():
 
   config.data.tokenizer = "unigram"
   config.data.vocab_size = 30_000
+  config.data.packing = "single"
 
   config.model.num_layers = 24
   config.model.width = 2048
@@ -29,6 +30,11 @@ def get_config():
   config.model.embedding_width = 128
   config.model.share_layers = True
   config.model.activation = "gelu_tanh"
+
+  config.corruption.kind = "spans"
+  config.corruption.span_law = "inverse"
+  config.corruption.max_span = 3
+  config.corruption.sentence_pairs = "sop"
 
   config.optim.peak_lr = 2e-4
   config.optim.warmup_steps = 3_125

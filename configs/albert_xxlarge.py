@@ -21,6 +21,7 @@ def get_config():
 
   config.data.tokenizer = "unigram"
   config.data.vocab_size = 30_000
+  config.data.packing = "single"
 
   config.model.width = 4096
   config.model.num_heads = 64
@@ -31,6 +32,11 @@ def get_config():
   config.model.embedding_dropout = 0.0
   config.model.attention_dropout = 0.0
   config.model.mlp_dropout = 0.0
+
+  config.corruption.kind = "spans"
+  config.corruption.span_law = "inverse"
+  config.corruption.max_span = 3
+  config.corruption.sentence_pairs = "sop"
 
   config.optim.peak_lr = 2e-4
   config.optim.warmup_steps = 3_125

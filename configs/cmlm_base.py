@@ -25,7 +25,7 @@ To see it learn in two minutes on two cores:
   python -m mlm_jax train --config=configs/quickstart.py --workdir=runs/cmlm \
     --config.objective.name=cmlm --config.corruption.kind=conditional_masking \
     --config.model.num_layers=2 --config.model.num_decoder_layers=2 \
-    --config.train.steps=800
+    --config.model.position_kind=learned --config.train.steps=800
 """
 
 from mlm_jax import config as config_lib

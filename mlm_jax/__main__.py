@@ -111,6 +111,19 @@ COMMANDS = {
         "help": "ask for texts; so it does where none is given"}),
     ),
   ),
+  "mask_predict": Command(
+    commands.mask_predict,
+    "mend a text, all of it at once, in a few passes",
+    arguments=(
+      CHECKPOINT,
+      ("--text", {"action": "append", "required": True,
+        "help": "[MASK] may stand for any number of words; repeatable"}),
+      ("--passes", {"type": int, "default": 10, "metavar": "T",
+        "help": "the least sure words are told again in each"}),
+      ("--lengths", {"type": int, "default": 5, "metavar": "N",
+        "help": "of which the one that makes words surest is taken"}),
+    ),
+  ),
   "embed": Command(
     commands.embed,
     "turn each line of a file into a vector",

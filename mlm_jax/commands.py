@@ -63,8 +63,13 @@ def show_corruption(args, config: Config) -> None:
   console = rich.console.Console(highlight=False, soft_wrap=True)
   tokenizer = _some_tokenizer(args, config, console.print)
   require(args.times > 0, f"--times must be positive, not {args.times}")
-  for text in args.text:
-    for line in showing.show(config, tokenizer, text, args.times):
+  require(
+    config.corruption.sentence_pairs != "nsp" or len(args.text) > 1,
+    "corruption.sentence_pairs='nsp' takes sentences of other texts: give --text "
+    "twice",
+  )
+  for text, after in zip(args.text, args.text[1:] + args.text[:1], strict=True):
+    for line in showing.show(config, tokenizer, text, args.times, after):
       console.print(line)
 
 
@@ -92,9 +97,20 @@ def _some_tokenizer(args, config: Config, say):
   return tokenizer_lib.train(topics.values(), data)
 
 
+# What a term is called where a person reads of it.
+_TERMS = {
+  "rtd": "replaced tokens",
+  "span_boundary": "from the borders",
+  "pair": "sentence pairs",
+  "causal_lm": "what comes next",
+  "length": "lengths",
+}
+
+
 def evaluate(args) -> None:
   from mlm_jax.data import prepare
   from mlm_jax.evaluation import heldout
+  from mlm_jax.objectives.objective import of_tokens
 
   workdir = Workdir.at(args.workdir)
   config = _here(workdir.load_config())
@@ -112,16 +128,7 @@ def evaluate(args) -> None:
   values = heldout.evaluator(run, store)(params)
   entropy = store.info["heldout"].unigram_entropy
   say = Progress().say
-  # Of several terms, the one that predicts tokens.
-  loss, accuracy = values["loss"], values["accuracy"]
-  if "mlm_loss" in values:
-    loss, accuracy = values["mlm_loss"], values["mlm_accuracy"]
-  if config.objective.name == "rtd":
-    say(
-      f"discriminator      {values['rtd_loss']:.3f} nats a token, "
-      f"{values['rtd_accuracy']:.1%} told right; of the generator:"
-    )
-    loss, accuracy = values["generator_loss"], values["generator_accuracy"]
+  loss, accuracy = of_tokens(values, run.objective)
   gain = entropy - loss
   say(f"held-out loss      {loss:.3f} nats a token")
   say(f"held-out accuracy  {accuracy:.1%}")
@@ -131,6 +138,17 @@ def evaluate(args) -> None:
   )
   side = "under" if gain > 0 else "over"
   say(f"the model is {abs(gain):.2f} nats {side} it")
+  for term in run.terms:
+    if term != run.objective.tells:
+      loss, accuracy = values[f"{term}_loss"], values[f"{term}_accuracy"]
+      say(f"{_TERMS[term]:<17}  {loss:.3f} nats, {accuracy:.1%} told right")
+  kind = config.corruption.kind
+  if config.corruption.masks and kind != "token_masking":
+    own = heldout.evaluator(run, store, config.corruption)(params)
+    loss, accuracy = of_tokens(own, run.objective)
+    say(
+      f"as it was trained  {loss:.3f} nats a token, {accuracy:.1%}, of {kind}"
+    )
   if args.passes > 1:
     found = heldout.joint(run, store, params, args.passes)
     say("the targets of a row together, where each pass sees those before")
@@ -170,6 +188,25 @@ def fill_mask(args) -> None:
       answer(text)
     except InputError as error:
       say(str(error))
+
+
+def mask_predict(args) -> None:
+  from mlm_jax.evaluation import mask_predict as predict
+
+  workdir = Workdir.at(args.workdir)
+  config = _here(workdir.load_config())
+  require(
+    config.objective.name == "cmlm",
+    "mask_predict is for encoder-decoders of objective.name='cmlm', not "
+    f"{config.objective.name!r}; fill_mask --passes is for encoders",
+  )
+  run, params, tokenizer, _ = _restore(workdir, config, args.checkpoint)
+  say = Progress().say
+  for text in args.text:
+    said, log_probability = predict.mask_predict(
+      run, params, tokenizer, text, args.passes, args.lengths
+    )
+    say(f"{said}\n  {-log_probability:.2f} nats a token")
 
 
 def embed(args) -> None:

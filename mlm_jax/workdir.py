@@ -14,6 +14,7 @@ from mlm_jax.errors import InputError, require
 # keys, and all of the model's but for those that shape nothing that is kept.
 _FIXED = (
   *("objective.name", "objective.generator_share", "objective.span_boundary"),
+  "corruption.sentence_pairs",
   "optim.name",
   *("data.tokenizer", "data.vocab_size", "data.lowercase"),
 )

@@ -26,7 +26,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 DROPOUTS = ("embedding_dropout", "attention_dropout", "mlp_dropout")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def vocab():
   return Vocabulary(
     size=300,
@@ -40,7 +40,7 @@ def vocab():
   )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config():
   """Returns a function of overrides, such as **{"train.steps": 3}."""
 
@@ -57,7 +57,7 @@ def make_config():
   return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run(vocab):
   """Returns a function of a configuration and a number of devices."""
 
@@ -67,7 +67,7 @@ def make_run(vocab):
   return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_batch(vocab):
   """Returns a function that makes a batch of packed rows, unequally masked."""
 

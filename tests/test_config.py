@@ -165,3 +165,48 @@ def test_bad_values_are_one_clear_line(key, value, said):
     config_lib.build(values)
   assert said in str(caught.value)
   assert "\n" not in str(caught.value)
+
+
+SEQ2SEQ = {"objective.name": "seq2seq", "model.num_decoder_layers": 2}
+
+
+@pytest.mark.parametrize(
+  ("overrides", "said"),
+  [
+    (
+      {"objective.name": "seq2seq", "corruption.kind": "denoising"},
+      "model.num_decoder_layers=0 does not go with 'seq2seq'",
+    ),
+    ({"model.num_decoder_layers": 2}, "does not go with 'mlm'"),
+    ({**SEQ2SEQ}, "'token_masking', but with 'span_corruption'"),
+    (
+      {**SEQ2SEQ, "corruption.kind": "span_corruption"},
+      "data.num_sentinels=0 is too few",
+    ),
+    (
+      {
+        **SEQ2SEQ,
+        "corruption.kind": "denoising",
+        "model.embedding_width": 64,
+      },
+      "model.embedding_width must be 0",
+    ),
+    (
+      {
+        **SEQ2SEQ,
+        "objective.name": "cmlm",
+        "corruption.kind": "conditional_masking",
+        "model.position_kind": "rope",
+      },
+      "needs model.position_kind='learned'",
+    ),
+    ({"corruption.kind": "next_token"}, "'next_token', but with 'token_mask"),
+  ],
+)
+def test_bad_combinations_are_one_clear_line(overrides, said):
+  values = config_lib.default()
+  values.update_from_flattened_dict(overrides)
+  with pytest.raises(InputError) as caught:
+    config_lib.build(values)
+  assert said in str(caught.value)
+  assert "\n" not in str(caught.value)

@@ -178,6 +178,7 @@ def neobert():
 # and the number of its parameters: without pooler, with the head for tokens.
 PUBLISHED = [
   ("bert_base", bert, BASE, 109_514_298),
+  ("bert_nsp_base", bert, BASE, 109_514_298),
   ("causal_base", bert, BASE, 109_514_298),
   ("prefix_lm_base", bert, BASE, 109_514_298),
   ("bert_large", bert, LARGE, 335_174_458),

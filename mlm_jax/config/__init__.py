@@ -31,6 +31,7 @@ from mlm_jax.errors import require, unknown
 # What an objective can learn from.
 _KINDS = {
   "mlm": MASKING,
+  "mixture": MASKING,
   "rtd": MASKING,
   "causal_lm": CONTINUING,
   "seq2seq": ("span_corruption", "denoising", "fragment"),
@@ -80,6 +81,11 @@ class Config:
       f"model.num_decoder_layers={self.model.num_decoder_layers} does not go "
       f"with {name!r}",
     )
+    require(
+      name != "cmlm" or self.model.position_kind == "learned",
+      "objective.name='cmlm' needs model.position_kind='learned', by which a "
+      f"decoder tells its masks apart, not {self.model.position_kind!r}",
+    )
     spans = self.corruption.num_spans(self.data.seq_len)
     require(
       kind != "span_corruption"
@@ -95,6 +101,7 @@ class Config:
       f"corruption.kind='spans', not {self.objective.name!r} and "
       f"{self.corruption.kind!r}",
     )
+    self._check_rows()
     require(
       self.objective.name != "rtd" or self.corruption.mask_share > 0,
       "objective.name='rtd' without masks would let the generator copy: "
@@ -102,6 +109,37 @@ class Config:
     )
     if self.objective.name == "rtd":
       self.objective.generator(self.model)
+
+  def _check_rows(self):
+    """Checks what goes with rows that are pairs, or of several kinds."""
+    corruption, name = self.corruption, self.objective.name
+    require(
+      (corruption.continuing_share > 0) == (name == "mixture"),
+      "objective.name='mixture', and no other, has corruption.next_token_share or "
+      f"corruption.prefix_share, not {name!r} with "
+      f"{corruption.next_token_share} and {corruption.prefix_share}",
+    )
+    pairs = corruption.sentence_pairs
+    if pairs == "none":
+      return
+    require(
+      self.data.packing == "single",
+      f"corruption.sentence_pairs={pairs!r} needs data.packing='single', one "
+      f"document a row, not {self.data.packing!r}",
+    )
+    require(
+      self.model.num_types != 1,
+      f"corruption.sentence_pairs={pairs!r} needs types for both sentences, or no "
+      "types at all: model.num_types must not be 1",
+    )
+    require(
+      name == "mlm"
+      and not self.objective.span_boundary
+      and corruption.kind != "uniform_masking",
+      f"corruption.sentence_pairs={pairs!r} needs objective.name='mlm' without "
+      "objective.span_boundary, and another corruption.kind than "
+      "'uniform_masking'",
+    )
 
 
 def default() -> ml_collections.ConfigDict:

@@ -97,6 +97,14 @@ class CorruptionConfig:
   # Of denoising: one or several of token_masking, token_deletion, text_infilling,
   # sentence_permutation and document_rotation, separated by commas.
   noises: str = "text_infilling,sentence_permutation"
+  # Rows of one document each are cut in two, and the model is also asked whether
+  # the second half follows the first or is another document's (nsp, BERT), or
+  # whether they stand in order (sop, ALBERT).
+  sentence_pairs: Literal["none", "nsp", "sop"] = "none"
+  # The shares of rows that hide nothing but what comes next, as next_token and
+  # prefix do, among rows with masks: one model learns both.
+  next_token_share: float = 0.0
+  prefix_share: float = 0.0
 
   def __post_init__(self):
     check_types(self, "corruption")
@@ -104,7 +112,9 @@ class CorruptionConfig:
       *(self, "corruption"),
       above_0=("max_span", "mean_span"),
       from_0=("masks_per_row",),
-      from_0_below_1=("final_mask_rate", "span_p"),
+      from_0_below_1=(
+        *("final_mask_rate", "span_p", "next_token_share", "prefix_share"),
+      ),
     )
     require(
       0 < self.mask_rate < 1,
@@ -132,10 +142,15 @@ class CorruptionConfig:
       "corruption.mask_share and corruption.random_share must be 0 or more and "
       f"at most 1 together, not {shares[0]} and {shares[1]}",
     )
-
     for name in self.noise_names:
       if name not in NOISES:
         raise unknown("corruption.noises", name, NOISES)
+    require(
+      self.continuing_share == 0 or (self.masks and self.continuing_share < 1),
+      "corruption.next_token_share and corruption.prefix_share leave some rows "
+      f"their masks: they must be under 1 together, not {self.continuing_share}, "
+      f"and corruption.kind one of {', '.join(MASKING)}, not {self.kind!r}",
+    )
 
   @property
   def noise_names(self) -> list[str]:
@@ -145,6 +160,15 @@ class CorruptionConfig:
   def masks(self) -> bool:
     """Are there masks for an encoder to fill in?"""
     return self.kind in MASKING
+
+  @property
+  def continuing_share(self) -> float:
+    return self.next_token_share + self.prefix_share
+
+  @property
+  def rows_ahead(self) -> int:
+    """Returns how many rows past its own a batch is made of."""
+    return int(self.sentence_pairs == "nsp")
 
   def num_hidden(self, seq_len: int) -> int:
     """Returns a multiple of 4 that no row has more hidden tokens than."""
@@ -159,7 +183,7 @@ class CorruptionConfig:
 
   def num_targets(self, seq_len: int) -> int:
     """Returns P, the target slots of a row, or the decoder's length."""
-    if self.masks:
+    if self.masks and not self.continuing_share:
       return self.num_hidden(seq_len)
     if self.kind not in ("span_corruption", "fragment"):
       return seq_len

@@ -11,9 +11,12 @@ from mlm_jax.errors import InputError, require
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig:
   # Masked language modelling, replaced token detection (ELECTRA), predicting what
-  # comes next, or of encoder-decoders, saying what was lost: from left to right
-  # (T5, BART, MASS), or in any order (Mask-Predict).
-  name: Literal["mlm", "rtd", "causal_lm", "seq2seq", "cmlm"] = "mlm"
+  # comes next, or the first for some rows and the last for others; or of
+  # encoder-decoders, saying what was lost: from left to right (T5, BART, MASS),
+  # or in any order (Mask-Predict).
+  name: Literal[*("mlm", "rtd", "causal_lm", "mixture", "seq2seq", "cmlm")] = (
+    "mlm"
+  )
   # Of mlm over spans: also predict each token from the two around its span
   # (SpanBERT).
   span_boundary: bool = False

@@ -6,6 +6,7 @@ is a function of (seed, p), and step `s` holds places `s * B` to `(s + 1) * B`.
 So any step can be reached at once, on any number of processes.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -17,7 +18,7 @@ from mlm_jax.data.rows import RowStore
 from mlm_jax.data.tokenizer import Vocabulary
 
 # Held-out masks are the same in every run that has the same held-out rows.
-HELDOUT_CORRUPTION = CorruptionConfig(
+_HELDOUT_CORRUPTION = CorruptionConfig(
   kind="token_masking", mask_rate=0.15, mask_share=0.8, random_share=0.1
 )
 _HELDOUT_SEED = 0
@@ -47,12 +48,12 @@ def train_batches(
   """
   batch_size = config.train.batch_size
   start, stop = local_rows or (0, batch_size)
+  count = stop - start + config.corruption.rows_ahead
 
   def load(step):
     first = step * batch_size + start
-    rows = shuffled(
-      first, stop - start, store.info["train"].num_rows, config.seed
-    )
+    num_rows = store.info["train"].num_rows
+    rows = shuffled(first, count, num_rows, config.seed)
     return corruption_lib.corrupt(
       _read(store, "train", rows),
       first,
@@ -75,9 +76,9 @@ def heldout_batches(
 ) -> tf.data.Dataset:
   """Returns the held-out batches, in order.
 
-  15% are masked as BERT does, whatever the run masks, so that runs compare; of
-  causal models, what comes next is asked for. The last batch is filled up with
-  rows of padding.
+  15% are masked as BERT does, whatever the run masks, so that runs compare; what
+  else a run asks for is asked as it does. The last batch is filled up with rows
+  of padding.
 
   Args:
     config: the run.
@@ -86,10 +87,7 @@ def heldout_batches(
     local_rows: as for `train_batches`.
     corruption: another one. Of the same rate, it asks for the same places.
   """
-  if corruption is None:
-    corruption = config.corruption
-    if corruption.masks:
-      corruption = HELDOUT_CORRUPTION
+  corruption = corruption or heldout_corruption(config.corruption)
   batch_size, num_rows = config.train.batch_size, store.info["heldout"].num_rows
   start, stop = local_rows or (0, batch_size)
   num_batches = -(-num_rows // batch_size)
@@ -98,23 +96,39 @@ def heldout_batches(
 
   def load(step):
     first = step * batch_size + start
-    places = first + tf.range(stop - start, dtype=tf.int64)
+    count = stop - start + corruption.rows_ahead
+    places = first + tf.range(count, dtype=tf.int64)
     batch = corruption_lib.corrupt(
-      _read(store, "heldout", tf.minimum(places, num_rows - 1)),
+      _read(store, "heldout", places % num_rows),
       first,
       corruption,
       vocab,
       _HELDOUT_SEED,
     )
     # No objective finds anything in what fills up the last batch.
-    real = (places < num_rows)[:, None]
+    is_row_B = places[: stop - start] < num_rows
+    blank = dict.fromkeys(batch, 0) | {"input_ids": vocab.pad_id}
     return {
-      **batch,
-      "input_ids": tf.where(real, batch["input_ids"], vocab.pad_id),
-      "target_weights": tf.where(real, batch["target_weights"], 0.0),
+      name: tf.where(
+        tf.reshape(is_row_B, [-1] + [1] * (value.shape.rank - 1)),
+        value,
+        tf.cast(blank[name], value.dtype),
+      )
+      for name, value in batch.items()
     }
 
   return _run(tf.data.Dataset.range(num_batches), load)
+
+
+def heldout_corruption(
+  corruption: CorruptionConfig, **changes
+) -> CorruptionConfig:
+  """Returns what is asked of held-out rows, where a run's is `corruption`."""
+  if corruption.masks:
+    kept = ("sentence_pairs", "next_token_share", "prefix_share")
+    changes |= {key: getattr(corruption, key) for key in kept}
+    corruption = _HELDOUT_CORRUPTION
+  return dataclasses.replace(corruption, **changes)
 
 
 def shuffled(first, count: int, num_rows: int, seed: int) -> tf.Tensor:

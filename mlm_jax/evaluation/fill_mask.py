@@ -73,11 +73,8 @@ def fill_mask(
     top_PK[hidden_P] = new_PK[: len(masks)][hidden_P]
     ids_PK[hidden_P] = new_ids_PK[: len(masks)][hidden_P]
     ids_BL[0, masks] = ids_PK[:, 0]
-    # The least likely are asked for again, linearly fewer each time.
-    again = len(masks) * (passes - number) // passes
-    hidden_P = np.zeros([len(masks)], bool)
-    hidden_P[np.argsort(top_PK[:, 0])[:again]] = True
-    if not again:
+    hidden_P = least_sure(top_PK[:, 0], number, passes)
+    if not hidden_P.any():
       break
     ids_BL[0, masks[hidden_P]] = vocab.mask_id
   return [
@@ -87,6 +84,17 @@ def fill_mask(
     ]
     for ids_K, top_K in zip(ids_PK, top_PK, strict=True)
   ]
+
+
+def least_sure(sure_P: np.ndarray, done: int, passes: int) -> np.ndarray:
+  """Returns bool [P], which to ask for again after `done` of the passes.
+
+  Those that are the least sure, linearly fewer of them each time.
+  """
+  again = len(sure_P) * (passes - done) // passes
+  hidden_P = np.zeros(len(sure_P), bool)
+  hidden_P[np.argsort(sure_P)[:again]] = True
+  return hidden_P
 
 
 def _likeliest(run, params, vocab, ids_BL, slots, top_k):

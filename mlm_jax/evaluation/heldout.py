@@ -1,6 +1,5 @@
 """The loss on documents that were never trained on."""
 
-import dataclasses
 import functools
 import operator
 from collections.abc import Callable
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 from mlm_jax.config import CorruptionConfig
 from mlm_jax.data import pipeline, rows
 from mlm_jax.models.layout import segments_and_positions
-from mlm_jax.objectives.objective import means
+from mlm_jax.objectives.objective import means, of_tokens
 from mlm_jax.training.run import Run
 
 
@@ -60,11 +59,11 @@ def discrepancy(run: Run, store: rows.RowStore, params) -> dict[str, float]:
   }
   losses = {}
   for name, (mask, random) in shown.items():
-    corruption = dataclasses.replace(
-      pipeline.HELDOUT_CORRUPTION, mask_share=mask, random_share=random
+    corruption = pipeline.heldout_corruption(
+      run.config.corruption, mask_share=mask, random_share=random
     )
-    found = evaluator(run, store, corruption)(params)
-    losses[name] = found.get("mlm_loss", found["loss"])
+    values = evaluator(run, store, corruption)(params)
+    losses[name], _ = of_tokens(values, run.objective)
   return losses
 
 
@@ -81,8 +80,8 @@ def joint(
   Returns:
     Nats a token, by the number of passes.
   """
-  corruption = dataclasses.replace(
-    pipeline.HELDOUT_CORRUPTION, mask_share=1.0, random_share=0.0
+  corruption = pipeline.heldout_corruption(
+    run.config.corruption, mask_share=1.0, random_share=0.0
   )
   batches = pipeline.heldout_batches(
     run.config,
@@ -107,6 +106,7 @@ def _told_in_passes(run, params, batch, passes):
   vocab, ids_BL = run.vocab, batch["input_ids"]
   places_BP, targets_BP = batch["target_positions"], batch["target_ids"]
   real_BP = batch["target_weights"] > 0
+  types_BL = batch.get("type_ids")
   rows_B1 = jnp.arange(len(ids_BL))[:, None]
   # Segments and positions are those of the row, whatever is told.
   where = segments_and_positions(
@@ -117,7 +117,7 @@ def _told_in_passes(run, params, batch, passes):
     loss, told_BP = told
     shown_BP = jnp.where(real_BP & ~told_BP, vocab.mask_id, targets_BP)
     shown_BL = ids_BL.at[rows_B1, places_BP].set(shown_BP)
-    logits_BPV = run.logits(params, shown_BL, *where, places_BP)
+    logits_BPV = run.logits(params, shown_BL, *where, places_BP, types_BL)
     logs_BPV = jax.nn.log_softmax(logits_BPV)
     # Only what is hidden competes, the surest first.
     sure_BP = jnp.where(

@@ -94,10 +94,13 @@ class MaskedLM(nn.Module):
     segment_ids_BL: jax.Array,
     positions_BL: jax.Array,
     target_positions_BP: jax.Array,
+    type_ids_BL: jax.Array | None = None,
     **how,
   ) -> jax.Array:
     """Returns float32 logits [B, P, V] at the target positions only."""
-    x_BLD = self.encoder(ids_BL, segment_ids_BL, positions_BL, **how)
+    x_BLD = self.encoder(
+      ids_BL, segment_ids_BL, positions_BL, type_ids_BL, **how
+    )
     x_BPD = _at(x_BLD, target_positions_BP)
     return self.head(x_BPD, self.encoder.embeddings.token_table_VE)
 
@@ -160,6 +163,47 @@ class SpanMaskedLM(MaskedLM):
     told = self.head(_at(x_BLD, target_positions_BP), table_VE)
     around = _at(x_BLD, left_BP), _at(x_BLD, right_BP)
     return told, self.boundary(*around, place_BP, table_VE)
+
+
+class SentencePairHead(nn.Module):
+  """A start token's vector to one logit: is the second sentence in its place?
+
+  With BERT's pooler, a layer with tanh, before it (Devlin et al. 2019).
+  """
+
+  config: EncoderConfig
+
+  @nn.compact
+  def __call__(self, x_BD):
+    width = self.config.width
+    pooler = Dense(self.config, (width, width), ("embed", None), name="pooler")
+    out = Dense(self.config, (width, 1), ("embed", None), name="out")
+    return out(jnp.tanh(pooler(x_BD)))[..., 0].astype(jnp.float32)
+
+
+class PairMaskedLM(MaskedLM):
+  """A masked language model that also judges its rows, each a sentence pair."""
+
+  def setup(self):
+    super().setup()
+    self.pair = SentencePairHead(self.config)
+
+  def __call__(
+    self,
+    ids_BL: jax.Array,
+    segment_ids_BL: jax.Array,
+    positions_BL: jax.Array,
+    target_positions_BP: jax.Array,
+    type_ids_BL: jax.Array | None = None,
+    **how,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Returns float32 logits [B, P, V], and [B], over 0 where it is in place."""
+    x_BLD = self.encoder(
+      ids_BL, segment_ids_BL, positions_BL, type_ids_BL, **how
+    )
+    x_BPD = _at(x_BLD, target_positions_BP)
+    told = self.head(x_BPD, self.encoder.embeddings.token_table_VE)
+    return told, self.pair(x_BLD[:, 0])
 
 
 class ReplacedTokenHead(nn.Module):

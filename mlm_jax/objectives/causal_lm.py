@@ -35,6 +35,7 @@ def sums(
 
 
 CAUSAL_LM = Objective(
+  tells="causal_lm",
   model=lambda config, vocab: MaskedLM(config.model, vocab.size),
   terms=lambda config: {"causal_lm": 1.0},
   weights=lambda batch, vocab: {"causal_lm": jnp.sum(batch["target_weights"])},

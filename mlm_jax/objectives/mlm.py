@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from mlm_jax.config import Config
 from mlm_jax.data.tokenizer import Vocabulary
-from mlm_jax.models.heads import MaskedLM, SpanMaskedLM
+from mlm_jax.models.heads import MaskedLM, PairMaskedLM, SpanMaskedLM
 from mlm_jax.models.layout import segments_and_positions
 from mlm_jax.objectives.objective import Batch, Objective, Part, Sums
 
@@ -20,7 +20,7 @@ def logits(
 ) -> jax.Array:
   """Returns float32 logits [B, P, V] at a batch's targets.
 
-  Of a `SpanMaskedLM` a pair, as it does.
+  Of a `SpanMaskedLM` or a `PairMaskedLM` two things, as they do.
 
   Args:
     model: gives them.
@@ -40,6 +40,7 @@ def logits(
     segment_ids_BL,
     positions_BL,
     batch["target_positions"],
+    type_ids_BL=batch.get("type_ids"),
     **seen,
     deterministic=dropout_key is None,
     rngs=None if dropout_key is None else {"dropout": dropout_key},
@@ -62,6 +63,17 @@ def cross_entropy(
   }
 
 
+def binary_cross_entropy(
+  logits: jax.Array, labels: jax.Array, asked: jax.Array
+) -> dict[str, jax.Array]:
+  """Returns the same of yes and no, where asked; a logit over 0 says yes."""
+  signed = jnp.where(labels, logits, -logits)
+  return {
+    "loss": jnp.sum(jax.nn.softplus(-signed), where=asked),
+    "accuracy": jnp.sum(signed > 0, where=asked, dtype=jnp.float32),
+  }
+
+
 def sums(
   model: MaskedLM,
   vocab: Vocabulary,
@@ -71,15 +83,23 @@ def sums(
 ) -> Sums:
   """Returns the loss over a batch's targets, as `Objective` has it."""
   targets = batch["target_ids"], batch["target_weights"]
-  if not isinstance(model, SpanMaskedLM):
-    logits_BPV = logits(model, vocab, params, batch, key)
-    return {"mlm": cross_entropy(logits_BPV, *targets)}
-  around = borders(batch)
-  told, by_borders = logits(model, vocab, params, batch, key, borders=around)
-  return {
-    "mlm": cross_entropy(told, *targets),
-    "span_boundary": cross_entropy(by_borders, *targets),
-  }
+  around = {}
+  if isinstance(model, SpanMaskedLM):
+    around = {"borders": borders(batch)}
+  told = logits(model, vocab, params, batch, key, **around)
+  if isinstance(model, SpanMaskedLM):
+    told, by_borders = told
+    more = {"span_boundary": cross_entropy(by_borders, *targets)}
+  elif isinstance(model, PairMaskedLM):
+    told, pair_B = told
+    more = {
+      "pair": binary_cross_entropy(
+        pair_B, batch["pair_labels"] > 0, batch["pair_weights"] > 0
+      )
+    }
+  else:
+    more = {}
+  return {"mlm": cross_entropy(told, *targets), **more}
 
 
 def borders(batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -105,14 +125,21 @@ def borders(batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
   return at(left_BL), at(right_BL), place_BP
 
 
+def _added(config: Config) -> tuple[type[MaskedLM], tuple[str, ...]]:
+  """Returns the model, and what terms there are beside "mlm"."""
+  if config.objective.span_boundary:
+    return SpanMaskedLM, ("span_boundary",)
+  if config.corruption.sentence_pairs != "none":
+    return PairMaskedLM, ("pair",)
+  return MaskedLM, ()
+
+
 def _terms(config: Config) -> dict[str, float]:
-  more = {"span_boundary": 1.0} if config.objective.span_boundary else {}
-  return {"mlm": 1.0, **more}
+  return dict.fromkeys(("mlm", *_added(config)[1]), 1.0)
 
 
 def _model(config: Config, vocab: Vocabulary) -> MaskedLM:
-  cls = SpanMaskedLM if config.objective.span_boundary else MaskedLM
-  return cls(config.model, vocab.size)
+  return _added(config)[0](config.model, vocab.size)
 
 
 def _parts(config: Config, vocab: Vocabulary, params) -> dict[str, Part]:
@@ -123,7 +150,10 @@ def _parts(config: Config, vocab: Vocabulary, params) -> dict[str, Part]:
 
 def _weights(batch: Batch, vocab: Vocabulary) -> dict[str, jax.Array]:
   targets = jnp.sum(batch["target_weights"])
-  return {"mlm": targets, "span_boundary": targets}
+  pairs = {}
+  if "pair_weights" in batch:
+    pairs = {"pair": jnp.sum(batch["pair_weights"])}
+  return {"mlm": targets, "span_boundary": targets, **pairs}
 
 
-MLM = Objective(_model, _terms, _weights, sums, _parts)
+MLM = Objective("mlm", _model, _terms, _weights, sums, _parts)

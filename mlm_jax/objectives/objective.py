@@ -25,6 +25,7 @@ class Objective:
   been added up. All functions are pure.
 
   Attributes:
+    tells: the term that predicts tokens.
     model: configuration and vocabulary -> the module that is trained.
     terms: configuration -> what each term counts for; the first is what the
       accuracy is of.
@@ -36,11 +37,22 @@ class Objective:
       `Encoder` under "encoder" in them; the first is the result.
   """
 
+  tells: str
   model: Callable[[Config, Vocabulary], nn.Module]
   terms: Callable[[Config], Mapping[str, float]]
   weights: Callable[[Batch, Vocabulary], dict[str, jax.Array]]
   sums: Callable[..., Sums]
   parts: Callable[[Config, Vocabulary, dict], dict[str, Part]]
+
+
+def of_tokens(
+  values: Mapping[str, float], objective: Objective
+) -> tuple[float, float]:
+  """Returns the loss in nats a token and the accuracy, of what `means` gives."""
+  term = objective.tells
+  return tuple(
+    values.get(f"{term}_{key}", values[key]) for key in ("loss", "accuracy")
+  )
 
 
 def means(sums: Sums, terms: Mapping[str, float]) -> dict[str, jax.Array]:

@@ -90,13 +90,8 @@ def sums(
   )
   is_replaced_BL = ids_BL != original_BL
   real_BL = ids_BL != vocab.pad_id
-  # The cross entropy of one logit.
-  signed_BL = jnp.where(is_replaced_BL, logits_BL, -logits_BL)
   return {
-    "rtd": {
-      "loss": jnp.sum(jax.nn.softplus(-signed_BL), where=real_BL),
-      "accuracy": jnp.sum(signed_BL > 0, where=real_BL, dtype=jnp.float32),
-    },
+    "rtd": mlm.binary_cross_entropy(logits_BL, is_replaced_BL, real_BL),
     "generator": mlm.cross_entropy(logits_BPV, targets_BP, weights_BP),
   }
 
@@ -162,6 +157,7 @@ def _model(config: Config, vocab: Vocabulary) -> Electra:
 
 
 RTD = Objective(
+  tells="generator",
   model=_model,
   terms=lambda config: {
     "rtd": config.objective.rtd_weight,

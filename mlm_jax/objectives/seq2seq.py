@@ -62,6 +62,7 @@ def sums(
 
 
 SEQ2SEQ = Objective(
+  tells="seq2seq",
   model=lambda config, vocab: EncoderDecoder(config.model, vocab.size),
   terms=lambda config: {"seq2seq": 1.0},
   weights=lambda batch, vocab: {"seq2seq": jnp.sum(batch["target_weights"])},
@@ -77,6 +78,7 @@ def _cmlm(config: Config, vocab: Vocabulary) -> ConditionalMaskedLM:
 
 
 CMLM = Objective(
+  tells="cmlm",
   model=_cmlm,
   terms=lambda config: {"cmlm": 1.0, "length": 1.0},
   weights=lambda batch, vocab: {

@@ -12,12 +12,16 @@ from mlm_jax.data.corruption import (
   choosing,
   continuing,
   masking,
+  pairs,
   sequences,
   spans,
 )
 from mlm_jax.data.corruption.draws import Draws
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.tokenizer import Vocabulary
+
+# No corruption has as many streams of random numbers.
+_OF_PAIRS = 1 << 10
 
 
 def corrupt(
@@ -31,7 +35,8 @@ def corrupt(
   """Returns the batch that asks the model for what `corruption` hid.
 
   Args:
-    rows_BL: int32 packed rows, consecutive in the stream.
+    rows_BL: int32 packed rows, consecutive in the stream; past those that become
+      the batch, `corruption.rows_ahead` more.
     first_position: int64 scalar, the place of the first row in the stream.
     corruption: what to do.
     vocab: which ids are special, and which begin a word.
@@ -43,12 +48,24 @@ def corrupt(
     [B, P], 1 for a target and 0 where there is none; of encoders, where the
     targets are, target_positions int32 [B, P]; of encoder-decoders what the
     decoder sees, decoder_ids int32 [B, P]; and what else the kind has.
+
+    Of sentence pairs also type_ids int32 [B, L], 1 for the second sentence;
+    pair_labels int32 [B], 1 where it belongs there; pair_weights float32 [B], 0
+    where there is none.
   """
+  pair = {}
+  if corruption.sentence_pairs != "none":
+    draws = Draws(seed, first_position, tf.shape(rows_BL)[0], _OF_PAIRS)
+    make = pairs.PAIRS[corruption.sentence_pairs]
+    rows_BL, pair = make(rows_BL, vocab, draws)
   draws = Draws(seed, first_position, tf.shape(rows_BL)[0])
   rate = corruption.mask_rate
   if corruption.final_mask_rate:
     rate += (corruption.final_mask_rate - rate) * progress
-  return _CORRUPTIONS[corruption.kind](rows_BL, rate, corruption, vocab, draws)
+  batch = _CORRUPTIONS[corruption.kind](rows_BL, rate, corruption, vocab, draws)
+  if corruption.continuing_share:
+    batch = continuing.mix(batch, rows_BL, corruption, vocab, draws)
+  return batch | pair
 
 
 def _masked(choose):

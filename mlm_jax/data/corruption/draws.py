@@ -16,11 +16,18 @@ class Draws:
     seed: chooses among all streams.
     first_position: int64 scalar, the place of the first row.
     batch: how many rows.
+    first_call: the number of the first stream.
   """
 
-  def __init__(self, seed: int, first_position: tf.Tensor, batch: tf.Tensor):
+  def __init__(
+    self,
+    seed: int,
+    first_position: tf.Tensor,
+    batch: tf.Tensor,
+    first_call: int = 0,
+  ):
     self._seed, self._first, self._batch = seed, first_position, batch
-    self._calls = 0
+    self._calls = first_call
 
   def bits(self, width: int) -> tf.Tensor:
     """Returns uint32 [batch, width]."""
