@@ -10,7 +10,8 @@ prefetched between turns, and medians are compared. The sides:
 
   mlm_jax               a store just opened: every row is decompressed
   mlm_jax, cached       the store's chunks are decoded already (small corpora)
-  KIND                  the first, by another corruption
+  KIND                  the first, by another corruption; those of pairs cut rows
+                        that they take for one document
   examples, N workers   DataCollatorForLanguageModeling on what it documents,
                         dicts of input_ids and special_tokens_mask
   tensors, N workers    the same on bare ids, whose specials it finds itself
@@ -41,27 +42,48 @@ import numpy as np
 from etils import epath
 
 from mlm_jax import config as config_lib
+from mlm_jax.config.data import CONTINUING, NOISES, REWRITING
 from mlm_jax.data.tokenizer import Vocabulary
 
-# Three pieces of four begin a word, as of English.
+# Three pieces of four begin a word, as of English; one of twenty ends a sentence.
 VOCAB = Vocabulary(
-  *(30_522, 0, 1, 2, 3, 4), starts_word=np.arange(30_522) % 4 > 0
+  *(30_522, 0, 1, 2, 3, 4),
+  other_special_ids=tuple(range(5, 105)),
+  sentinel_ids=tuple(range(5, 105)),
+  starts_word=np.arange(30_522) % 4 > 0,
+  stops=(np.arange(30_522) % 20 == 10).astype(np.int8),
 )
 
+N_GRAMS = {"kind": "spans", "span_law": "inverse", "max_span": 3}
+
 CORRUPTIONS = {
+  "electra": {"mask_share": 0.85, "random_share": 0.0},
   "whole_words": {"kind": "whole_words"},
   "spans": {"kind": "spans"},
-  "n-grams": {"kind": "spans", "span_law": "inverse", "max_span": 3},
+  "n-grams": N_GRAMS,
+  "any number": {"kind": "uniform_masking"},
+  "nsp": {"sentence_pairs": "nsp"},
+  "n-grams, sop": {"sentence_pairs": "sop", **N_GRAMS},
   "next_token": {"kind": "next_token"},
   "prefix": {"kind": "prefix"},
+  "mixture": {"next_token_share": 0.25, "prefix_share": 0.25},
+  "t5": {"kind": "span_corruption"},
+  **{
+    f"bart, {noise}": {"kind": "denoising", "mask_rate": 0.3, "noises": noise}
+    for noise in NOISES
+  },
+  "bart": {"kind": "denoising", "mask_rate": 0.3},
+  "mass": {"kind": "fragment", "mask_rate": 0.5},
+  "cmlm": {"kind": "conditional_masking", "mask_rate": 0.3},
 }
 
 
 def make_rows(num_rows, seq_len, seed=0):
   """Returns rows of two or three pieces [start ... end] of Zipf's words."""
   rng = np.random.default_rng(seed)
-  zipf = 1 / np.arange(1, VOCAB.size - 4)
-  words = 5 + rng.choice(len(zipf), [num_rows, seq_len], p=zipf / zipf.sum())
+  first = len(VOCAB.special_ids)
+  zipf = 1 / np.arange(1, VOCAB.size - first + 1)
+  words = first + rng.choice(len(zipf), [num_rows, seq_len], p=zipf / zipf.sum())
   rows = words.astype(np.int32)
   for row in rows:
     pieces = rng.integers(2, 4)
@@ -87,6 +109,7 @@ def our_sides(path, rows, batch_size):
   rows_lib.finish_store(path, rows.shape[1], infos)
   config = config_lib.default()
   config.data.update(vocab_size=VOCAB.size, seq_len=rows.shape[1])
+  config.data.packing = "single"  # So that they may be pairs.
   config.model.max_positions = max(512, rows.shape[1])
   config.train.update(steps=len(rows) // batch_size, batch_size=batch_size)
   config.optim.warmup_steps = 0
@@ -97,15 +120,29 @@ def our_sides(path, rows, batch_size):
   sides = {"mlm_jax": functools.partial(fresh, config)}
   sides["mlm_jax, cached"] = lambda: cached
   for name, options in CORRUPTIONS.items():
-    corruption = dataclasses.replace(config.corruption, **options)
-    objective = config.objective
-    if not corruption.masks:
-      objective = dataclasses.replace(objective, name="causal_lm")
-    other = dataclasses.replace(
-      config, corruption=corruption, objective=objective
-    )
-    sides[name] = functools.partial(fresh, other)
+    sides[name] = functools.partial(fresh, with_corruption(config, options))
   return sides
+
+
+def with_corruption(config, options):
+  """Returns a configuration with an objective that takes this corruption."""
+  corruption = dataclasses.replace(config.corruption, **options)
+  name, layers = "mlm", 0
+  if corruption.continuing_share:
+    name = "mixture"
+  elif corruption.kind in CONTINUING:
+    name = "causal_lm"
+  elif corruption.kind in REWRITING:
+    name, layers = "seq2seq", 1
+    if corruption.kind == "conditional_masking":
+      name = "cmlm"
+  return dataclasses.replace(
+    config,
+    corruption=corruption,
+    objective=dataclasses.replace(config.objective, name=name),
+    model=dataclasses.replace(config.model, num_decoder_layers=layers),
+    data=dataclasses.replace(config.data, num_sentinels=100),
+  )
 
 
 class MappedRows:

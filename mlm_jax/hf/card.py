@@ -10,12 +10,14 @@ from mlm_jax.config import Config
 from mlm_jax.hf.family import Family
 from mlm_jax.models.decoder import EncoderDecoder
 from mlm_jax.models.heads import Discriminator, MaskedLM
+from mlm_jax.objectives import OBJECTIVES
+from mlm_jax.objectives.objective import of_tokens
 from mlm_jax.workdir import Workdir
 
 _OBJECTIVES = {
   "mlm": "masked language modelling",
   "rtd": "replaced token detection",
-  "causal_lm": "predicting what comes next",
+  "mixture": "masked and causal language modelling",
   "seq2seq": "saying what was lost",
   "cmlm": "filling in any number of masks",
 }
@@ -51,20 +53,21 @@ def write(
   model, data, optim = exported.config, config.data, config.optim
   task = _TASKS[type(exported)]
   started = origin.get("from") or "random weights"
-  heldout = _heldout_loss(workdir, step)
+  heldout = _heldout_loss(workdir, config, step)
+  kind = "encoder-decoder" if model.num_decoder_layers else "encoder"
   return f"""---
 library_name: {"transformers" if family else "mlm_jax"}
 pipeline_tag: {task}
 tags: [mlm_jax, masked-lm]
 ---
 
-# A text encoder pre-trained by {_OBJECTIVES[config.objective.name]}
+# A text {kind} pre-trained by {_OBJECTIVES[config.objective.name]}
 
 Trained with mlm_jax {__version__} for {step:,} steps, from {started}.
 
 | | |
 |---|---|
-| encoder | {model.num_layers} layers of {model.width}, {model.num_heads} heads, \
+| {kind} | {_layers(model)} layers of {model.width}, {model.num_heads} heads, \
 MLP of {model.mlp_width} |
 | longest text | {model.max_positions} tokens |
 | vocabulary | {data.vocab_size:,} pieces |
@@ -86,6 +89,11 @@ MLP of {model.mlp_width} |
 """
 
 
+def _layers(model) -> str:
+  decoder = model.num_decoder_layers
+  return f"{model.num_layers} + {decoder}" if decoder else str(model.num_layers)
+
+
 def _use(family: Family | None, task: str) -> str:
   if family is None:
     return """No class of transformers computes this model. mlm_jax does:
@@ -104,28 +112,30 @@ print(tokenizer.batch_decode(model.generate(**text, max_new_tokens=40)))"""
   elif task != "fill-mask":
     use = """text = tokenizer("Paris is the capital of France.", return_tensors="pt")
 model(**text).logits  # Over 0 where a token seems replaced."""
-  return f"""```python
+  code = f"""```python
 from transformers import AutoTokenizer, {family.architecture}, pipeline
 
 model = {family.architecture}.from_pretrained("THIS_FOLDER")
 tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
 {use}
 ```
-
+"""
+  if task == "text2text-generation":
+    return code
+  return f"""{code}
 `AutoModel` loads the encoder alone, and sentence-transformers the folder, with
 mean pooling. It was not trained to embed sentences: fine-tune it before you
 compare vectors.
 """
 
 
-def _heldout_loss(workdir: Workdir, step: int) -> str:
+def _heldout_loss(workdir: Workdir, config: Config, step: int) -> str:
   lines = workdir.metrics.read_text() if workdir.metrics.exists() else ""
   # A line that a kill cut short has no end.
   whole = (line for line in lines.splitlines() if line.endswith("}"))
   for record in map(json.loads, reversed(list(whole))):
     if record["split"] == "heldout" and record["step"] <= step:
-      # A sum of several terms is in no unit.
-      loss = record.get("mlm_loss", record["loss"])
-      unit = "" if "rtd_loss" in record else " nats a token"
-      return f"{loss:.3f}{unit} at step {record['step']:,}"
+      loss, _ = of_tokens(record, OBJECTIVES[config.objective.name])
+      whose = " of the generator" if config.objective.name == "rtd" else ""
+      return f"{loss:.3f} nats a token{whose} at step {record['step']:,}"
   return "not measured"

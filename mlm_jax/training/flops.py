@@ -39,6 +39,7 @@ def train_flops_per_token(config: Config) -> float:
   length = config.data.seq_len
   targets = config.corruption.num_targets(length)
   flops = _encoder_flops(config.model, length)
+  flops += _decoder_flops(config.model, targets, length)
   speaker = config.model
   if config.objective.name == "rtd":
     # The detector's head is one more matmul of its width.
@@ -51,12 +52,23 @@ def train_flops_per_token(config: Config) -> float:
 
 
 def _encoder_flops(model: EncoderConfig, length: int) -> float:
+  embed = 2 * length * model.embedding_width * model.width
+  return model.num_layers * _layer_flops(model, length) + embed
+
+
+def _layer_flops(model: EncoderConfig, length: int) -> float:
   width = model.width
   qkv = width * model.head_width * (model.num_heads + 2 * model.kv_heads)
   mlp = (3 if model.glu else 2) * width * model.mlp_width
-  layer = 2 * length * (qkv + width**2 + mlp) + 4 * length**2 * width
-  embed = 2 * length * model.embedding_width * width
-  return model.num_layers * layer + embed
+  return 2 * length * (qkv + width**2 + mlp) + 4 * length**2 * width
+
+
+def _decoder_flops(model: EncoderConfig, length: int, read: int) -> float:
+  width = model.width
+  # Cross attention: its queries and its output, then the keys and values.
+  cross = 2 * length * 2 * width**2 + 4 * length * read * width
+  cross += 2 * read * width * model.head_width * 2 * model.kv_heads
+  return model.num_decoder_layers * (_layer_flops(model, length) + cross)
 
 
 def _head_flops(model: EncoderConfig, targets: int, vocab_size: int) -> float:

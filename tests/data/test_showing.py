@@ -10,25 +10,36 @@ from mlm_jax.__main__ import main
 ROOT = pathlib.Path(__file__).parents[2]
 RECIPE = f"--config={ROOT}/configs/quickstart.py"
 TEXT = "The class statement defines a class object, as the function does."
+SENTENCES = "A list may be changed. Its items are read in order. It has no end."
+SEQ2SEQ = ("objective.name=seq2seq", "model.num_decoder_layers=1")
 
 
-def show(capsys, *overrides, text=TEXT):
+def show(capsys, *overrides, texts=(TEXT,), times=2):
   overrides = [f"--config.{override}" for override in overrides]
-  arguments = [RECIPE, "--times=2", "--text", text]
+  arguments = [
+    RECIPE,
+    f"--times={times}",
+    *(f"--text={text}" for text in texts),
+  ]
   assert main(["show_corruption", *arguments, *overrides]) == 0
   return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", ["token_masking", "whole_words", "spans"])
+def lines_of(out, name):
+  return re.findall(rf"^{name} +(.*)$", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+  "kind", ["token_masking", "whole_words", "spans", "uniform_masking"]
+)
 def test_masks_and_what_they_hide_make_the_text(kind, capsys):
   out = show(
     capsys,
     *(f"corruption.kind={kind}", "corruption.random_share=0.0"),
     "corruption.mask_share=1.0",
   )
-  (original,) = re.findall(r"^original +(.*)$", out, re.MULTILINE)
-  seen = re.findall(r"^seen +(.*)$", out, re.MULTILINE)
-  asked = re.findall(r"^asked for +(.*)$", out, re.MULTILINE)
+  (original,) = lines_of(out, "original")
+  seen, asked = lines_of(out, "seen"), lines_of(out, "asked for")
   assert len(seen) == len(asked) == 2
   assert seen[0] != seen[1]
   for line, words in zip(seen, asked, strict=True):
@@ -44,8 +55,7 @@ def test_masks_and_what_they_hide_make_the_text(kind, capsys):
 def test_causal_models_are_asked_for_all_that_comes_next(capsys):
   out = show(capsys, "corruption.kind=next_token", "objective.name=causal_lm")
   original, seen, asked = (
-    re.findall(rf"^{name} +(.*)$", out, re.MULTILINE)[0]
-    for name in ("original", "seen", "asked for")
+    lines_of(out, name)[0] for name in ("original", "seen", "asked for")
   )
   assert original == seen
   assert "[CLS] " + asked.replace(" |", "") == original
@@ -54,9 +64,98 @@ def test_causal_models_are_asked_for_all_that_comes_next(capsys):
 def test_a_prefix_is_not_asked_for(capsys):
   out = show(capsys, "corruption.kind=prefix", "objective.name=causal_lm")
   assert "seen by all" in out
-  (original,) = re.findall(r"^original +(.*)$", out, re.MULTILINE)
-  for asked in re.findall(r"^asked for +(.*)$", out, re.MULTILINE):
+  (original,) = lines_of(out, "original")
+  assert lines_of(out, "seen") == [original] * 2
+  for asked in lines_of(out, "asked for"):
     assert original.endswith(asked.replace(" |", "").strip())
+
+
+def test_rows_of_a_mixture_are_shown_as_what_they_are(capsys):
+  out = show(
+    *(capsys, "objective.name=mixture", "corruption.next_token_share=0.5"),
+    times=8,
+  )
+  (original,) = lines_of(out, "original")
+  seen, asked = lines_of(out, "seen"), lines_of(out, "asked for")
+  kinds = {"[MASK]" in line for line in seen}
+  assert kinds == {True, False}, "half of them have masks"
+  for line, words in zip(seen, asked, strict=True):
+    if "[MASK]" not in line:
+      assert line == original
+      assert "[CLS] " + words.replace(" |", "") == original
+
+
+def test_spans_and_their_sentinels_make_the_text(capsys):
+  out = show(
+    capsys,
+    *(*SEQ2SEQ, "corruption.kind=span_corruption", "data.num_sentinels=10"),
+  )
+  (original,) = lines_of(out, "original")
+  pairs = lines_of(out, "seen"), lines_of(out, "asked for")
+  for seen, asked in zip(*pairs, strict=True):
+    said = asked.replace(" |", "").removesuffix("[SEP]")
+    spans = re.split(r"(<extra_id_\d+>)", said)[1:]
+    for sentinel, span in zip(spans[::2], spans[1::2], strict=True):
+      assert sentinel in seen
+      seen = seen.replace(sentinel, span)
+    assert seen == original
+
+
+def test_what_a_decoder_mends_is_asked_for_whole(capsys):
+  out = show(
+    *(capsys, *SEQ2SEQ, "corruption.kind=denoising"), texts=[SENTENCES]
+  )
+  (original,) = lines_of(out, "original")
+  for asked in lines_of(out, "asked for"):
+    assert "[CLS] " + asked.replace(" |", "") == original
+  assert any("[MASK]" in seen for seen in lines_of(out, "seen"))
+  assert " moved " in out
+  assert " not seen by the encoder " in out
+
+
+def test_a_decoder_with_masks_is_shown_with_them(capsys):
+  out = show(
+    capsys,
+    *("objective.name=cmlm", "corruption.kind=conditional_masking"),
+    *("model.num_decoder_layers=1", "model.position_kind=learned"),
+  )
+  (original,) = lines_of(out, "original")
+  pairs = lines_of(out, "decoder"), lines_of(out, "asked for")
+  for line, words in zip(*pairs, strict=True):
+    assert line.count("[MASK]") == len(words.split(" |"))
+    for word in words.split(" |"):
+      line = line.replace("[MASK]", word.strip(), 1)
+    assert line.replace(" ", "") == original.replace(" ", "")
+
+
+@pytest.mark.parametrize("kind", ["nsp", "sop"])
+def test_a_pair_says_what_it_is(kind, capsys):
+  out = show(
+    capsys,
+    *(f"corruption.sentence_pairs={kind}", "data.packing=single"),
+    *("corruption.mask_share=0.0", "corruption.random_share=0.0"),
+    texts=[SENTENCES, TEXT],
+  )
+  originals = dict(enumerate(lines_of(out, "original")))
+  shown = zip(lines_of(out, "seen"), lines_of(out, "and"), strict=True)
+  for number, (seen, said) in enumerate(shown):
+    own = originals[number // 2].replace(" ", "")
+    first, second, _ = seen.replace(" ", "").split("[SEP]")
+    first = first.removeprefix("[CLS]")
+    if said in ("the second follows the first", "they stand in order"):
+      assert first + second in own
+    elif said == "the second stood first":
+      assert second + first in own
+    else:
+      assert said == "the second is another text's"
+      assert second in originals[1 - number // 2].replace(" ", "")
+
+
+def test_other_sentences_are_of_another_text(capsys):
+  arguments = [RECIPE, "--text", TEXT, "--config.data.packing=single"]
+  pairs = "--config.corruption.sentence_pairs=nsp"
+  assert main(["show_corruption", *arguments, pairs]) == 2
+  assert "give --text twice" in capsys.readouterr().err
 
 
 def test_a_text_longer_than_a_row_is_refused(capsys):

@@ -1,6 +1,7 @@
 """A corruption, shown to a person: what the model sees, and what it must say."""
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import rich.text
@@ -13,16 +14,34 @@ from mlm_jax.errors import require
 
 # What is done to a token, in the words of the legend, and how it looks.
 _LEFT, _SEEN = "left as it is, and asked for", "seen by all"
+_MOVED, _LOST = "moved", "not seen by the encoder"
+_SECOND = "the second sentence"
 STYLES = {
   "masked": "bold black on yellow",
   "replaced": "bold white on red",
   _LEFT: "bold black on cyan",
   _SEEN: "black on green",
+  _MOVED: "black on green",
+  _LOST: "bold black on cyan",
+  _SECOND: "underline",
 }
+
+# What is said of a pair, by its label.
+_PAIRS = {
+  "nsp": ("the second is another text's", "the second follows the first"),
+  "sop": ("the second stood first", "they stand in order"),
+}
+
+# A line: ids, what was done to each, and the ids whose spaces they have.
+_Line = tuple[Sequence[int], Sequence[str], Sequence[int]]
 
 
 def show(
-  config: Config, tokenizer: Tokenizer, text: str, times: int = 3
+  config: Config,
+  tokenizer: Tokenizer,
+  text: str,
+  times: int = 3,
+  after: str = "",
 ) -> Iterator[rich.text.Text]:
   """Yields lines: the text, then what `times` corruptions make of it.
 
@@ -31,10 +50,52 @@ def show(
     tokenizer: cuts the text.
     text: one document, of at most `data.seq_len` tokens.
     times: how many.
+    after: another one, for pairs of sentences.
 
   Raises:
-    InputError: the text is longer than a row.
+    InputError: a text is longer than a row.
   """
+  vocab, corruption = tokenizer.vocabulary, config.corruption
+  rows = [_row(config, tokenizer, one) for one in (text, after)]
+  size = int(np.sum(rows[0] != vocab.pad_id))
+  batch = corrupt(
+    # Each is followed by the other one, and it alone is shown.
+    tf.constant(np.tile(rows, [times + corruption.rows_ahead, 1])),
+    tf.constant(0, tf.int64),
+    corruption,
+    vocab,
+    config.seed,
+  )
+  original, shown = rows[0][:size], set()
+  yield _line("original", tokenizer, (original, [""] * size, original))
+  for number in range(0, 2 * times, 2):
+    one = {name: value.numpy()[number] for name, value in batch.items()}
+    if "decoder_ids" in one:
+      lines = _rewritten(vocab, original, one)
+    elif corruption.masks and (
+      "prefix" not in one or one["prefix"][:size].all()
+    ):
+      lines = _masked(vocab, one)
+    else:
+      lines = _continued(vocab, one)
+    yield rich.text.Text()
+    for name, line in lines.items():
+      between = " |" if name == "asked for" else ""
+      yield _line(name, tokenizer, line, between)
+      shown |= set(line[1])
+    if corruption.sentence_pairs != "none":
+      said = "no pair"
+      if one["pair_weights"]:
+        said = _PAIRS[corruption.sentence_pairs][one["pair_labels"]]
+      yield rich.text.Text(f"{'and':<11}{said}")
+  yield rich.text.Text()
+  legend = rich.text.Text()
+  for name in filter(shown.__contains__, STYLES):
+    legend.append(f" {name} ", STYLES[name]).append("  ")
+  yield legend
+
+
+def _row(config, tokenizer, text):
   vocab = tokenizer.vocabulary
   ids = [vocab.start_id, *tokenizer.encode([text])[0], vocab.end_id]
   require(
@@ -44,64 +105,89 @@ def show(
   )
   row = np.full([config.data.seq_len], vocab.pad_id, np.int32)
   row[: len(ids)] = ids
-  batch = corrupt(
-    tf.constant(np.tile(row, [times, 1])),
-    tf.constant(0, tf.int64),
-    config.corruption,
-    vocab,
-    config.seed,
+  return row
+
+
+def _masked(vocab, one) -> dict[str, _Line]:
+  """Returns the lines of an encoder, which is asked for what was there."""
+  seen, asked = _seen_and_asked(vocab, one)
+  types = one.get("type_ids", np.zeros_like(one["input_ids"]))
+  done = [_SECOND if second else "" for second in types[: len(seen)]]
+  whole = seen.copy()
+  for place, original in asked.items():
+    done[place] = _done(vocab, seen[place], original)
+    whole[place] = original
+  words = [*asked.values()]
+  return {
+    # A mask has the space of the word that it hides.
+    "seen": (seen, done, whole),
+    "asked for": (words, [done[place] for place in asked], words),
+  }
+
+
+def _continued(vocab, one) -> dict[str, _Line]:
+  """Returns the lines of an encoder that is asked for what comes next."""
+  seen, asked = _seen_and_asked(vocab, one)
+  prefix = one.get("prefix", np.zeros_like(one["input_ids"]))
+  done = [_SEEN if part else "" for part in prefix[: len(seen)]]
+  words = [*asked.values()]
+  return {
+    "seen": (seen, done, seen),
+    "asked for": (words, [""] * len(words), words),
+  }
+
+
+def _seen_and_asked(vocab, one):
+  seen = one["input_ids"][one["input_ids"] != vocab.pad_id]
+  real = one["target_weights"] > 0
+  pairs = zip(
+    one["target_positions"][real], one["target_ids"][real], strict=True
   )
-  batch = {name: value.numpy() for name, value in batch.items()}
-  size, shown = len(ids), set()
-  yield _line("original", tokenizer, ids, [""] * size)
-  for number in range(times):
-    one = {name: value[number] for name, value in batch.items()}
-    real = one["target_weights"] > 0
-    asked = dict(
-      zip(one["target_positions"][real], one["target_ids"][real], strict=True)
-    )
-    seen = one["input_ids"][:size]
-    done = [_SEEN if p else "" for p in one.get("prefix", row * 0)[:size]]
-    if config.corruption.masks:
-      done = [
-        _done(vocab, place in asked, here, ids[place])
-        for place, here in enumerate(seen)
-      ]
-    yield rich.text.Text()
-    yield _line("seen", tokenizer, seen, done, spaced_as=ids)
-    places = sorted(asked)
-    words = [asked[place] for place in places]
-    styles = [done[place] for place in places]
-    if not config.corruption.masks:
-      styles = [""] * len(words)
-    yield _line("asked for", tokenizer, words, styles, between=" |")
-    shown |= set(done)
-  yield rich.text.Text()
-  legend = rich.text.Text()
-  for name in filter(shown.__contains__, STYLES):
-    legend.append(f" {name} ", STYLES[name]).append("  ")
-  yield legend
+  return seen, dict(sorted(pairs))
 
 
-def _done(vocab, is_asked, here, original) -> str:
-  if not is_asked:
-    return ""
+def _rewritten(vocab, original, one) -> dict[str, _Line]:
+  """Returns the lines of an encoder-decoder, whose tokens have moved."""
+  seen = one["input_ids"][one["input_ids"] != vocab.pad_id]
+  decoded = one["decoder_ids"][one["decoder_ids"] != vocab.pad_id]
+  said = one["target_ids"][one["target_weights"] > 0]
+  hides = {vocab.mask_id, *vocab.sentinel_ids}
+  matcher = difflib.SequenceMatcher(None, original, seen, autojunk=False)
+  kept = matcher.get_matching_blocks()
+  stays = {block.b + i for block in kept for i in range(block.size)}
+
+  def done(place, token):
+    if token in hides:
+      return "masked"
+    if place in stays:
+      return ""
+    return _MOVED if token in original else "replaced"
+
+  left = set(seen.tolist())
+  lines = {
+    "seen": (seen, [done(*pair) for pair in enumerate(seen.tolist())], seen)
+  }
+  if vocab.mask_id in decoded:
+    masked = ["masked" if token in hides else "" for token in decoded]
+    lines["decoder"] = (decoded, masked, decoded)
+  lost = [
+    "masked" if token in hides else "" if token in left else _LOST
+    for token in said
+  ]
+  return lines | {"asked for": (said, lost, said)}
+
+
+def _done(vocab, here, original) -> str:
   if here == vocab.mask_id:
     return "masked"
   return _LEFT if here == original else "replaced"
 
 
-def _line(
-  name, tokenizer, ids, done, spaced_as=None, between=""
-) -> rich.text.Text:
-  line = rich.text.Text(f"{name:<11}")
+def _line(name, tokenizer, line: _Line, between: str = "") -> rich.text.Text:
+  text = rich.text.Text(f"{name:<11}")
   read = lambda token: tokenizer.reading(int(token))
-  # A mask has the space of the word that it hides.
-  spaced_as = ids if spaced_as is None else spaced_as
-  for place, (token, like, what) in enumerate(
-    zip(ids, spaced_as, done, strict=True)
-  ):
-    line.append(between if place else "")
-    line.append(" " if read(like).startswith(" ") else "")
-    line.append(read(token).removeprefix(" "), STYLES.get(what, ""))
-  return line
+  for place, (token, what, like) in enumerate(zip(*line, strict=True)):
+    text.append(between if place else "")
+    text.append(" " if read(like).startswith(" ") else "")
+    text.append(read(token).removeprefix(" "), STYLES.get(what, ""))
+  return text

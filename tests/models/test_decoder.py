@@ -1,0 +1,129 @@
+"""What a decoder's tokens see: their own document, and what it was made of."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlm_jax.models.decoder import ConditionalMaskedLM, EncoderDecoder
+from mlm_jax.models.heads import init_params
+from mlm_jax.models.layout import segments_and_positions
+
+KINDS = [
+  {},
+  {"model.position_kind": "rope", "model.norm_placement": "pre"},
+  {
+    "model.position_kind": "relative",
+    "model.norm_kind": "rms",
+    "model.norm_placement": "pre",
+    "model.relative_distance": 20,
+  },
+  {"model.num_kv_heads": 2, "model.position_kind": "alibi"},
+]
+
+# Two documents, of other lengths in the encoder than in the decoder.
+READ = [[2, 10, 11, 12, 3, 2, 20, 21, 3, 0]]
+SAID = [[2, 30, 31, 3, 2, 40, 41, 42, 3, 0, 0]]
+
+
+@pytest.fixture
+def make_model(make_config, vocab):
+  """Returns a function of overrides: a model, and its random parameters."""
+
+  def make(cls=EncoderDecoder, **overrides):
+    names = ("seq2seq", "denoising")
+    if cls is ConditionalMaskedLM:
+      names = ("cmlm", "conditional_masking")
+    config = make_config(
+      **{
+        "model.num_decoder_layers": 2,
+        "objective.name": names[0],
+        "corruption.kind": names[1],
+        **overrides,
+      }
+    )
+    model = cls(config.model, vocab.size)
+    params = nn.unbox(init_params(model, jax.random.key(0)))
+    noise = lambda x: x + 0.1 * jax.random.normal(jax.random.key(1), x.shape)
+    return model, jax.tree.map(noise, params)
+
+  return make
+
+
+def arrays(*rows):
+  for ids in rows:
+    ids = jnp.array(ids)
+    yield from (ids, *segments_and_positions(ids, start_id=2, pad_id=0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_packed_documents_are_said_as_if_alone(kind, make_model):
+  model, params = make_model(**kind)
+  say = lambda *rows: np.asarray(
+    model.apply({"params": params}, *arrays(*rows))[..., :300]
+  )
+  together = say(READ, SAID)[0]
+  first = say([READ[0][:5]], [SAID[0][:4]])[0]
+  second = say([READ[0][5:9]], [SAID[0][4:9]])[0]
+  np.testing.assert_allclose(together[:4], first, atol=2e-5)
+  np.testing.assert_allclose(together[4:9], second, atol=2e-5)
+
+
+def influence(model, params, **how):
+  """Returns how much each output owes to each token of both rows."""
+  table = params["encoder"]["token_embedding"]
+  # Each place has a token of its own, to be told apart by.
+  lengths = len(READ[0]), len(SAID[0])
+  own = [100 + jnp.arange(lengths[0]), 150 + jnp.arange(lengths[1])]
+  both = list(arrays(READ, SAID))
+  first = jnp.concatenate([table[both[0][0]], table[both[3][0]]])
+  both[0], both[3] = own[0][None], own[1][None]
+
+  def outputs(vectors):
+    new = table.at[jnp.concatenate(own)].set(vectors)
+    changed = params["encoder"] | {"token_embedding": new}
+    decoder = model.bind({"params": params | {"encoder": changed}})
+    read = decoder.encoder(*both[:3])
+    return decoder.decoder(
+      decoder.encoder.embeddings.token_table_VE, read, both[1], *both[3:], **how
+    )[0]
+
+  jacobian = jax.jit(jax.jacobian(outputs))(first)
+  found = np.abs(np.asarray(jacobian)).max(axis=(1, 3))
+  return np.split(found, [lengths[0]], axis=1)
+
+
+READ_SEGMENTS = np.array([1] * 5 + [2] * 4 + [0])
+SAID_SEGMENTS = np.array([1] * 4 + [2] * 5 + [0] * 2)
+REAL = SAID_SEGMENTS > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("causal", [True, False])
+def test_nothing_leaks_from_after_or_from_other_documents(
+  kind, causal, make_model
+):
+  model, params = make_model(**kind)
+  read, said = influence(model, params, causal=causal)
+  own = SAID_SEGMENTS[:, None] == SAID_SEGMENTS
+  if causal:
+    own &= np.tri(len(SAID_SEGMENTS), dtype=bool)
+  assert (said[REAL][~own[REAL]] == 0).all()
+  assert (said[REAL][own[REAL]] > 0).all()
+  matching = SAID_SEGMENTS[:, None] == READ_SEGMENTS
+  assert (read[REAL][~matching[REAL]] == 0).all()
+  assert (read[REAL][matching[REAL]] > 0).all()
+
+
+def test_a_length_is_told_by_its_document_alone(make_model):
+  model, params = make_model(ConditionalMaskedLM)
+  rows = [*READ[0]]
+  tell = lambda row: np.asarray(
+    model.apply({"params": params}, *arrays([row]), method="read")[1]
+  )
+  first = tell(rows)
+  changed = [*rows[:6], 99, *rows[7:]]
+  second = tell(changed)
+  np.testing.assert_array_equal(first[0, 0], second[0, 0])
+  assert np.abs(first[0, 5] - second[0, 5]).max() > 1e-4
