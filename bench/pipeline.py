@@ -83,7 +83,9 @@ def make_rows(num_rows, seq_len, seed=0):
   rng = np.random.default_rng(seed)
   first = len(VOCAB.special_ids)
   zipf = 1 / np.arange(1, VOCAB.size - first + 1)
-  words = first + rng.choice(len(zipf), [num_rows, seq_len], p=zipf / zipf.sum())
+  words = first + rng.choice(
+    len(zipf), [num_rows, seq_len], p=zipf / zipf.sum()
+  )
   rows = words.astype(np.int32)
   for row in rows:
     pieces = rng.integers(2, 4)

@@ -107,7 +107,8 @@ def heldout_batches(
     )
     # No objective finds anything in what fills up the last batch.
     is_row_B = places[: stop - start] < num_rows
-    blank = dict.fromkeys(batch, 0) | {"input_ids": vocab.pad_id}
+    texts = ("input_ids", "decoder_ids", "target_ids")
+    blank = {name: vocab.pad_id if name in texts else 0 for name in batch}
     return {
       name: tf.where(
         tf.reshape(is_row_B, [-1] + [1] * (value.shape.rank - 1)),

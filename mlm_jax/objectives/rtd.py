@@ -68,7 +68,8 @@ def sums(
     generator, vocab, generator_params, batch, generator_key
   )
   targets_BP, weights_BP = batch["target_ids"], batch["target_weights"]
-  drawn_BP = sample(sample_key, jax.lax.stop_gradient(logits_BPV), vocab)
+  keys_B = _keys(sample_key, batch["input_ids"])
+  drawn_BP = sample(keys_B, jax.lax.stop_gradient(logits_BPV), vocab)
   shown_BP = jnp.where(weights_BP > 0, drawn_BP, targets_BP)
   rows_B1 = jnp.arange(len(shown_BP))[:, None]
   where = rows_B1, batch["target_positions"]
@@ -96,8 +97,15 @@ def sums(
   }
 
 
+def _keys(key: jax.Array, ids_BL: jax.Array) -> jax.Array:
+  """Returns a key a row, which depends on the row and not on its batch."""
+  odd_L = 2 * jnp.arange(ids_BL.shape[1], dtype=jnp.uint32) + 1
+  sums_B = jnp.sum(ids_BL.astype(jnp.uint32) * odd_L, axis=1)
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, sums_B)
+
+
 def sample(
-  key: jax.Array, logits_BPV: jax.Array, vocab: Vocabulary
+  keys_B: jax.Array, logits_BPV: jax.Array, vocab: Vocabulary
 ) -> jax.Array:
   """Returns int32 [B, P], ordinary tokens drawn from the softmax.
 
@@ -110,7 +118,8 @@ def sample(
   shares_BPV = jnp.exp(logits_BPV - highest_BP1)
   shares_BPNK = shares_BPV.reshape(*shares_BPV.shape[:2], -1, _BLOCK)
   blocks_BPN = jnp.cumsum(jnp.sum(shares_BPNK, axis=-1), axis=-1)
-  drawn_BP1 = jax.random.uniform(key, highest_BP1.shape) * blocks_BPN[..., -1:]
+  uniform = jax.vmap(lambda key: jax.random.uniform(key, highest_BP1.shape[1:]))
+  drawn_BP1 = uniform(keys_B) * blocks_BPN[..., -1:]
   block_BP1 = jnp.sum(blocks_BPN <= drawn_BP1, axis=-1, keepdims=True)
   block_BP1 = jnp.minimum(block_BP1, blocks_BPN.shape[-1] - 1)
   within_BPK = jnp.take_along_axis(

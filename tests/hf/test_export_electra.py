@@ -71,7 +71,8 @@ def test_the_loss_does_not_depend_on_what_fills_up_a_batch(
   electra, tmp_path, capsys
 ):
   losses = []
-  for size in (8, 24):
+  # The last batches have 6 and 22 rows to spare.
+  for size in (8, 32):
     workdir = tmp_path / str(size)
     shutil.copytree(electra, workdir)
     values = json.loads((workdir / "config.json").read_text())
@@ -99,7 +100,7 @@ def test_what_no_class_detects_stays(recipe, tmp_path, capsys):
 def test_it_is_evaluated_and_embeds(electra, tmp_path, capsys):
   assert main(["evaluate", f"--workdir={electra}"]) == 0
   out = capsys.readouterr().out
-  assert "told right" in out
+  assert "replaced tokens" in out
   assert "nats" in out
   (tmp_path / "texts").write_text("One.\nTwo.\n")
   arguments = [f"--texts={tmp_path}/texts", f"--out={tmp_path}/out.npy"]

@@ -98,7 +98,9 @@ def test_samples_follow_the_softmax_and_are_no_specials(vocab):
   logits = rng.normal(size=[1, 1, 384]) * 2
   logits[..., vocab.size :] = -np.inf
   many = jnp.asarray(np.repeat(logits, 200_000, axis=1), jnp.float32)
-  found = jax.jit(rtd.sample, static_argnums=2)(jax.random.key(1), many, vocab)
+  found = jax.jit(rtd.sample, static_argnums=2)(
+    jax.random.split(jax.random.key(1), 1), many, vocab
+  )
   counts = np.bincount(np.asarray(found[0]), minlength=384)
   logits[..., list(vocab.special_ids)] = -np.inf
   shares = np.exp(logits[0, 0])
@@ -115,7 +117,7 @@ def test_a_certain_generator_says_what_it_is_certain_of(vocab):
   tokens = jnp.linspace(5, 299, 50).astype(jnp.int32)
   logits = logits.at[0, jnp.arange(50), tokens].set(0.0)
   for seed in range(20):
-    found = rtd.sample(jax.random.key(seed), logits, vocab)
+    found = rtd.sample(jax.random.split(jax.random.key(seed), 1), logits, vocab)
     np.testing.assert_array_equal(found[0], tokens)
 
 
