@@ -26,6 +26,7 @@ from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.models.heads import Discriminator, MaskedLM
 from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.objectives import mlm
 from mlm_jax.objectives.objective import Objective
 from mlm_jax.training.run import Run
 
@@ -81,16 +82,12 @@ def detect_masks(model, vocab, params, batch, key=None):
     ids_BL, start_id=vocab.start_id, pad_id=vocab.pad_id
   )
   logits_BL = model.apply({"params": params}, ids_BL, *where)
-  signed_BL = jnp.where(ids_BL == vocab.mask_id, logits_BL, -logits_BL)
-  return {
-    "rtd": {
-      "loss": jnp.sum(jax.nn.softplus(-signed_BL)),
-      "accuracy": jnp.sum(signed_BL > 0, dtype=jnp.float32),
-    }
-  }
+  is_masked_BL, real_BL = ids_BL == vocab.mask_id, ids_BL != vocab.pad_id
+  return {"rtd": mlm.binary_cross_entropy(logits_BL, is_masked_BL, real_BL)}
 
 
 DETECTION = Objective(
+  tells="",
   model=lambda config, vocab: Discriminator(config.model, vocab.size),
   terms=lambda config: {"rtd": 50.0},
   weights=lambda batch, vocab: {

@@ -18,7 +18,8 @@ dropout.
 11M parameters; the paper's 12M have a pooler. Mean of the paper's SQuAD 1.1 and
 2.0, MNLI, SST-2 and RACE: 80.1.
 
-To see it learn in two minutes on two cores:
+To see it learn in two minutes on two cores, with 5.6 nats a token after it (word
+frequencies alone reach 6.2) and 85% of the orders told right:
 
   python -m mlm_jax train --config=configs/quickstart.py --workdir=runs/albert \
     --config.model.share_layers=True --config.model.embedding_width=64 \

@@ -13,7 +13,8 @@ found the task to be of no use (Liu et al. 2019): this is here to compare.
 
 110M parameters beside the pair's head. GLUE (dev) of the published model: 84.7.
 
-To see it learn in two minutes on two cores:
+To see it learn in two minutes on two cores, with 4.6 nats a token after it (word
+frequencies alone reach 6.2); pairs take longer, and are still told by chance:
 
   python -m mlm_jax train --config=configs/quickstart.py --workdir=runs/nsp \
     --config.data.packing=single --config.corruption.sentence_pairs=nsp \

@@ -20,12 +20,15 @@ and 300,000 steps of 256 rows of 512 tokens. Attention probabilities have no dro
 
 60M parameters.
 
-To see it learn in two minutes on two cores:
+To see it learn in two minutes on two cores (what the encoder shows is to be copied,
+so that losses are low; word frequencies alone reach 6.2):
 
   python -m mlm_jax train --config=configs/quickstart.py --workdir=runs/cmlm \
     --config.objective.name=cmlm --config.corruption.kind=conditional_masking \
     --config.model.num_layers=2 --config.model.num_decoder_layers=2 \
-    --config.model.position_kind=learned --config.train.steps=800
+    --config.model.position_kind=learned --config.data.seq_len=32 \
+    --config.corruption.noises=token_masking --config.train.batch_size=32 \
+    --config.train.steps=800
 """
 
 from mlm_jax import config as config_lib
@@ -45,7 +48,7 @@ def get_config():
 
   config.objective.name = "cmlm"
   config.corruption.kind = "conditional_masking"
-  config.corruption.noises = "text_infilling,sentence_permutation"
+  config.corruption.noises = "text_infilling"
   config.corruption.mask_rate = 0.3
   config.corruption.mask_share = 1.0
   config.corruption.random_share = 0.0

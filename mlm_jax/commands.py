@@ -142,13 +142,6 @@ def evaluate(args) -> None:
     if term != run.objective.tells:
       loss, accuracy = values[f"{term}_loss"], values[f"{term}_accuracy"]
       say(f"{_TERMS[term]:<17}  {loss:.3f} nats, {accuracy:.1%} told right")
-  kind = config.corruption.kind
-  if config.corruption.masks and kind != "token_masking":
-    own = heldout.evaluator(run, store, config.corruption)(params)
-    loss, accuracy = of_tokens(own, run.objective)
-    say(
-      f"as it was trained  {loss:.3f} nats a token, {accuracy:.1%}, of {kind}"
-    )
   if args.passes > 1:
     found = heldout.joint(run, store, params, args.passes)
     say("the targets of a row together, where each pass sees those before")

@@ -81,10 +81,7 @@ def test_it_learns_more_than_word_frequencies(name, recipe, tmp_path):
   workdir = Workdir.at(tmp_path)
   config = workdir.load_config()
   lines = workdir.metrics.read_text().splitlines()
-  # Held-out masks are of single tokens, in whose place spans have never hidden
-  # the rest of a word.
-  split = "train" if config.objective.span_boundary else "heldout"
-  last = [r for r in map(json.loads, lines) if r["split"] == split][-1]
+  last = [r for r in map(json.loads, lines) if r["split"] == "heldout"][-1]
   assert last["step"] == config.train.steps
   _, store = prepare.load(config, workdir)
   loss, _ = of_tokens(last, OBJECTIVES[config.objective.name])

@@ -19,7 +19,7 @@ from mlm_jax.data.tokenizer import Vocabulary
 
 # Held-out masks are the same in every run that has the same held-out rows.
 _HELDOUT_CORRUPTION = CorruptionConfig(
-  kind="token_masking", mask_rate=0.15, mask_share=0.8, random_share=0.1
+  mask_rate=0.15, mask_share=0.8, random_share=0.1
 )
 _HELDOUT_SEED = 0
 
@@ -76,9 +76,8 @@ def heldout_batches(
 ) -> tf.data.Dataset:
   """Returns the held-out batches, in order.
 
-  15% are masked as BERT does, whatever the run masks, so that runs compare; what
-  else a run asks for is asked as it does. The last batch is filled up with rows
-  of padding.
+  `heldout_corruption` says what is asked of them. The last batch is filled up with
+  rows of padding.
 
   Args:
     config: the run.
@@ -124,10 +123,18 @@ def heldout_batches(
 def heldout_corruption(
   corruption: CorruptionConfig, **changes
 ) -> CorruptionConfig:
-  """Returns what is asked of held-out rows, where a run's is `corruption`."""
+  """Returns what is asked of held-out rows, where a run's is `corruption`.
+
+  15% of the tokens are masked as BERT does, whatever the run masks, so that runs
+  compare: single ones, but of runs that hide whole words or spans of them, whole
+  words. Those have never seen a part of a word, and would be told to be worse than
+  word frequencies. All else is asked as the run does.
+  """
   if corruption.masks:
     kept = ("sentence_pairs", "next_token_share", "prefix_share")
     changes |= {key: getattr(corruption, key) for key in kept}
+    if corruption.kind in ("whole_words", "spans"):
+      changes["kind"] = "whole_words"
     corruption = _HELDOUT_CORRUPTION
   return dataclasses.replace(corruption, **changes)
 

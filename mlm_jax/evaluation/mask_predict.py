@@ -26,8 +26,9 @@ def mask_predict(
 
   The encoder tells how long it is. Of each of the likeliest lengths, all tokens
   are predicted at once; in each further pass, the least sure are masked again, in
-  linearly falling number, and predicted given the others. The length that makes
-  the tokens surest in the mean is taken.
+  linearly falling number, and predicted given the others. The length is taken that,
+  with its tokens, has the highest log-probability a token; the paper looks at the
+  tokens alone, to which an unlikely length of a sure token would be the best.
 
   Args:
     run: a model of `objective.name="cmlm"`.
@@ -38,8 +39,8 @@ def mask_predict(
     num_lengths: how many lengths are tried.
 
   Returns:
-    The text, and the mean log-probability of its tokens, in nats, each in the
-    pass that put it there.
+    The text, and the log-probability of its length and tokens, in nats a token,
+    each in the pass that put it there.
 
   Raises:
     InputError: the text is longer than the model's positions.
@@ -58,7 +59,9 @@ def mask_predict(
   )
   read, lengths = _read(run.model, vocab, params, _row(ids, longest, vocab))
   # At least a token, and there is a start and an end.
-  sizes = 1 + np.argsort(-np.asarray(lengths)[1 : longest - 1])[:num_lengths]
+  lengths = jax.device_get(jax.nn.log_softmax(lengths[1 : longest - 1]))
+  likeliest = np.argsort(-lengths)[:num_lengths]
+  sizes = 1 + likeliest
   texts = np.stack(
     [
       np.pad(
@@ -84,7 +87,7 @@ def mask_predict(
     if not hidden.any():
       break
     texts[hidden] = vocab.mask_id
-  means = np.sum(sure, where=asked, axis=1) / sizes
+  means = (np.sum(sure, where=asked, axis=1) + lengths[likeliest]) / sizes
   best = int(np.argmax(means))
   return tokenizer.decode(texts[best][asked[best]]), float(means[best])
 

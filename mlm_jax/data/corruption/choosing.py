@@ -16,6 +16,7 @@ from mlm_jax.data.corruption.documents import (
   squeeze,
 )
 from mlm_jax.data.corruption.draws import Draws, below
+from mlm_jax.data.corruption.sorting import largest
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import require
@@ -89,7 +90,7 @@ def choose_tokens(
   slots = corruption.num_hidden(length)
   maskable_BL = tf.gather(vocab.is_ordinary, rows_BL)
   key_BL = lowest_outside(maskable_BL, draws.order(length))
-  _, positions_BP = tf.math.top_k(key_BL, slots)
+  positions_BP = largest(key_BL, slots)
   count_B1 = count_hidden(maskable_BL, rate, corruption)
   return Chosen(positions_BP, tf.range(slots) < count_B1, draws.bits(slots))
 
@@ -159,8 +160,8 @@ def of_word(values_BW, words, outside=_LOWEST):
 def take_whole(key_BL, words, count_B1, slots):
   """Returns positions and is_target of the words with the largest keys."""
   key_BL = lowest_outside(words.maskable_BL, key_BL)
-  # Of equal keys top_k takes the first: a word's tokens follow each other.
-  _, positions_BP = tf.math.top_k(key_BL, min(slots + 1, key_BL.shape[1]))
+  # Of equal keys the first are taken: a word's tokens follow each other.
+  positions_BP = largest(key_BL, min(slots + 1, key_BL.shape[1]))
   word_BL = tf.where(words.maskable_BL, words.word_BL, -1)
   word_BP = tf.gather(word_BL, positions_BP, batch_dims=1)
   cut_B1 = tf.gather(word_BP, count_B1, batch_dims=1)

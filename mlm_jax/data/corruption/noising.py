@@ -13,6 +13,7 @@ from mlm_jax.data.corruption.documents import (
 )
 from mlm_jax.data.corruption.draws import Draws, below
 from mlm_jax.data.corruption.sentences import sentence_starts
+from mlm_jax.data.corruption.sorting import ascending
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.tokenizer import Vocabulary
 
@@ -48,7 +49,7 @@ def permute_sentences(rows_BL, rate, corruption, vocab, draws):
   order_BL = tf.where(rows_BL == vocab.start_id, 0, order_BL)
   number_BL = tf.cast(docs.number_BL, tf.int64) * (_LAST + 2)
   keys_BL = (number_BL + tf.cast(order_BL, tf.int64)) * _PLACES
-  keys_BL = tf.sort(keys_BL + tf.range(length, dtype=tf.int64), axis=1)
+  keys_BL = ascending(keys_BL + tf.range(length, dtype=tf.int64))
   place_BL = tf.bitwise.bitwise_and(keys_BL, tf.constant(_PLACES - 1, tf.int64))
   return tf.gather(rows_BL, place_BL, batch_dims=1)
 

@@ -14,6 +14,7 @@ from mlm_jax.data.corruption import choosing
 from mlm_jax.data.corruption.choosing import Chosen, Words
 from mlm_jax.data.corruption.documents import scattered, squeeze
 from mlm_jax.data.corruption.draws import Draws, threshold
+from mlm_jax.data.corruption.sorting import ascending, largest
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.tokenizer import Vocabulary
 
@@ -174,11 +175,10 @@ def cut(
   # Between each two of the whole there is a place to cut, but after the last.
   order_BN = draws.order(most)
   is_place_BN = tf.range(most) < whole_B1 - 1
-  _, cuts_BS = tf.math.top_k(
-    choosing.lowest_outside(is_place_BN, order_BN), most_parts
-  )
+  cuts_BS = largest(choosing.lowest_outside(is_place_BN, order_BN), most_parts)
   is_cut_BS = tf.range(most_parts) < parts_B1 - 1
-  ends_BS = tf.sort(tf.where(is_cut_BS, cuts_BS + 1, whole_B1), axis=1)
+  ends_BS = ascending(tf.where(is_cut_BS, cuts_BS + 1, whole_B1))
+  ends_BS = tf.cast(ends_BS, tf.int32)
   return ends_BS - tf.pad(ends_BS[:, :-1], [[0, 0], [1, 0]])
 
 
@@ -201,7 +201,7 @@ def place(
   taken_BS = tf.where(fits_BS, lengths_BS, 0)
   things_B1 = room_B1 - tf.reduce_sum(taken_BS, axis=1, keepdims=True)
   is_thing_BL = tf.range(order_BL.shape[1]) < things_B1
-  _, thing_BS = tf.math.top_k(
+  thing_BS = largest(
     choosing.lowest_outside(is_thing_BL, order_BL), lengths_BS.shape[1]
   )
   # Each span before it is a thing of more than one place.
