@@ -134,7 +134,7 @@ def with_corruption(config, options):
   """Returns a configuration with an objective that takes this corruption."""
   corruption = dataclasses.replace(config.corruption, **options)
   name, layers = "mlm", 0
-  if corruption.continuing_share:
+  if corruption.causal_share:
     name = "mixture"
   elif corruption.kind in CONTINUING:
     name = "causal_lm"

@@ -11,8 +11,8 @@ passes, in each of which the least sure tokens are masked again:
 
   python -m mlm_jax mask_predict --workdir=DIR --passes=10 --text="..."
 
-The paper translates. Here, the encoder reads a text with BART's noises, and the
-decoder mends it: that needs no pairs. The size and the optimizer are the paper's,
+The paper translates. Here, the encoder reads a text with spans hidden, as BART's,
+and the decoder mends it: that needs no pairs. The size and the optimizer are the paper's,
 six layers and six of width 512.
 
 What differs, beside the task: no label smoothing, a linear decay, not 1 / sqrt(step),

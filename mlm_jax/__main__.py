@@ -121,7 +121,7 @@ COMMANDS = {
       ("--passes", {"type": int, "default": 10, "metavar": "T",
         "help": "the least sure words are told again in each"}),
       ("--lengths", {"type": int, "default": 5, "metavar": "N",
-        "help": "of which the one that makes words surest is taken"}),
+        "help": "to try; the likeliest with its words is taken"}),
     ),
   ),
   "embed": Command(

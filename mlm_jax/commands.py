@@ -158,7 +158,11 @@ def fill_mask(args) -> None:
 
   workdir = Workdir.at(args.workdir)
   config = _here(workdir.load_config())
-  _require_masks(config, "fill_mask")
+  require(
+    config.corruption.masks,
+    "fill_mask is for models that fill in masks; this one was trained with "
+    f"objective.name={config.objective.name!r}",
+  )
   run, params, tokenizer, _ = _restore(workdir, config, args.checkpoint)
   say = Progress().say
 
@@ -286,14 +290,6 @@ def _restore(workdir: Workdir, config: Config, checkpoint: str):
       run.abstract_state.params, checkpoint
     )
   return run, params, tokenizer, step
-
-
-def _require_masks(config: Config, command: str) -> None:
-  require(
-    config.corruption.masks,
-    f"{command} is for models that fill in masks; this one was trained with "
-    f"objective.name={config.objective.name!r}",
-  )
 
 
 def _join_processes(args) -> None:

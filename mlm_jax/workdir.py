@@ -17,6 +17,7 @@ _FIXED = (
   "corruption.sentence_pairs",
   "optim.name",
   *("data.tokenizer", "data.vocab_size", "data.lowercase"),
+  "data.num_sentinels",
 )
 _FREE = (
   *("model.embedding_dropout", "model.attention_dropout", "model.mlp_dropout"),

@@ -101,6 +101,13 @@ class Config:
       f"corruption.kind='spans', not {self.objective.name!r} and "
       f"{self.corruption.kind!r}",
     )
+    masks, length = self.corruption.masks_per_row, self.data.seq_len
+    require(
+      masks <= self.corruption.highest_share * length,
+      f"corruption.masks_per_row={masks} is too many for rows of "
+      f"data.seq_len={length}: {self.corruption.highest_share * length:.0f} is the "
+      f"most that corruption.kind={kind!r} hides",
+    )
     self._check_rows()
     require(
       self.objective.name != "rtd" or self.corruption.mask_share > 0,
@@ -114,7 +121,7 @@ class Config:
     """Checks what goes with rows that are pairs, or of several kinds."""
     corruption, name = self.corruption, self.objective.name
     require(
-      (corruption.continuing_share > 0) == (name == "mixture"),
+      (corruption.causal_share > 0) == (name == "mixture"),
       "objective.name='mixture', and no other, has corruption.next_token_share or "
       f"corruption.prefix_share, not {name!r} with "
       f"{corruption.next_token_share} and {corruption.prefix_share}",

@@ -94,7 +94,7 @@ class CorruptionConfig:
   # The mean length of the spans of span_corruption, in tokens, and of
   # text_infilling, in words.
   mean_span: float = 3.0
-  # Of denoising: one or several of token_masking, token_deletion, text_infilling,
+  # Of denoising and conditional_masking: one or several of token_masking, token_deletion, text_infilling,
   # sentence_permutation and document_rotation, separated by commas.
   noises: str = "text_infilling,sentence_permutation"
   # Rows of one document each are cut in two, and the model is also asked whether
@@ -125,16 +125,24 @@ class CorruptionConfig:
       "corruption.masks_per_row takes a number in place of a rate: "
       "corruption.final_mask_rate must be 0",
     )
-    most = {
-      "spans": 0.5,
-      "span_corruption": self.mean_span / (self.mean_span + 1),
-      "denoising": 0.5 if "text_infilling" in self.noise_names else 1,
-      "conditional_masking": 0.5 if "text_infilling" in self.noise_names else 1,
-    }.get(self.kind, 1)
     require(
-      self._highest_rate <= most,
+      self.mean_span <= 100,
+      f"corruption.mean_span must be 100 at most, not {self.mean_span}",
+    )
+    require(
+      self.kind != "span_corruption" or self.mean_span >= 1,
+      "corruption.kind='span_corruption' has no empty spans: "
+      f"corruption.mean_span must be 1 or more, not {self.mean_span}",
+    )
+    require(
+      not self.masks_per_row
+      or self.kind not in ("uniform_masking", "fragment", *CONTINUING),
+      f"corruption.masks_per_row is of no use to corruption.kind={self.kind!r}",
+    )
+    require(
+      self._highest_rate <= self.highest_share,
       "spans have something between any two: corruption.mask_rate must be "
-      f"{most:.2g} at most, not {self._highest_rate}",
+      f"{self.highest_share:.2g} at most, not {self._highest_rate}",
     )
     shares = (self.mask_share, self.random_share)
     require(
@@ -146,9 +154,9 @@ class CorruptionConfig:
       if name not in NOISES:
         raise unknown("corruption.noises", name, NOISES)
     require(
-      self.continuing_share == 0 or (self.masks and self.continuing_share < 1),
+      self.causal_share == 0 or (self.masks and self.causal_share < 1),
       "corruption.next_token_share and corruption.prefix_share leave some rows "
-      f"their masks: they must be under 1 together, not {self.continuing_share}, "
+      f"their masks: they must be under 1 together, not {self.causal_share}, "
       f"and corruption.kind one of {', '.join(MASKING)}, not {self.kind!r}",
     )
 
@@ -162,7 +170,20 @@ class CorruptionConfig:
     return self.kind in MASKING
 
   @property
-  def continuing_share(self) -> float:
+  def highest_share(self) -> float:
+    """Returns what share of a row's tokens can be hidden."""
+    between = self.mean_span / (self.mean_span + 1)
+    if self.kind == "span_corruption":
+      return between
+    if self.kind == "spans":
+      return 0.5
+    noisy = self.kind in ("denoising", "conditional_masking")
+    if noisy and "text_infilling" in self.noise_names:
+      return min(0.5, between)
+    return 1.0
+
+  @property
+  def causal_share(self) -> float:
     return self.next_token_share + self.prefix_share
 
   @property
@@ -183,7 +204,7 @@ class CorruptionConfig:
 
   def num_targets(self, seq_len: int) -> int:
     """Returns P, the target slots of a row, or the decoder's length."""
-    if self.masks and not self.continuing_share:
+    if self.masks and not self.causal_share:
       return self.num_hidden(seq_len)
     if self.kind not in ("span_corruption", "fragment"):
       return seq_len

@@ -125,6 +125,7 @@ class HuggingFaceTokenizer(Tokenizer):
       *(self._ids[token] for token in named if token in self._ids),
       *(i for piece, i in self._ids.items() if _UNUSED.fullmatch(piece)),
       *(set(range(size)) - set(self._ids.values())),
+      *find_sentinels(self._ids),
     }
     return Vocabulary(
       size=size,

@@ -74,7 +74,7 @@ def heldout_batches(
   local_rows: tuple[int, int] | None = None,
   corruption: CorruptionConfig | None = None,
 ) -> tf.data.Dataset:
-  """Returns the held-out batches, in order.
+  """Returns the held-out batches.
 
   `heldout_corruption` says what is asked of them. The last batch is filled up with
   rows of padding.
@@ -97,8 +97,12 @@ def heldout_batches(
     first = step * batch_size + start
     count = stop - start + corruption.rows_ahead
     places = first + tf.range(count, dtype=tf.int64)
+    rows = places % num_rows
+    if corruption.rows_ahead:
+      # Neighbours in the store are pieces of one document.
+      rows = shuffled(first, count, num_rows, _HELDOUT_SEED)
     batch = corruption_lib.corrupt(
-      _read(store, "heldout", places % num_rows),
+      _read(store, "heldout", rows),
       first,
       corruption,
       vocab,

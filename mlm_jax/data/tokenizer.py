@@ -196,7 +196,10 @@ class SentencePieceTokenizer(Tokenizer):
     if min(ids) < 0 or mask_id == self._sp.unk_id():
       raise InputError(f"{name} lacks a pad, start, end or {MASK} piece")
     size = self._sp.GetPieceSize()
-    is_special = lambda i: self._sp.IsControl(i) or self._sp.IsUnused(i)
+    sentinel_ids = find_sentinels({p: i for i, p in enumerate(self.pieces)})
+    is_special = lambda i: (
+      self._sp.IsControl(i) or self._sp.IsUnused(i) or i in sentinel_ids
+    )
     self.vocabulary = Vocabulary(
       size=size,
       pad_id=self._sp.pad_id(),
@@ -209,7 +212,7 @@ class SentencePieceTokenizer(Tokenizer):
       ),
       starts_word=np.array([p.startswith(SPACE) for p in self.pieces]),
       stops=find_stops(self.pieces),
-      sentinel_ids=find_sentinels({p: i for i, p in enumerate(self.pieces)}),
+      sentinel_ids=sentinel_ids,
     )
     self._space_id = self._sp.PieceToId(SPACE)
 

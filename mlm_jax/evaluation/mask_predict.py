@@ -57,7 +57,9 @@ def mask_predict(
     len(ids) <= longest,
     f"the text has {len(ids)} tokens, the model takes {longest}",
   )
-  read, lengths = _read(run.model, vocab, params, _row(ids, longest, vocab))
+  encoded, lengths = _encode(
+    run.model, vocab, params, _row(ids, longest, vocab)
+  )
   # At least a token, and there is a start and an end.
   lengths = jax.device_get(jax.nn.log_softmax(lengths[1 : longest - 1]))
   likeliest = np.argsort(-lengths)[:num_lengths]
@@ -78,7 +80,7 @@ def mask_predict(
   hidden = asked.copy()
   for done in range(1, passes + 1):
     told, log = jax.device_get(
-      _tell(run.model, vocab, params, read, jnp.asarray(texts))
+      _tell(run.model, vocab, params, encoded, jnp.asarray(texts))
     )
     texts[hidden], sure[hidden] = told[hidden], log[hidden]
     for row, size in enumerate(sizes):
@@ -101,26 +103,26 @@ def _row(ids, longest, vocab):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _read(model: ConditionalMaskedLM, vocab, params, ids_1L):
+def _encode(model: ConditionalMaskedLM, vocab, params, ids_1L):
   """Returns the encoder's vectors and their segments, and [N] length logits."""
   arrays = segments_and_positions(
     ids_1L, start_id=vocab.start_id, pad_id=vocab.pad_id
   )
-  read_1LD, lengths_1LN = model.apply(
-    {"params": params}, ids_1L, *arrays, method="read"
+  encoded_1LD, lengths_1LN = model.apply(
+    {"params": params}, ids_1L, *arrays, method="encode"
   )
-  return (read_1LD, arrays[0]), lengths_1LN[0, 0]
+  return (encoded_1LD, arrays[0]), lengths_1LN[0, 0]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _tell(model: ConditionalMaskedLM, vocab, params, read, ids_BP):
+def _tell(model: ConditionalMaskedLM, vocab, params, encoded, ids_BP):
   """Returns the likeliest ordinary token at each place, and its log-probability."""
   arrays = segments_and_positions(
     ids_BP, start_id=vocab.start_id, pad_id=vocab.pad_id
   )
-  read = [jnp.broadcast_to(x, (len(ids_BP), *x.shape[1:])) for x in read]
+  encoded = [jnp.broadcast_to(x, (len(ids_BP), *x.shape[1:])) for x in encoded]
   logits_BPV = model.apply(
-    *({"params": params}, *read, ids_BP, *arrays),
+    *({"params": params}, *encoded, ids_BP, *arrays),
     causal=False,
     method="decode",
   )

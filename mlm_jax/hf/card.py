@@ -6,7 +6,7 @@ import json
 import flax.linen as nn
 
 from mlm_jax import __version__
-from mlm_jax.config import Config
+from mlm_jax.config import Config, CorruptionConfig
 from mlm_jax.hf.family import Family
 from mlm_jax.models.decoder import EncoderDecoder
 from mlm_jax.models.heads import Discriminator, MaskedLM
@@ -19,7 +19,6 @@ _OBJECTIVES = {
   "rtd": "replaced token detection",
   "mixture": "masked and causal language modelling",
   "seq2seq": "saying what was lost",
-  "cmlm": "filling in any number of masks",
 }
 
 _TASKS = {
@@ -58,7 +57,7 @@ def write(
   return f"""---
 library_name: {"transformers" if family else "mlm_jax"}
 pipeline_tag: {task}
-tags: [mlm_jax, masked-lm]
+tags: [mlm_jax, {"masked-lm" if task == "fill-mask" else "pre-training"}]
 ---
 
 # A text {kind} pre-trained by {_OBJECTIVES[config.objective.name]}
@@ -73,7 +72,7 @@ MLP of {model.mlp_width} |
 | vocabulary | {data.vocab_size:,} pieces |
 | data | `{data.corpus or "none"}`, {data.heldout_fraction:.2%} of documents held out |
 | rows | {data.seq_len} tokens, {data.packing} packing, {config.train.batch_size} a step |
-| corruption | {config.corruption.kind}, {config.corruption.mask_rate:.0%} of tokens |
+| corruption | {_corruption(config.corruption)} |
 | optimizer | {optim.name}, peak learning rate {optim.peak_lr:g}, {optim.schedule} |
 | held-out loss | {heldout} |
 | parity | {parity} |
@@ -87,6 +86,14 @@ MLP of {model.mlp_width} |
 {json.dumps(dataclasses.asdict(config), indent=2)}
 ```
 """
+
+
+def _corruption(corruption: CorruptionConfig) -> str:
+  if corruption.masks_per_row:
+    return f"{corruption.kind}, {corruption.masks_per_row} tokens a row"
+  if corruption.kind == "uniform_masking":
+    return "any number of tokens masked"
+  return f"{corruption.kind}, {corruption.mask_rate:.0%} of tokens"
 
 
 def _layers(model) -> str:

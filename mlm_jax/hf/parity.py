@@ -180,12 +180,12 @@ def _runner(model, vocab, params):
     arrays = segments_and_positions(
       ids, start_id=vocab.start_id, pad_id=vocab.pad_id
     )
-    arrays = [ids, *arrays]
+    arrays, parts = [ids, *arrays], ["encoder"]
     if isinstance(model, MaskedLM):
       arrays += [jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)]
     elif isinstance(model, EncoderDecoder):
       # A text is read, and said.
-      arrays += arrays
+      arrays, parts = [*arrays, *arrays], ["encoder", "decoder"]
     logits, state = model.apply(
       {"params": params},
       *arrays,
@@ -196,7 +196,7 @@ def _runner(model, vocab, params):
     if not isinstance(model, Discriminator):
       logits = logits[..., : vocab.size]
     hidden = [logits]
-    for part in ("encoder", "decoder")[: 1 + len(arrays) // 6]:
+    for part in parts:
       made = dict(state["intermediates"][part])
       last = made.pop("__call__")
       # In the order of the layers; a shared block was called several times.

@@ -26,7 +26,7 @@ class Decoder(nn.Module):
   def setup(self):
     config = self.config
     self.embeddings = Embeddings(config, self.vocab_size, has_tokens=False)
-    self.stack = Stack(config, config.num_decoder_layers, reads=True)
+    self.stack = Stack(config, config.num_decoder_layers, is_decoder=True)
     for part in (self.embeddings, self.stack):
       nn.share_scope(self, part)
     self.dropout = nn.Dropout(config.embedding_dropout)
@@ -34,8 +34,8 @@ class Decoder(nn.Module):
   def __call__(
     self,
     table_VE: jax.Array,
-    read_BLD: jax.Array,
-    read_segment_ids_BL: jax.Array,
+    encoded_BLD: jax.Array,
+    encoded_segment_ids_BL: jax.Array,
     ids_BP: jax.Array,
     segment_ids_BP: jax.Array,
     positions_BP: jax.Array,
@@ -47,10 +47,10 @@ class Decoder(nn.Module):
 
     Args:
       table_VE: the encoder's token embeddings.
-      read_BLD: the encoder's vectors.
-      read_segment_ids_BL: the document of each of them, 0 for padding.
+      encoded_BLD: the encoder's vectors.
+      encoded_segment_ids_BL: the document of each of them, 0 for padding.
       ids_BP: the tokens.
-      segment_ids_BP: the document of each token, which it reads.
+      segment_ids_BP: the document of each token, whose encoded one it sees.
       positions_BP: the place of each token in its document.
       causal: tokens see none after them.
       deterministic: no dropout; otherwise an rng "dropout" is needed.
@@ -63,10 +63,10 @@ class Decoder(nn.Module):
     seen = {"segment_ids_BL": segment_ids_BP, "causal": causal}
     seen_there = {
       "segment_ids_BL": segment_ids_BP,
-      "key_segment_ids_BM": read_segment_ids_BL,
+      "key_segment_ids_BM": encoded_segment_ids_BL,
     }
     return self.stack(
-      x_BPD, positions_BP, seen, deterministic, (read_BLD, seen_there)
+      x_BPD, positions_BP, seen, deterministic, (encoded_BLD, seen_there)
     )
 
 
@@ -104,16 +104,16 @@ class EncoderDecoder(nn.Module):
       **how: causal and deterministic, as `Decoder` has them.
     """
     deterministic = how.get("deterministic", True)
-    read_BLD = self.encoder(
+    encoded_BLD = self.encoder(
       ids_BL, segment_ids_BL, positions_BL, deterministic=deterministic
     )
-    return self.decode(read_BLD, segment_ids_BL, *decoder_arrays, **how)
+    return self.decode(encoded_BLD, segment_ids_BL, *decoder_arrays, **how)
 
-  def decode(self, read_BLD, segment_ids_BL, *decoder_arrays, **how):
+  def decode(self, encoded_BLD, segment_ids_BL, *decoder_arrays, **how):
     """Returns the same, of what the encoder has made of its rows."""
     table_VE = self.encoder.embeddings.token_table_VE
     x_BPD = self.decoder(
-      table_VE, read_BLD, segment_ids_BL, *decoder_arrays, **how
+      table_VE, encoded_BLD, segment_ids_BL, *decoder_arrays, **how
     )
     return self.head(x_BPD, table_VE)
 
@@ -135,14 +135,14 @@ class ConditionalMaskedLM(EncoderDecoder):
 
     The arguments are those of `EncoderDecoder`.
     """
-    read_BLD, lengths_BLN = self.read(
+    encoded_BLD, lengths_BLN = self.encode(
       *(ids_BL, segment_ids_BL, positions_BL),
       deterministic=how.get("deterministic", True),
     )
-    logits_BPV = self.decode(read_BLD, segment_ids_BL, *arrays, **how)
+    logits_BPV = self.decode(encoded_BLD, segment_ids_BL, *arrays, **how)
     return logits_BPV, lengths_BLN
 
-  def read(self, *arrays, deterministic=True):
+  def encode(self, *arrays, deterministic=True):
     """Returns the encoder's vectors, and the logits of lengths."""
-    read_BLD = self.encoder(*arrays, deterministic=deterministic)
-    return read_BLD, self.length(read_BLD).astype(jnp.float32)
+    encoded_BLD = self.encoder(*arrays, deterministic=deterministic)
+    return encoded_BLD, self.length(encoded_BLD).astype(jnp.float32)

@@ -33,15 +33,15 @@ class Block(nn.Module):
   Attributes:
     config: the encoder's.
     layer: the number of the layer, from 0.
-    reads: is it a decoder's, which attends to an encoder's vectors between?
+    is_decoder: does it also attend to what an encoder has made?
   """
 
   config: EncoderConfig
   layer: int
-  reads: bool = False
+  is_decoder: bool = False
 
   @nn.compact
-  def __call__(self, x_BLD, positions_BL, seen, deterministic, read=None):
+  def __call__(self, x_BLD, positions_BL, seen, deterministic, encoded=None):
     config = self.config
     attention = SelfAttention(
       config, config.is_local(self.layer), name="attention"
@@ -56,10 +56,10 @@ class Block(nn.Module):
     drop_a = nn.Dropout(config.attention_dropout, deterministic=deterministic)
     drop_f = nn.Dropout(config.mlp_dropout, deterministic=deterministic)
     steps = [(attend, norm_a, drop_a), (feed, norm_f, drop_f)]
-    if self.reads:
+    if self.is_decoder:
       cross = CrossAttention(config, name="cross")
       norm_c = norm(config, name="norm_cross")
-      steps.insert(1, (lambda x_BLD: cross(x_BLD, *read), norm_c, drop_a))
+      steps.insert(1, (lambda x_BLD: cross(x_BLD, *encoded), norm_c, drop_a))
     for step, normalise, drop in steps:
       if config.norm_placement == "pre":
         x_BLD += drop(step(normalise(x_BLD)))
@@ -126,18 +126,18 @@ class Stack(nn.Module):
   Attributes:
     config: the encoder's.
     num_layers: how many blocks.
-    reads: are they a decoder's?
+    is_decoder: are they a decoder's?
   """
 
   config: EncoderConfig
   num_layers: int
-  reads: bool = False
+  is_decoder: bool = False
 
   def setup(self):
     config = self.config
     num_blocks = 1 if config.share_layers else self.num_layers
     self.blocks = [
-      Block(config, layer, self.reads) for layer in range(num_blocks)
+      Block(config, layer, self.is_decoder) for layer in range(num_blocks)
     ]
     if config.position_kind == "relative":
       self.relative_bias_NH = self.param(
@@ -148,14 +148,14 @@ class Stack(nn.Module):
     if config.norm_placement == "pre":
       self.final_norm = norm(config)
 
-  def __call__(self, x_BLD, positions_BL, seen, deterministic, read=None):
+  def __call__(self, x_BLD, positions_BL, seen, deterministic, encoded=None):
     if self.config.position_kind == "relative":
       bucket_LM = relative_buckets(self.config, x_BLD.shape[1], seen["causal"])
       bias_LMH = self.relative_bias_NH[bucket_LM]
       seen = {**seen, "bias_HLM": bias_LMH.transpose(2, 0, 1)}
     for layer in range(self.num_layers):
       block = self.blocks[layer % len(self.blocks)]
-      x_BLD = block(x_BLD, positions_BL, seen, deterministic, read)
+      x_BLD = block(x_BLD, positions_BL, seen, deterministic, encoded)
     if self.config.norm_placement == "pre":
       x_BLD = self.final_norm(x_BLD)
     return x_BLD

@@ -209,7 +209,7 @@ class SelfAttention(nn.Module):
       slopes_H=slopes_H,
       impl=config.attention,
     )
-    return _together(config)(x_BLHK)
+    return _output(config)(x_BLHK)
 
 
 class CrossAttention(nn.Module):
@@ -222,7 +222,7 @@ class CrossAttention(nn.Module):
   config: EncoderConfig
 
   @nn.compact
-  def __call__(self, x_BPD, read_BLD, seen):
+  def __call__(self, x_BPD, encoded_BLD, seen):
     config = self.config
     dense = functools.partial(Dense, config, use_bias=config.attention_bias)
     q_BPHK = dense(
@@ -234,7 +234,7 @@ class CrossAttention(nn.Module):
       (config.width, config.kv_heads, 2, config.head_width),
       ("embed", "heads", None, "kv"),
       name="kv",
-    )(read_BLD)
+    )(encoded_BLD)
     k_BLG1K, v_BLG1K = jax.lax.split(kv_BLG2K, (1, 1), axis=3)
     x_BPHK = attention(
       q_BPHK,
@@ -243,10 +243,10 @@ class CrossAttention(nn.Module):
       **seen,
       impl=config.attention,
     )
-    return _together(config)(x_BPHK)
+    return _output(config)(x_BPHK)
 
 
-def _together(config):
+def _output(config):
   """Returns the layer that adds up what the heads have found."""
   return Dense(
     config,

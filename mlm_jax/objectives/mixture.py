@@ -1,7 +1,9 @@
 """Masked and causal language modelling, by the same weights, in one run.
 
 Of a batch, some rows have masks and others are asked for what comes next, past a
-prefix or from the first token on (Charpentier and Samuel 2024, Dong et al. 2019).
+prefix or from the first token on. So do UniLM (Dong et al. 2019), which masks in
+all of them, and GPT-BERT (Charpentier and Samuel 2024), which asks for a masked
+token one place before it; here, it is asked for in its place.
 """
 
 import jax
@@ -42,7 +44,7 @@ def _weights_by_term(batch, vocab):
 
 
 def _terms(config: Config) -> dict[str, float]:
-  share = config.corruption.continuing_share
+  share = config.corruption.causal_share
   return {"mlm": 1 - share, "causal_lm": share}
 
 

@@ -21,6 +21,8 @@ ALL_KINDS = [
   *KINDS,
   *({"kind": kind} for kind in CONTINUING + REWRITING),
   {"kind": "denoising", "noises": ",".join(NOISES)},
+  {"next_token_share": 0.25, "prefix_share": 0.25},
+  {"sentence_pairs": "sop"},
 ]
 SPLITS = [(0.8, 0.1), (1.0, 0.0), (0.0, 0.0), (0.0, 1.0), (0.5, 0.25)]
 

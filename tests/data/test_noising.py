@@ -12,6 +12,7 @@ from mlm_jax.config import CorruptionConfig
 from mlm_jax.config.data import NOISES
 from mlm_jax.data.corruption.spans import poisson_law
 from mlm_jax.errors import InputError
+from tests.data.packed import documents_of
 
 SIGMAS = 5
 
@@ -27,12 +28,6 @@ def noised(corrupt):
     return batch["input_ids"]
 
   return noised
-
-
-def documents_of(row, vocab):
-  row = row[row != vocab.pad_id]
-  starts = np.flatnonzero(row == vocab.start_id)
-  return [part.tolist() for part in np.split(row, starts)[1:]]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +144,9 @@ def test_masks_that_hide_nothing_never_make_a_row_longer(
   every = dataclasses.replace(vocab, starts_word=np.ones(vocab.size, bool))
   rows = full_rows(500, 40)
   # Most spans are empty.
-  out = noised(rows, "text_infilling", mean_span=0.2, vocab=every)
+  out = noised(
+    rows, "text_infilling", mean_span=0.2, mask_rate=0.16, vocab=every
+  )
   assert (out[:, 0] == vocab.start_id).all()
   assert ((out == vocab.end_id).sum(axis=1) == 1).all()
 

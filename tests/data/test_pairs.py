@@ -174,6 +174,41 @@ def test_pairs_are_the_same_for_any_number_of_hosts(
       np.testing.assert_array_equal(value, joined)
 
 
+def test_held_out_neighbours_are_no_pairs(
+  make_config, write_store, single_rows, vocab, tmp_path
+):
+  """In the store, the next row goes on with the same document."""
+  rows, _ = single_rows(64)
+  store = write_store(
+    *(tmp_path / "store", vocab, LENGTH), train=rows[:8], heldout=rows
+  )
+  config = make_config(
+    **{
+      "data.packing": "single",
+      "data.vocab_size": vocab.size,
+      "corruption.sentence_pairs": "nsp",
+      "train.batch_size": 64,
+    }
+  )
+  batch = next(
+    pipeline.heldout_batches(config, store, vocab).as_numpy_iterator()
+  )
+  apart, seen = [], set()
+  for row, types, label in zip(
+    *(batch[k] for k in ("input_ids", "type_ids", "pair_labels")), strict=True
+  ):
+    # A word of each side that is unmasked tells where it is from.
+    first, second = (
+      [i for i, text in enumerate(rows) if np.isin(side, text).mean() > 0.7]
+      for side in halves(row, types, vocab)
+    )
+    seen |= set(first) if len(first) == 1 else set()
+    if not label and len(first) == len(second) == 1:
+      apart.append(second[0] - first[0])
+  assert len(apart) > 5 and len(seen) > 20
+  assert sum(distance == 1 for distance in apart) < 3
+
+
 @pytest.mark.parametrize(
   ("overrides", "said"),
   [

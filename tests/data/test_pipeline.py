@@ -175,6 +175,46 @@ def test_heldout_batches_cover_every_row_once(batches, heldout_rows):
   assert (weights[:NUM_HELDOUT].sum(axis=1)[long] > 0).all()
 
 
+@pytest.mark.parametrize(
+  "overrides",
+  [
+    {"data.packing": "single", "corruption.sentence_pairs": "nsp"},
+    {"objective.name": "mixture", "corruption.prefix_share": 0.5},
+    {
+      **{"objective.name": "seq2seq", "model.num_decoder_layers": 1},
+      "corruption.kind": "fragment",
+    },
+    {
+      **{"objective.name": "cmlm", "model.num_decoder_layers": 1},
+      "corruption.kind": "conditional_masking",
+    },
+  ],
+)
+def test_what_fills_up_the_last_batch_is_blank(batches, overrides):
+  joined = whole_batch(batches("heldout", **overrides))
+  for name, value in joined.items():
+    assert not value[NUM_HELDOUT:].any(), name
+    assert value[:NUM_HELDOUT].any(), name
+
+
+@pytest.mark.parametrize("kind", ["whole_words", "spans"])
+def test_of_runs_that_hide_words_words_are_held_out(
+  batches, heldout_rows, vocab, kind
+):
+  words = whole_batch(batches("heldout", **{"corruption.kind": kind}))
+  tokens = whole_batch(batches("heldout"))
+  assert not np.array_equal(words["input_ids"], tokens["input_ids"])
+  hidden = np.zeros(words["input_ids"].shape, bool)
+  row, slot = np.nonzero(words["target_weights"])
+  hidden[row, words["target_positions"][row, slot]] = True
+  # What goes on with a word is hidden as what it goes on with.
+  inside = vocab.is_ordinary[heldout_rows] & ~vocab.starts_word[heldout_rows]
+  inside[:, 1:] &= vocab.is_ordinary[heldout_rows[:, :-1]]
+  hidden = hidden[:NUM_HELDOUT]
+  row, place = np.nonzero(inside[:, 1:])
+  assert (hidden[row, place + 1] == hidden[row, place]).all()
+
+
 def test_heldout_batches_depend_on_no_setting_of_training(batches):
   base = batches("heldout")
   other = batches(

@@ -7,15 +7,9 @@ import pytest
 
 from mlm_jax.config import CorruptionConfig
 from mlm_jax.errors import InputError
+from tests.data.packed import documents_of
 
 SIGMAS = 5
-
-
-def documents_of(row, vocab):
-  """Returns the tokens of each document, from its start on."""
-  row = row[row != vocab.pad_id]
-  starts = np.flatnonzero(row == vocab.start_id)
-  return [part.tolist() for part in np.split(row, starts)[1:]]
 
 
 def woven(seen, said, vocab):

@@ -80,6 +80,8 @@ def test_they_leave_with_equal_logits(
   said = model.generate(**text, max_new_tokens=4, do_sample=False)
   assert said[0, 0] == tokenizer.cls_token_id
   assert model.config.decoder_start_token_id == tokenizer.cls_token_id
+  # Nothing but the model says how a text ends.
+  assert model.generation_config.forced_eos_token_id is None
 
 
 def test_what_has_no_class_there_is_refused(trained_as, tmp_path, capsys):

@@ -84,9 +84,13 @@ def influence(model, params, **how):
     new = table.at[jnp.concatenate(own)].set(vectors)
     changed = params["encoder"] | {"token_embedding": new}
     decoder = model.bind({"params": params | {"encoder": changed}})
-    read = decoder.encoder(*both[:3])
+    encoded = decoder.encoder(*both[:3])
     return decoder.decoder(
-      decoder.encoder.embeddings.token_table_VE, read, both[1], *both[3:], **how
+      decoder.encoder.embeddings.token_table_VE,
+      encoded,
+      both[1],
+      *both[3:],
+      **how,
     )[0]
 
   jacobian = jax.jit(jax.jacobian(outputs))(first)
@@ -120,7 +124,7 @@ def test_a_length_is_told_by_its_document_alone(make_model):
   model, params = make_model(ConditionalMaskedLM)
   rows = [*READ[0]]
   tell = lambda row: np.asarray(
-    model.apply({"params": params}, *arrays([row]), method="read")[1]
+    model.apply({"params": params}, *arrays([row]), method="encode")[1]
   )
   first = tell(rows)
   changed = [*rows[:6], 99, *rows[7:]]

@@ -63,7 +63,7 @@ def corrupt(
   if corruption.final_mask_rate:
     rate += (corruption.final_mask_rate - rate) * progress
   batch = _CORRUPTIONS[corruption.kind](rows_BL, rate, corruption, vocab, draws)
-  if corruption.continuing_share:
+  if corruption.causal_share:
     batch = continuing.mix(batch, rows_BL, corruption, vocab, draws)
   return batch | pair
 

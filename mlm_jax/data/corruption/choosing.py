@@ -62,8 +62,8 @@ def find_words(rows_BL: tf.Tensor, vocab: Vocabulary) -> Words:
   """
   require(
     vocab.starts_word[vocab.is_ordinary].any(),
-    "no piece of this tokenizer begins a word: only "
-    "corruption.kind='token_masking' can do without words",
+    "no piece of this tokenizer begins a word, as whole_words, spans and "
+    "text_infilling need",
   )
   # Special, continuing a word, or beginning one: looked up once.
   kinds = np.where(vocab.is_ordinary, 1 + vocab.starts_word, 0).astype(np.int8)

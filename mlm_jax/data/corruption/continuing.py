@@ -62,7 +62,7 @@ def mix(
   docs = find_documents(rows_BL, vocab)
   which_B1 = tf.cast(draws.bits(1), tf.int64)
   has_none_B1 = which_B1 < threshold(corruption.next_token_share)
-  is_continued_B1 = which_B1 < threshold(corruption.continuing_share)
+  is_continued_B1 = which_B1 < threshold(corruption.causal_share)
   prefix_BM = below(docs.sizes_BM + 1, docs.draw(draws))
   # The start stands before what is asked for, and sees itself anyway.
   prefix_BM = tf.where(has_none_B1, -1, prefix_BM)

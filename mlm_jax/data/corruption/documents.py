@@ -49,6 +49,11 @@ def find_documents(rows_BL: tf.Tensor, vocab: Vocabulary) -> Documents:
   )
 
 
+def runs_begin(where_BL: tf.Tensor) -> tf.Tensor:
+  """Returns bool [B, L], where what is true begins to be so."""
+  return where_BL & ~tf.pad(where_BL[:, :-1], [[0, 0], [1, 0]])
+
+
 def squeeze(
   values_BL: tf.Tensor, kept_BL: tf.Tensor, length: int, fill: int
 ) -> tf.Tensor:

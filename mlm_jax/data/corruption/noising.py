@@ -8,17 +8,18 @@ from mlm_jax.config import CorruptionConfig
 from mlm_jax.data.corruption import choosing, masking, spans
 from mlm_jax.data.corruption.documents import (
   find_documents,
+  runs_begin,
   scattered,
   squeeze,
 )
 from mlm_jax.data.corruption.draws import Draws, below
 from mlm_jax.data.corruption.sentences import sentence_starts
-from mlm_jax.data.corruption.sorting import ascending
+from mlm_jax.data.corruption.sorting import PLACES, ascending
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.tokenizer import Vocabulary
 
-# More than a row has places, and numbers to put its sentences in order by.
-_PLACES, _LAST = 1 << 20, 1 << 28
+# Of the numbers to put sentences in order by.
+_LAST = 1 << 28
 
 
 def add_noise(
@@ -48,9 +49,9 @@ def permute_sentences(rows_BL, rate, corruption, vocab, draws):
   order_BL = tf.where(docs.inside_BL, order_BL, _LAST + 1)
   order_BL = tf.where(rows_BL == vocab.start_id, 0, order_BL)
   number_BL = tf.cast(docs.number_BL, tf.int64) * (_LAST + 2)
-  keys_BL = (number_BL + tf.cast(order_BL, tf.int64)) * _PLACES
+  keys_BL = (number_BL + tf.cast(order_BL, tf.int64)) * PLACES
   keys_BL = ascending(keys_BL + tf.range(length, dtype=tf.int64))
-  place_BL = tf.bitwise.bitwise_and(keys_BL, tf.constant(_PLACES - 1, tf.int64))
+  place_BL = tf.bitwise.bitwise_and(keys_BL, tf.constant(PLACES - 1, tf.int64))
   return tf.gather(rows_BL, place_BL, batch_dims=1)
 
 
@@ -92,7 +93,7 @@ def infill_text(rows_BL, rate, corruption, vocab, draws):
   law = spans.poisson_law(corruption.mean_span)
   drawn = spans.draw_spans(words, corruption, law, draws)
   hidden_BL = spans.hide(drawn, words, rate, corruption)
-  first_BL = hidden_BL & ~tf.pad(hidden_BL[:, :-1], [[0, 0], [1, 0]])
+  first_BL = runs_begin(hidden_BL)
   # The empty ones among those drawn before the last that was taken.
   number_BL = tf.where(hidden_BL, drawn.number_BL, 0)
   last_B1 = tf.reduce_max(number_BL, axis=1, keepdims=True)

@@ -12,7 +12,11 @@ from mlm_jax.data.corruption import (
   noising,
   spans,
 )
-from mlm_jax.data.corruption.documents import find_documents, squeeze
+from mlm_jax.data.corruption.documents import (
+  find_documents,
+  runs_begin,
+  squeeze,
+)
 from mlm_jax.data.corruption.draws import Draws, below
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.tokenizer import Vocabulary
@@ -42,7 +46,7 @@ def corrupt_spans(
     f"{len(vocab.sentinel_ids)} sentinels (<extra_id_0> and so on)",
   )
   hidden_BL = spans.noise_spans(rows_BL, rate, corruption, vocab, draws)
-  first_BL = hidden_BL & ~tf.pad(hidden_BL[:, :-1], [[0, 0], [1, 0]])
+  first_BL = runs_begin(hidden_BL)
   docs = find_documents(rows_BL, vocab)
   number_BL = tf.cumsum(tf.cast(first_BL, tf.int32), axis=1)
   # Counted from each document's start on.

@@ -150,30 +150,34 @@ def _rewritten(vocab, original, one) -> dict[str, _Line]:
   """Returns the lines of an encoder-decoder, whose tokens have moved."""
   seen = one["input_ids"][one["input_ids"] != vocab.pad_id]
   decoded = one["decoder_ids"][one["decoder_ids"] != vocab.pad_id]
-  said = one["target_ids"][one["target_weights"] > 0]
+  asked = np.flatnonzero(one["target_weights"])
+  said = one["target_ids"][asked]
   hides = {vocab.mask_id, *vocab.sentinel_ids}
   matcher = difflib.SequenceMatcher(None, original, seen, autojunk=False)
-  kept = matcher.get_matching_blocks()
-  stays = {block.b + i for block in kept for i in range(block.size)}
+  # What is left after all that stayed in order: it moved, or is gone.
+  left = dict(enumerate(original.tolist()))
+  done = [_MOVED] * len(seen)
+  for block in matcher.get_matching_blocks():
+    for i in range(block.size):
+      del left[block.a + i]
+      done[block.b + i] = ""
+  for place, token in enumerate(seen.tolist()):
+    if done[place] and token in hides:
+      done[place] = "masked"
+    elif done[place]:
+      found = next((i for i, other in left.items() if other == token), None)
+      done[place] = _MOVED if left.pop(found, None) is not None else "replaced"
 
-  def done(place, token):
-    if token in hides:
-      return "masked"
-    if place in stays:
-      return ""
-    return _MOVED if token in original else "replaced"
-
-  left = set(seen.tolist())
-  lines = {
-    "seen": (seen, [done(*pair) for pair in enumerate(seen.tolist())], seen)
-  }
+  lines = {"seen": (seen, done, seen)}
   if vocab.mask_id in decoded:
     masked = ["masked" if token in hides else "" for token in decoded]
     lines["decoder"] = (decoded, masked, decoded)
-  lost = [
-    "masked" if token in hides else "" if token in left else _LOST
-    for token in said
-  ]
+    lost = [_LOST if place in left else "" for place in asked]
+  elif np.array_equal(decoded, original):
+    # Each token is asked for by the one before it.
+    lost = [_LOST if place + 1 in left else "" for place in asked]
+  else:
+    lost = ["masked" if token in hides else _LOST for token in said.tolist()]
   return lines | {"asked for": (said, lost, said)}
 
 

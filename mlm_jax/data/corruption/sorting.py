@@ -7,7 +7,7 @@ import numpy as np
 from mlm_jax.data.host_tensorflow import tf
 
 # More than a row has places.
-_PLACES = 1 << 20
+PLACES = 1 << 20
 
 
 def ascending(numbers_BL: tf.Tensor) -> tf.Tensor:
@@ -29,9 +29,9 @@ def largest(keys_BL: tf.Tensor, count: int) -> tf.Tensor:
 
   def places(keys_BL):
     # A key and its place are one number, so that no two are equal.
-    both_BL = ~keys_BL.astype(np.int64) * _PLACES + np.arange(keys_BL.shape[1])
+    both_BL = ~keys_BL.astype(np.int64) * PLACES + np.arange(keys_BL.shape[1])
     both_BL.sort(axis=1)
-    return (both_BL[:, :count] & (_PLACES - 1)).astype(np.int32)
+    return (both_BL[:, :count] & (PLACES - 1)).astype(np.int32)
 
   found = tf.numpy_function(places, [keys_BL], tf.int32, stateful=False)
   return tf.ensure_shape(found, [keys_BL.shape[0], count])

@@ -59,7 +59,7 @@ def of_model(
     InputError: the one that was asked for cannot.
   """
   found = _BY_MODEL.get(type(model), {})
-  if name:
+  if name and found:
     if name not in found:
       raise unknown("family", name, found)
     if not found[name].expresses(model.config, vocab):

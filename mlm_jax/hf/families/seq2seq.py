@@ -1,7 +1,6 @@
 """Encoder-decoders: T5 as first released, and BART."""
 
 from mlm_jax.config import EncoderConfig
-from mlm_jax.errors import require
 from mlm_jax.hf.families.bert import DROPOUTS
 from mlm_jax.hf.family import Family, Values
 
@@ -17,16 +16,6 @@ def _t5_block(feed: int) -> dict[str, tuple[str, ...]]:
     "mlp/out": (f"layer.{feed}.DenseReluDense.wo",),
     "norm_2": (f"layer.{feed}.layer_norm",),
   }
-
-
-def _read_t5(values: Values) -> Values:
-  width = values["num_heads"] * values["d_kv"]
-  require(
-    width == values["d_model"],
-    f"config.json has num_heads x d_kv = {width}, not d_model="
-    f"{values['d_model']}",
-  )
-  return {}
 
 
 def _write_t5(config: EncoderConfig) -> Values:
@@ -68,7 +57,6 @@ T5 = Family(
     "tie_word_embeddings": True,
     "is_encoder_decoder": True,
   },
-  read=_read_t5,
   write=_write_t5,
   modules={
     "encoder/token_embedding": ("shared",),
@@ -112,17 +100,9 @@ def _write_bart(config: EncoderConfig) -> Values:
   return {
     "decoder_attention_heads": config.num_heads,
     "decoder_ffn_dim": config.mlp_width,
+    # By default what ends at the longest ends with a 2.
+    "forced_eos_token_id": None,
   }
-
-
-def _read_bart(values: Values) -> Values:
-  for ours in ("attention_heads", "ffn_dim"):
-    encoder, decoder = values[f"encoder_{ours}"], values[f"decoder_{ours}"]
-    require(
-      encoder == decoder,
-      f"config.json has encoder_{ours}={encoder}, decoder_{ours}={decoder}",
-    )
-  return {}
 
 
 BART = Family(
@@ -152,7 +132,6 @@ BART = Family(
     "tie_word_embeddings": True,
     "is_encoder_decoder": True,
   },
-  read=_read_bart,
   write=_write_bart,
   modules={
     "encoder/token_embedding": ("model.shared",),
