@@ -94,8 +94,9 @@ class CorruptionConfig:
   # The mean length of the spans of span_corruption, in tokens, and of
   # text_infilling, in words.
   mean_span: float = 3.0
-  # Of denoising and conditional_masking: one or several of token_masking, token_deletion, text_infilling,
-  # sentence_permutation and document_rotation, separated by commas.
+  # Of denoising and conditional_masking: one or several of token_masking,
+  # token_deletion, text_infilling, sentence_permutation and document_rotation,
+  # separated by commas.
   noises: str = "text_infilling,sentence_permutation"
   # Rows of one document each are cut in two, and the model is also asked whether
   # the second half follows the first or is another document's (nsp, BERT), or

@@ -1,5 +1,7 @@
 """Masked language modelling (Devlin et al. 2019), and what may be added to it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -83,22 +85,18 @@ def sums(
 ) -> Sums:
   """Returns the loss over a batch's targets, as `Objective` has it."""
   targets = batch["target_ids"], batch["target_weights"]
-  around = {}
+  tell = functools.partial(logits, model, vocab, params, batch, key)
+  more = {}
   if isinstance(model, SpanMaskedLM):
-    around = {"borders": borders(batch)}
-  told = logits(model, vocab, params, batch, key, **around)
-  if isinstance(model, SpanMaskedLM):
-    told, by_borders = told
-    more = {"span_boundary": cross_entropy(by_borders, *targets)}
+    told, by_borders = tell(borders=borders(batch))
+    more["span_boundary"] = cross_entropy(by_borders, *targets)
   elif isinstance(model, PairMaskedLM):
-    told, pair_B = told
-    more = {
-      "pair": binary_cross_entropy(
-        pair_B, batch["pair_labels"] > 0, batch["pair_weights"] > 0
-      )
-    }
+    told, pair_B = tell()
+    more["pair"] = binary_cross_entropy(
+      pair_B, batch["pair_labels"] > 0, batch["pair_weights"] > 0
+    )
   else:
-    more = {}
+    told = tell()
   return {"mlm": cross_entropy(told, *targets), **more}
 
 
