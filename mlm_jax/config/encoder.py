@@ -82,7 +82,9 @@ class EncoderConfig:
   # accelerators and float32 on CPU. Weights, norms and losses are float32.
   dtype: Literal["auto", "float32", "bfloat16"] = "auto"
   # The attention backend; "auto" picks by platform and shape.
-  attention: Literal["auto", "dense"] = "auto"
+  attention: Literal[
+    *("auto", "dense", "local", "chunked", "splash", "cudnn")
+  ] = "auto"
 
   @property
   def head_width(self) -> int:
