@@ -11,6 +11,7 @@ import numpy as np
 
 from mlm_jax.config import EncoderConfig
 from mlm_jax.models.attention import attention
+from mlm_jax.models.platform import platform
 
 
 def _gelu(x):
@@ -30,8 +31,7 @@ _ACTIVATIONS = {
 def compute_dtype(config: EncoderConfig):
   """Returns what matmuls are computed in. On CPU bfloat16 is the slower one."""
   if config.dtype == "auto":
-    on_cpu = jax.default_backend() == "cpu"
-    return jnp.float32 if on_cpu else jnp.bfloat16
+    return jnp.float32 if platform() == "cpu" else jnp.bfloat16
   return jnp.dtype(config.dtype)
 
 

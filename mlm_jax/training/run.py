@@ -102,6 +102,19 @@ class Run:
   @functools.cached_property
   def train_step(self):
     """state, batch -> state, metrics; the state given is consumed."""
+    return self._on_mesh(self._train_step)
+
+  def compile_train_step(
+    self, batch
+  ) -> tuple[jax.stages.Traced, jax.stages.Compiled]:
+    """Returns the same, traced and compiled for a batch of such shapes."""
+    step, state = self._train_step, self.abstract_state
+    with partitioning.on(self.mesh):
+      traced = step.trace(state, batch)
+      return traced, traced.lower().compile()
+
+  @functools.cached_property
+  def _train_step(self):
     step = functools.partial(
       step_lib.train_step,
       config=self.config,
@@ -112,16 +125,14 @@ class Run:
       schedule=optim.schedule(self.config.optim, self.config.train.steps),
       pad_id=self.vocab.pad_id,
     )
-    return self._on_mesh(
-      jax.jit(
-        step,
-        in_shardings=(
-          self.state_shardings,
-          partitioning.batch_sharding(self.mesh),
-        ),
-        out_shardings=(self.state_shardings, None),
-        donate_argnums=0,
-      )
+    return jax.jit(
+      step,
+      in_shardings=(
+        self.state_shardings,
+        partitioning.batch_sharding(self.mesh),
+      ),
+      out_shardings=(self.state_shardings, None),
+      donate_argnums=0,
     )
 
   @functools.cached_property

@@ -13,8 +13,8 @@ from absl import logging
 
 from mlm_jax.errors import InputError, unknown
 from mlm_jax.models.attention import chunked, cudnn, dense, local, splash
-from mlm_jax.models.attention.platform import platform
 from mlm_jax.models.attention.seen import Seen
+from mlm_jax.models.platform import platform
 
 _BACKENDS = {
   "dense": dense,

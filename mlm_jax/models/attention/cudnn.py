@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from mlm_jax.models.attention import chunked
-from mlm_jax.models.attention.platform import per_device, platform
 from mlm_jax.models.attention.seen import Seen
+from mlm_jax.models.platform import per_device, platform
 
 try:
   from jax._src.cudnn import fused_attention_stablehlo as fused

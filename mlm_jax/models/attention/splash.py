@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu import splash_attention as splash
 
-from mlm_jax.models.attention.platform import per_device, platform
 from mlm_jax.models.attention.seen import Seen
+from mlm_jax.models.platform import per_device, platform
 
 SERVES = {"across", "causal", "window"}
 
