@@ -1,0 +1,148 @@
+"""Hugging Face's models in PyTorch, as bench/gpu.py measures them.
+
+The side of a row says what they are given:
+
+  torch_padded  a document a row, padded to the row's length; SDPA.
+  torch_packed  our packed rows; SDPA with a mask of all pairs, of bool
+                [B, 1, S, S], and positions that begin anew in each document.
+  torch_flex    the same rows; flex_attention with block masks, which skip what
+                no query sees. A GPU alone can train it.
+
+ModernBERT has a mask for its windows besides; it takes both by the layers' type.
+Its own unpadding needs the package flash-attn, or kernels that are downloaded.
+Masks are made within the compiled step, from the rows' segments.
+"""
+
+import itertools
+
+import numpy as np
+import torch
+import transformers
+from gpu_rows import segments
+from torch.nn.attention.flex_attention import create_block_mask
+
+from mlm_jax.hf import families
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def make_model(config, vocab, side):
+  transformers.logging.set_verbosity_error()
+  name = "modernbert" if config.model.window else "bert"
+  family = families.FAMILIES[name]
+  values = family.write_config(config.model, vocab)
+  if name == "modernbert":
+    values["sparse_prediction"] = True
+  else:
+    # We have no such dropout, and theirs is on by default.
+    values["attention_probs_dropout_prob"] = 0.0
+  cls = getattr(transformers, family.architecture)
+  shape = cls.config_class(**values)
+  shape._attn_implementation = "flex_attention" if "flex" in side else "sdpa"
+  return cls(shape).to(DEVICE).train()
+
+
+def to_tensors(batch, vocab):
+  """Returns ids, segments, positions and labels, all [B, S]."""
+  ids_BL = batch["input_ids"]
+  segments_BL = segments(ids_BL, vocab)
+  index_BL = np.broadcast_to(np.arange(ids_BL.shape[1]), ids_BL.shape)
+  starts_BL = np.where(ids_BL == vocab.start_id, index_BL, 0)
+  positions_BL = index_BL - np.maximum.accumulate(starts_BL, axis=1)
+  labels_BL = np.full_like(ids_BL, -100)
+  targets_BP = np.where(batch["target_weights"] > 0, batch["target_ids"], -100)
+  np.put_along_axis(labels_BL, batch["target_positions"], targets_BP, axis=1)
+  return tuple(
+    torch.tensor(x, dtype=torch.long, device=DEVICE)
+    for x in (ids_BL, segments_BL, positions_BL, labels_BL)
+  )
+
+
+def make_mask(side, segments_BL, window=0):
+  """Returns what attention is to be given, of rows and of a window, or 0."""
+  half = window // 2
+
+  def sees(b, _, i, j):
+    together = segments_BL[b, i] == segments_BL[b, j]
+    return together & ((i - j).abs() <= half) if window else together
+
+  batch_size, length = segments_BL.shape
+  if side == "torch_flex":
+    return create_block_mask(
+      sees, batch_size, None, length, length, segments_BL.device
+    )
+  index_L = torch.arange(length, device=segments_BL.device)
+  mask_BLM = segments_BL[:, :, None] == segments_BL[:, None, :]
+  if window:
+    mask_BLM = mask_BLM & ((index_L[:, None] - index_L).abs() <= half)
+  return mask_BLM[:, None]
+
+
+def loss_of(model, side, window, ids, segments_BL, positions, labels):
+  if side == "torch_padded":
+    mask, positions = segments_BL, None
+  else:
+    mask = make_mask(side, segments_BL)
+    if window:
+      local = make_mask(side, segments_BL, window)
+      mask = {"full_attention": mask, "sliding_attention": local}
+  return model(
+    input_ids=ids, attention_mask=mask, position_ids=positions, labels=labels
+  ).loss
+
+
+def theirs(config, vocab, batches, row):
+  """Returns what `gpu_rows.train` needs: a step, a wait, and what to say."""
+  # Or what another batch size compiled would be made to serve all sizes.
+  torch.compiler.reset()
+  if DEVICE == "cuda":
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+  else:
+    # Tiny steps: threads would wait for each other longer than they work.
+    torch.set_num_threads(1)
+  side, optim = row["side"], config.optim
+  model = make_model(config, vocab, side)
+  optimizer = torch.optim.AdamW(
+    model.parameters(),
+    lr=optim.peak_lr,
+    betas=(optim.b1, optim.b2),
+    eps=optim.eps,
+    weight_decay=optim.weight_decay,
+    fused=True,
+  )
+  batches = itertools.cycle([to_tensors(batch, vocab) for batch in batches])
+  # On CPU this is for tests: compiling takes longer than they may.
+  compiled = torch.compile(loss_of) if DEVICE == "cuda" else loss_of
+  loss = None
+
+  def step():
+    nonlocal loss
+    with torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda"):
+      loss = compiled(model, side, config.model.window, *next(batches))
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
+    optimizer.step()
+    optimizer.zero_grad()
+
+  def wait():
+    if DEVICE == "cuda":
+      torch.cuda.synchronize()
+
+  def says():
+    peak = torch.cuda.max_memory_allocated() if DEVICE == "cuda" else None
+    return {
+      "peak_gib": peak and round(peak / 2**30, 2),
+      "attention": model.config._attn_implementation,
+      "loss": round(loss.item(), 3),
+    }
+
+  return step, wait, says
+
+
+def about():
+  return {
+    "card": torch.cuda.get_device_name() if DEVICE == "cuda" else DEVICE,
+    "versions": f"torch {torch.__version__}, transformers "
+    f"{transformers.__version__}",
+  }

@@ -1,0 +1,388 @@
+"""What a process of bench/gpu.py measures: ceilings, kernels, training steps."""
+
+import gc
+import glob
+import itertools
+import logging
+import math
+import pathlib
+import re
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlm_jax import config as config_lib
+from mlm_jax import recipe
+from mlm_jax.data.packing import pack
+from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.errors import require
+from mlm_jax.models.attention import attention
+from mlm_jax.training import flops
+from mlm_jax.training.run import Run
+
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+
+# Each group of steps runs each batch once, and is waited for once: so the host
+# is ahead of the device, as in training.
+BATCHES, GROUPS = 4, 6
+
+# No further batch size is tried that would probably end after this.
+ROW_SECONDS = 75
+
+# Documents' tokens where no corpus is given: log-normal, 641 in the mean.
+MEDIAN_TOKENS, SIGMA = 350, 1.1
+TOKENS_PER_WORD = 1.3
+
+
+def document_lengths(corpus, rng):
+  """Yields numbers of tokens, without end: a corpus's, or log-normal ones."""
+  while not corpus:
+    drawn = rng.lognormal(math.log(MEDIAN_TOKENS), SIGMA, 1024)
+    yield from np.ceil(drawn).astype(int)
+  texts = (pathlib.Path(name).read_text() for name in sorted(glob.glob(corpus)))
+  words = [
+    len(document.split())
+    for text in texts
+    for document in re.split(r"\n\s*\n", text)
+    if document.strip()
+  ]
+  require(words, f"no text in {corpus}")
+  while True:
+    yield from np.ceil(rng.permutation(words) * TOKENS_PER_WORD).astype(int)
+
+
+def make_rows(config, vocab, count, corpus, rng):
+  """Returns int32 [count, L]: random ids in documents of realistic lengths.
+
+  The packer begins with what is longest, so more is packed, and drawn from.
+  """
+  length, missing = config.data.seq_len, 1.3 * count * config.data.seq_len
+  documents = []
+  for size in document_lengths(corpus, rng):
+    documents.append(rng.integers(5, vocab.size, size).tolist())
+    missing -= size
+    if missing < 0:
+      break
+  rows = np.stack(list(pack(documents, config.data.packing, length, vocab)))
+  return rows[rng.permutation(len(rows))[:count]]
+
+
+def corrupt(rows_BL, config, vocab, rng):
+  """Returns the batch that data.corruption's token_masking makes, in NumPy."""
+  corruption = config.corruption
+  slots = corruption.num_targets(rows_BL.shape[1])
+  maskable_BL = vocab.is_ordinary[rows_BL]
+  count_B1 = np.round(
+    corruption.mask_rate * maskable_BL.sum(axis=1, keepdims=True)
+  )
+  places_BP = np.argsort(-rng.random(rows_BL.shape) * maskable_BL)[:, :slots]
+  is_target_BP = np.arange(slots) < count_B1
+  targets_BP = np.take_along_axis(rows_BL, places_BP, axis=1)
+  action_BP = rng.random(targets_BP.shape)
+  shown_BP = np.where(
+    action_BP < corruption.mask_share + corruption.random_share,
+    rng.integers(5, vocab.size, targets_BP.shape),
+    targets_BP,
+  )
+  shown_BP[action_BP < corruption.mask_share] = vocab.mask_id
+  shown_BP = np.where(is_target_BP, shown_BP, targets_BP).astype(np.int32)
+  input_ids_BL = rows_BL.copy()
+  np.put_along_axis(input_ids_BL, places_BP, shown_BP, axis=1)
+  return {
+    "input_ids": input_ids_BL,
+    "target_positions": places_BP.astype(np.int32),
+    "target_ids": targets_BP,
+    "target_weights": is_target_BP.astype(np.float32),
+  }
+
+
+def segments(ids_BL, vocab):
+  """Returns the document of each token, 0 for padding."""
+  numbers_BL = np.cumsum(ids_BL == vocab.start_id, axis=1)
+  return np.where(ids_BL == vocab.pad_id, 0, numbers_BL)
+
+
+def seen_keys(segments_BL, window):
+  """Returns how many keys a real token sees in the mean."""
+  pairs = 0
+  for segments_L in segments_BL:
+    for size in np.bincount(segments_L)[1:]:
+      half = min(window // 2, size - 1) if window else size - 1
+      # A band of the square: all of it, but for two triangles.
+      pairs += size**2 - (size - 1 - half) * (size - half)
+  return pairs / np.count_nonzero(segments_BL)
+
+
+def seen_flops(config, segments_BL):
+  """Returns train_flops_per_token, of attention only what masks let through."""
+  model, length = config.model, config.data.seq_len
+  windows = [
+    model.window if model.is_local(layer) else 0
+    for layer in range(model.num_layers)
+  ]
+  unseen = sum(
+    (min(length, window + 1) if window else length)
+    - seen_keys(segments_BL, window)
+    for window in windows
+  )
+  return flops.train_flops_per_token(config) - 12 * model.width * unseen
+
+
+def make_config(row, batch_size, smoke):
+  values = recipe.read(str(CONFIGS / f"{row['model']}.py"))
+  values.train.batch_size = batch_size
+  values.data.seq_len = values.model.max_positions = row["length"]
+  values.data.packing = row["packing"]
+  values.model.attention = row["attention"]
+  if not row["dropout"]:
+    values.model.embedding_dropout = 0.0
+    values.model.attention_dropout = 0.0
+    values.model.mlp_dropout = 0.0
+  if smoke:
+    values.model.update(num_layers=2, width=32, num_heads=2, mlp_width=32)
+    values.model.window = min(values.model.window, 16)
+    values.data.vocab_size = 512
+  return config_lib.build(values)
+
+
+def seconds(step, wait, calls, groups=GROUPS):
+  """Returns the seconds of one call, of each group of them."""
+  times = []
+  for _ in range(groups):
+    start = time.perf_counter()
+    for _ in range(calls):
+      step()
+    wait()
+    times.append((time.perf_counter() - start) / calls)
+  return times
+
+
+def train(row, smoke, corpus, make_side):
+  """Returns the fastest of a row's batch sizes, in real tokens a second.
+
+  Args:
+    row: of the plan.
+    smoke: are shapes to be tiny?
+    corpus: gives documents' lengths.
+    make_side: configuration, vocabulary, batches and row -> functions: do a
+      step, wait for all of them, and give what else the row is to say.
+  """
+  begin, best, tried = time.perf_counter(), {}, {}
+  for batch_size in row["batches"]:
+    start = time.perf_counter()
+    try:
+      found = _train(row, batch_size, smoke, corpus, make_side)
+    except Exception as error:  # Such as too little memory.
+      tried[batch_size] = one_line(error)
+      break
+    tried[batch_size] = found["ms"]
+    best = max(best, found, key=lambda x: x.get("tokens_per_second", 0))
+    end = time.perf_counter()
+    if (end - begin) + (end - start) > ROW_SECONDS:
+      break
+  if not best:
+    return {"error": tried[batch_size]}
+  return {**best, "tried": tried}
+
+
+def _train(row, batch_size, smoke, corpus, make_side):
+  config = make_config(row, batch_size, smoke)
+  vocab = Vocabulary(config.data.vocab_size, 0, 1, 2, 3, 4)
+  rng = np.random.default_rng(0)
+  rows = make_rows(config, vocab, BATCHES * batch_size, corpus, rng)
+  batches = [
+    corrupt(part, config, vocab, rng) for part in np.split(rows, BATCHES)
+  ]
+  gc.collect()  # The last batch size's arrays, where something holds them.
+  step, wait, says = make_side(config, vocab, batches, row)
+  start = time.perf_counter()
+  # Twice: PyTorch compiles again where it meets another number of targets.
+  warm_up = 2 * BATCHES
+  for _ in range(warm_up):
+    step()
+  wait()
+  ready = time.perf_counter() - start
+  times = seconds(step, wait, BATCHES, 2 if smoke else GROUPS)
+  per_step = statistics.median(times)
+  segments_BL = segments(rows, vocab)
+  tokens = np.count_nonzero(segments_BL) / BATCHES
+  documents_B = segments_BL.max(axis=1)
+  return {
+    "batch": batch_size,
+    "length": rows.shape[1],
+    "ms": round(1e3 * per_step, 2),
+    "ms_range": [round(1e3 * t, 2) for t in (min(times), max(times))],
+    "tokens_per_second": round(tokens / per_step),
+    "real_share": round(tokens / (batch_size * rows.shape[1]), 4),
+    "documents": round(float(documents_B.mean()), 2),
+    "most_documents": [int(x.max()) for x in np.split(documents_B, BATCHES)],
+    "flops_per_token": flops.train_flops_per_token(config),
+    "seen_flops_per_token": seen_flops(config, segments_BL),
+    "compile_s": round(ready - warm_up * per_step, 1),
+    **says(),
+  }
+
+
+def ours(config, vocab, batches, row):
+  _CHOSEN.listen()
+  run = Run.on(config, vocab, jax.devices()[:1])
+  batches = itertools.cycle([run.to_device(batch) for batch in batches])
+  state, metrics = run.init_state(), None
+
+  def step():
+    nonlocal state, metrics
+    state, metrics = run.train_step(state, next(batches))
+
+  def says():
+    stats = jax.devices()[0].memory_stats() or {}
+    peak = stats.get("peak_bytes_in_use")
+    return {
+      "peak_gib": peak and round(peak / 2**30, 2),
+      "attention": _CHOSEN.of(row["length"])
+      if row["attention"] == "auto"
+      else row["attention"],
+      "loss": round(float(metrics["loss"]), 3),
+    }
+
+  return step, lambda: jax.block_until_ready(state), says
+
+
+class _Chosen(logging.Handler):
+  """Hears which backend `attention` chooses; it says so once a process."""
+
+  def __init__(self):
+    super().__init__(logging.INFO)
+    self._heard = {}
+
+  def listen(self):
+    logger = logging.getLogger("absl")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(self)
+
+  def emit(self, record):
+    said = re.fullmatch(
+      r"attention on \S+ (\d+) tokens, \S+ (.*): (\w+)", record.getMessage()
+    )
+    if said:
+      length, layers, impl = said.groups()
+      self._heard.setdefault(int(length), {})[layers] = impl
+
+  def of(self, length):
+    heard = self._heard.get(length, {})
+    return ", ".join(f"{impl} ({layers})" for layers, impl in heard.items())
+
+
+_CHOSEN = _Chosen()
+
+
+def ceiling(row, smoke):
+  """Measures what bounds every kernel: moving bytes, and bfloat16 matmuls."""
+  key = jax.random.key(0)
+  width = 256 if smoke else 8192
+  if row["name"] == "ceiling/copy":
+    x = jax.random.normal(key, (width, 16 * width), jnp.bfloat16)
+    function, work, unit = jnp.negative, 2 * x.nbytes / 1e12, "TB/s"
+  else:
+    x = jax.random.normal(key, (width, width), jnp.bfloat16)
+    function = lambda x: x @ x
+    work, unit = 2 * width**3 / 1e12, "TFLOP/s"
+  compiled, last = jax.jit(function), None
+
+  def step():
+    nonlocal last
+    last = compiled(x)
+
+  wait = lambda: last.block_until_ready()
+  seconds(step, wait, 3, 1)
+  took = statistics.median(seconds(step, wait, 10))
+  return {
+    "ms": round(1e3 * took, 3),
+    "rate": float(f"{work / took:.4g}"),
+    "unit": unit,
+  }
+
+
+def kernel(row, smoke):
+  """Compares a backend in bfloat16 with dense float32: output and gradients."""
+  batch, length, heads, width = (2, 128, 2, 8) if smoke else (2, 512, 4, 64)
+  asked = row["asked"]
+  if smoke and "window" in asked:
+    asked = {"window": 32}
+  # Documents end and padding begins where no block of a kernel does.
+  ends = [0.37, 0.38, 0.81], [0.03, 0.64, 1.0]
+  index_L = np.arange(length)
+  rows = []
+  for ends_S in ends:
+    ends_S1 = (np.array(ends_S) * length).astype(int)[:, None]
+    number_L = 1 + (index_L >= ends_S1).sum(axis=0)
+    rows.append(np.where(index_L < ends_S1[-1], number_L, 0))
+  segments_BL = jnp.array(rows)
+  is_real_BL11 = (segments_BL > 0)[:, :, None, None]
+  shape = batch, length, heads, width
+  *qkv, weights = (
+    jax.random.normal(key, shape, jnp.bfloat16)
+    for key in jax.random.split(jax.random.key(0), 4)
+  )
+
+  def results(impl, dtype):
+    def loss(*qkv):
+      x_BLHK = attention(
+        *qkv, segment_ids_BL=segments_BL, impl=impl, **asked
+      ).astype(jnp.float32)
+      x_BLHK = jnp.where(is_real_BL11, x_BLHK, 0)
+      return jnp.sum(x_BLHK * weights), x_BLHK
+
+    gradient = jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True))
+    gradients, x_BLHK = gradient(*(x.astype(dtype) for x in qkv))
+    return x_BLHK, jnp.stack([x.astype(jnp.float32) for x in gradients])
+
+  found, says = results(row["attention"], jnp.bfloat16), {}
+  # A GPU's own float32 matmuls are of fewer bits.
+  with jax.default_matmul_precision("highest"):
+    reference = results("dense", jnp.float32)
+  for name, x, true in zip(
+    ("output", "gradient"), found, reference, strict=True
+  ):
+    error = float(jnp.max(jnp.abs(x - true)))
+    if not math.isfinite(error):
+      return {"error": f"{name} is not finite"}
+    says[f"{name}_error"] = float(f"{error:.3g}")
+    says[f"{name}_size"] = float(f"{float(jnp.max(jnp.abs(true))):.3g}")
+  return says
+
+
+def measure(row, smoke, corpus):
+  """Returns what is to be said of a row of the plan."""
+  kind, side = row["name"].partition("/")[0], row.get("side", "mlm_jax")
+  about, make_side = _about, ours
+  try:
+    if side != "mlm_jax":
+      import gpu_peers
+
+      about, make_side = gpu_peers.about, gpu_peers.theirs
+    if kind == "train":
+      found = train(row, smoke, corpus, make_side)
+    else:
+      found = {"ceiling": ceiling, "attention": kernel}[kind](row, smoke)
+  except Exception as error:
+    found = {"error": one_line(error)}
+  return about() | found
+
+
+def _about():
+  return {
+    "card": jax.devices()[0].device_kind,
+    "peak_flops": flops.peak_flops(),
+    "versions": f"jax {jax.__version__}",
+  }
+
+
+def one_line(error):
+  """Returns what an exception says, short enough for a table."""
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  name = type(error).__name__
+  said = lines[0] if lines else ""
+  return (said if name == "InputError" else f"{name}: {said}")[:160]
