@@ -10,10 +10,18 @@ import math
 
 import jax
 from absl import logging
+from jax.ad_checkpoint import checkpoint_name
 
 from mlm_jax.errors import InputError, unknown
-from mlm_jax.models.attention import chunked, cudnn, dense, local, splash
-from mlm_jax.models.attention.seen import Seen
+from mlm_jax.models.attention import (
+  chunked,
+  cudnn,
+  dense,
+  local,
+  splash,
+  tokamax,
+)
+from mlm_jax.models.attention.seen import ATTENDED, Seen
 from mlm_jax.models.platform import platform
 
 _BACKENDS = {
@@ -22,6 +30,7 @@ _BACKENDS = {
   "chunked": chunked,
   "splash": splash,
   "cudnn": cudnn,
+  "tokamax": tokamax,
 }
 
 # Shorter rows are not worth a kernel.
@@ -83,7 +92,8 @@ def attention(
     _log(impl, platform(), q_BLHK.shape[1], str(q_BLHK.dtype), window)
   elif reason := _refusal(impl, q_BLHK, k_BMGK, seen):
     raise InputError(f"model.attention={impl!r} {reason}")
-  return _BACKENDS[impl].attend(q_BLHK, k_BMGK, v_BMGK, seen)
+  x_BLHK = _BACKENDS[impl].attend(q_BLHK, k_BMGK, v_BMGK, seen)
+  return checkpoint_name(x_BLHK, ATTENDED)
 
 
 def _choose(q_BLHK, k_BMGK, seen) -> str:

@@ -66,28 +66,40 @@ def _packs(seen):
   return hopper and not seen.asks - {"causal"}
 
 
+def documents(segments_BL: jax.Array, most: int) -> tuple[jax.Array, jax.Array]:
+  """Returns int32 [B, most], the sizes of a row's documents, and int32
+  [B, most + 1], where they begin; -1 past the last.
+
+  Padding is one of them. The last beginning is -1, too, unless there are more.
+  """
+  length = segments_BL.shape[1]
+  begins_BL = jnp.diff(segments_BL, axis=1, prepend=-1) != 0
+  places = lambda begins_L: jnp.nonzero(
+    begins_L, size=most + 1, fill_value=length
+  )[0]
+  places_BS = jax.vmap(places)(begins_BL).astype(jnp.int32)
+  sizes_BS = jnp.diff(places_BS, axis=1)
+  return (
+    jnp.where(sizes_BS > 0, sizes_BS, -1),
+    jnp.where(places_BS < length, places_BS, -1),
+  )
+
+
 def _by_documents(causal, q_BLHK, k_BLGK, v_BLGK, segments_BL, _):
   """Runs the packed kernel, unless a row has more documents than it is told.
 
   What it keeps for the gradient grows with that number. Rows with more of them,
   which are rare, are computed in chunks.
   """
-  length = q_BLHK.shape[1]
-  most = max(8, length // 256)
-  begins_BL = jnp.diff(segments_BL, axis=1, prepend=-1) != 0
-  # Padding is one more, and the list ends with an entry that is none's.
-  place = lambda begins_L: jnp.nonzero(
-    begins_L, size=most + 2, fill_value=length
-  )[0]
-  places_BS = jax.vmap(place)(begins_BL).astype(jnp.int32)
-  sizes_BS = jnp.diff(places_BS, axis=1)
-  offsets_BS = jnp.where(places_BS < length, places_BS, -1)
-  sizes_BS = jnp.where(sizes_BS > 0, sizes_BS, -1)
+  length, shared = q_BLHK.shape[1], q_BLHK.shape[2] // k_BLGK.shape[2]
+  sizes_BS, offsets_BS = documents(segments_BL, max(16, length // 128) + 1)
   masks = fused.MaskType
 
   def packed(q_BLHK, k_BLGK, v_BLGK):
+    # JAX 0.10 reckons where keys are in memory by the heads of queries.
+    k_BLHK, v_BLHK = (jnp.repeat(x, shared, axis=2) for x in (k_BLGK, v_BLGK))
     return fused.dot_product_attention(
-      *(q_BLHK, k_BLGK, v_BLGK, None, None),
+      *(q_BLHK, k_BLHK, v_BLHK, None, None),
       *(sizes_BS, sizes_BS, offsets_BS, offsets_BS),
       scale=q_BLHK.shape[-1] ** -0.5,
       mask_type=masks.PADDING_CAUSAL if causal else masks.PADDING,
@@ -96,5 +108,5 @@ def _by_documents(causal, q_BLHK, k_BLGK, v_BLGK, segments_BL, _):
   def in_chunks(*qkv):
     return chunked.attend(*qkv, Seen(segments_BL, segments_BL, causal=causal))
 
-  fits = jnp.all(jnp.sum(begins_BL, axis=1) <= most + 1)
+  fits = jnp.all(offsets_BS[:, -1] == -1)
   return jax.lax.cond(fits, packed, in_chunks, q_BLHK, k_BLGK, v_BLGK)

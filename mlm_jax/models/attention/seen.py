@@ -5,6 +5,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+# What a gradient may keep of attention goes by this name.
+ATTENDED = "attended"
+
 
 @dataclasses.dataclass(frozen=True)
 class Seen:

@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu import splash_attention as splash
 
-from mlm_jax.models.attention.seen import Seen
+from mlm_jax.models.attention.seen import ATTENDED, Seen
 from mlm_jax.models.platform import per_device, platform
 
 SERVES = {"across", "causal", "window"}
 
-# Of queries and keys; blocks of 128 are slow.
+# Of queries and keys; those of 128 are slow. Around a window, those of 512 are
+# mostly outside of it.
 _BLOCKS = 512, 256, 128
+_WINDOW_BLOCKS = _BLOCKS[1:]
 
 
 def refusal(q_BLHK: jax.Array, k_BMGK: jax.Array, seen: Seen) -> str:
@@ -49,18 +51,6 @@ def _call(
     mask = (
       mask & splash.CausalMask(shape) if window else splash.CausalMask(shape)
     )
-  q_block, kv_block = map(_block, shape)
-  # One backward kernel keeps partial dQ for each block of keys; two do not.
-  fused = shape[1] <= 2 * kv_block
-  blocks = splash.BlockSizes(
-    block_q=q_block,
-    block_kv=kv_block,
-    block_q_dkv=q_block,
-    block_kv_dkv=kv_block,
-    block_q_dq=None if fused else q_block,
-    block_kv_dq=None if fused else kv_block,
-    use_fused_bwd_kernel=fused,
-  )
   of_group = num_heads // kv_heads
   make, heads = splash.make_splash_mha, num_heads
   if of_group > 1:
@@ -70,7 +60,8 @@ def _call(
     splash.MultiHeadMask([mask] * heads),
     head_shards=1,
     q_seq_shards=1,
-    block_sizes=blocks,
+    block_sizes=block_sizes(*shape, window),
+    residual_checkpoint_name=ATTENDED,
     interpret=platform() != "tpu",
   )
   over_rows = jax.vmap(kernel)
@@ -83,8 +74,25 @@ def _call(
   return x.reshape(-1, num_heads, *x.shape[-2:])
 
 
-def _block(length):
-  return next(block for block in _BLOCKS if length % block == 0)
+def block_sizes(
+  length: int, num_keys: int, window: int = 0
+) -> splash.BlockSizes:
+  """Returns the blocks of whole rows, the same in both directions."""
+  sizes = _WINDOW_BLOCKS if 0 < window <= _WINDOW_BLOCKS[0] else _BLOCKS
+  q_block, kv_block = (
+    next(size for size in sizes if n % size == 0) for n in (length, num_keys)
+  )
+  # One backward kernel keeps partial dQ for each block of keys; two do not.
+  fused = num_keys <= 2 * kv_block
+  return splash.BlockSizes(
+    block_q=q_block,
+    block_kv=kv_block,
+    block_q_dkv=q_block,
+    block_kv_dkv=kv_block,
+    block_q_dq=None if fused else q_block,
+    block_kv_dq=None if fused else kv_block,
+    use_fused_bwd_kernel=fused,
+  )
 
 
 def _whole(x_BL, fill=0):
