@@ -26,7 +26,7 @@ from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.models.heads import Discriminator, MaskedLM
 from mlm_jax.models.layout import segments_and_positions
-from mlm_jax.objectives import mlm
+from mlm_jax.objectives.cross_entropy import binary_cross_entropy
 from mlm_jax.objectives.objective import Objective
 from mlm_jax.training.run import Run
 
@@ -83,7 +83,7 @@ def detect_masks(model, vocab, params, batch, key=None):
   )
   logits_BL = model.apply({"params": params}, ids_BL, *where)
   is_masked_BL, real_BL = ids_BL == vocab.mask_id, ids_BL != vocab.pad_id
-  return {"rtd": mlm.binary_cross_entropy(logits_BL, is_masked_BL, real_BL)}
+  return {"rtd": binary_cross_entropy(logits_BL, is_masked_BL, real_BL)}
 
 
 DETECTION = Objective(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from mlm_jax.config import EncoderConfig
 from mlm_jax.models.encoder import Embeddings, Encoder, Stack
 from mlm_jax.models.heads import MaskedLMHead
-from mlm_jax.models.layers import Dense, compute_dtype
+from mlm_jax.models.layers import Dense, Dropout, compute_dtype
 
 
 class Decoder(nn.Module):
@@ -29,7 +29,7 @@ class Decoder(nn.Module):
     self.stack = Stack(config, config.num_decoder_layers, is_decoder=True)
     for part in (self.embeddings, self.stack):
       nn.share_scope(self, part)
-    self.dropout = nn.Dropout(config.embedding_dropout)
+    self.dropout = Dropout(config.embedding_dropout)
 
   def __call__(
     self,
@@ -57,7 +57,7 @@ class Decoder(nn.Module):
     """
     x_BPD = self.embeddings(ids_BP, positions_BP, table_VE=table_VE)
     x_BPD = self.dropout(
-      x_BPD.astype(compute_dtype(self.config)), deterministic=deterministic
+      x_BPD.astype(compute_dtype(self.config)), deterministic
     )
     x_BPD = nn.with_logical_constraint(x_BPD, ("batch", "length", None))
     seen = {"segment_ids_BL": segment_ids_BP, "causal": causal}
@@ -76,17 +76,19 @@ class EncoderDecoder(nn.Module):
   Attributes:
     config: of both.
     vocab_size: the tokenizer's.
+    as_scores: does it return `Scores` in the place of logits?
   """
 
   num_arrays = 6
 
   config: EncoderConfig
   vocab_size: int
+  as_scores: bool = False
 
   def setup(self):
     arguments = self.config, self.vocab_size
     self.encoder, self.decoder = Encoder(*arguments), Decoder(*arguments)
-    self.head = MaskedLMHead(*arguments)
+    self.head = MaskedLMHead(*arguments, self.as_scores)
 
   def __call__(
     self,

@@ -1,6 +1,7 @@
 """Heads, and the models that put one on the encoder."""
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 
@@ -27,16 +28,47 @@ def init_params(model: nn.Module, key: jax.Array) -> dict:
   return model.init(key, *arrays)["params"]
 
 
+class Scores(flax.struct.PyTreeNode):
+  """Logits over the vocabulary, before they are multiplied out.
+
+  Attributes:
+    x_BPE: a vector for each target.
+    table_VE: a vector for each token.
+    bias_V: what each token's logits begin with.
+    scale: of the products.
+  """
+
+  x_BPE: jax.Array
+  table_VE: jax.Array
+  bias_V: jax.Array
+  scale: float = flax.struct.field(default=1.0, pytree_node=False)
+
+  @property
+  def logits_BPV(self) -> jax.Array:
+    """The logits, float32."""
+    logits_BPV = jnp.einsum(
+      "BPE,VE->BPV",
+      self.x_BPE,
+      self.table_VE.astype(self.x_BPE.dtype),
+      preferred_element_type=jnp.float32,
+    )
+    if self.scale != 1:
+      logits_BPV *= self.scale
+    return logits_BPV + self.bias_V
+
+
 class MaskedLMHead(nn.Module):
   """Vectors to logits over the vocabulary.
 
   Attributes:
     config: the encoder's.
     vocab_size: the tokenizer's.
+    as_scores: are they left to be multiplied out, as `Scores`?
   """
 
   config: EncoderConfig
   vocab_size: int
+  as_scores: bool = False
 
   @nn.compact
   def __call__(self, x_BPD, table_VE):
@@ -54,14 +86,6 @@ class MaskedLMHead(nn.Module):
     if not config.tie_embeddings:
       init = init_table(config, ("vocab", "embed"))
       table_VE = self.param("table", init, table_VE.shape)
-    logits_BPV = jnp.einsum(
-      "BPE,VE->BPV",
-      x_BPE,
-      table_VE.astype(x_BPE.dtype),
-      preferred_element_type=jnp.float32,
-    )
-    if config.scale_logits:
-      logits_BPV *= config.width**-0.5
     # The rows that pad the table are no tokens.
     real_V = jnp.arange(table_VE.shape[0]) < self.vocab_size
     bias_V = jnp.where(real_V, 0.0, -jnp.inf)
@@ -72,21 +96,31 @@ class MaskedLMHead(nn.Module):
         nn.with_logical_partitioning(zeros, ("vocab",)),
         table_VE.shape[:1],
       )
-    return logits_BPV + bias_V
+    scale = config.width**-0.5 if config.scale_logits else 1.0
+    scores = Scores(x_BPE, table_VE, bias_V, scale)
+    return scores if self.as_scores else scores.logits_BPV
 
 
 class MaskedLM(nn.Module):
-  """The encoder and the head that reconstructs the tokens at given places."""
+  """The encoder and the head that reconstructs the tokens at given places.
+
+  Attributes:
+    config: of both.
+    vocab_size: the tokenizer's.
+    shared: another encoder's embeddings, to use in place of its own.
+    as_scores: does it return `Scores` in the place of logits?
+  """
 
   num_arrays = 4
 
   config: EncoderConfig
   vocab_size: int
   shared: Embeddings | None = None
+  as_scores: bool = False
 
   def setup(self):
     self.encoder = Encoder(self.config, self.vocab_size, self.shared)
-    self.head = MaskedLMHead(self.config, self.vocab_size)
+    self.head = MaskedLMHead(self.config, self.vocab_size, self.as_scores)
 
   def __call__(
     self,
@@ -112,12 +146,12 @@ class SpanBoundaryHead(nn.Module):
   activation and a norm, of which the second is a `MaskedLMHead`.
 
   Attributes:
-    config: the encoder's.
-    vocab_size: the tokenizer's.
+    config, vocab_size, as_scores: as `MaskedLMHead` has them.
   """
 
   config: EncoderConfig
   vocab_size: int
+  as_scores: bool = False
 
   @nn.compact
   def __call__(self, left_BPD, right_BPD, place_BP, table_VE):
@@ -130,7 +164,8 @@ class SpanBoundaryHead(nn.Module):
     shape = (x_BPZ.shape[-1], config.width)
     x_BPD = Dense(config, shape, (None, "embed"), name="dense")(x_BPZ)
     x_BPD = norm(config, name="norm")(activation(config)(x_BPD))
-    return MaskedLMHead(config, self.vocab_size, name="out")(x_BPD, table_VE)
+    head = MaskedLMHead(config, self.vocab_size, self.as_scores, name="out")
+    return head(x_BPD, table_VE)
 
 
 class SpanMaskedLM(MaskedLM):
@@ -138,7 +173,9 @@ class SpanMaskedLM(MaskedLM):
 
   def setup(self):
     super().setup()
-    self.boundary = SpanBoundaryHead(self.config, self.vocab_size)
+    self.boundary = SpanBoundaryHead(
+      self.config, self.vocab_size, self.as_scores
+    )
 
   def __call__(
     self,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.models.heads import MaskedLM
 from mlm_jax.objectives import mlm
+from mlm_jax.objectives.cross_entropy import cross_entropy
 from mlm_jax.objectives.objective import Batch, Objective, Sums
 
 
@@ -21,7 +22,7 @@ def sums(
   key: jax.Array | None = None,
 ) -> Sums:
   """Returns the loss over a batch's targets, as `Objective` has it."""
-  logits_BPV = mlm.logits(
+  told = mlm.tell(
     model,
     vocab,
     params,
@@ -31,7 +32,7 @@ def sums(
     prefix_BL=batch.get("prefix"),
   )
   targets = batch["target_ids"], batch["target_weights"]
-  return {"causal_lm": mlm.cross_entropy(logits_BPV, *targets)}
+  return {"causal_lm": cross_entropy(told, *targets)}
 
 
 CAUSAL_LM = Objective(

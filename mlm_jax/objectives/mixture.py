@@ -13,6 +13,7 @@ from mlm_jax.config import Config
 from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.models.heads import MaskedLM
 from mlm_jax.objectives import mlm
+from mlm_jax.objectives.cross_entropy import cross_entropy
 from mlm_jax.objectives.objective import Batch, Objective, Sums
 
 
@@ -25,11 +26,11 @@ def sums(
 ) -> Sums:
   """Returns the losses over both kinds of rows, as `Objective` has it."""
   # A row that is wholly a prefix is seen from both sides.
-  logits_BPV = mlm.logits(
+  told = mlm.tell(
     *(model, vocab, params, batch, key), causal=True, prefix_BL=batch["prefix"]
   )
   return {
-    term: mlm.cross_entropy(logits_BPV, batch["target_ids"], weights_BP)
+    term: cross_entropy(told, batch["target_ids"], weights_BP)
     for term, weights_BP in _weights_by_term(batch, vocab).items()
   }
 

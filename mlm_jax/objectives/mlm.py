@@ -7,20 +7,29 @@ import jax.numpy as jnp
 
 from mlm_jax.config import Config
 from mlm_jax.data.tokenizer import Vocabulary
-from mlm_jax.models.heads import MaskedLM, PairMaskedLM, SpanMaskedLM
+from mlm_jax.models.heads import (
+  MaskedLM,
+  PairMaskedLM,
+  Scores,
+  SpanMaskedLM,
+)
 from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.objectives.cross_entropy import (
+  binary_cross_entropy,
+  cross_entropy,
+)
 from mlm_jax.objectives.objective import Batch, Objective, Part, Sums
 
 
-def logits(
+def tell(
   model: MaskedLM,
   vocab: Vocabulary,
   params,
   batch: Batch,
   dropout_key: jax.Array | None = None,
   **seen,
-) -> jax.Array:
-  """Returns float32 logits [B, P, V] at a batch's targets.
+) -> Scores:
+  """Returns the logits at a batch's targets, before they are multiplied out.
 
   Of a `SpanMaskedLM` or a `PairMaskedLM` two things, as they do.
 
@@ -36,7 +45,7 @@ def logits(
   segment_ids_BL, positions_BL = segments_and_positions(
     ids_BL, start_id=vocab.start_id, pad_id=vocab.pad_id
   )
-  return model.apply(
+  return model.clone(as_scores=True).apply(
     {"params": params},
     ids_BL,
     segment_ids_BL,
@@ -49,33 +58,6 @@ def logits(
   )
 
 
-def cross_entropy(
-  logits_BPV: jax.Array, targets_BP: jax.Array, weights_BP: jax.Array
-) -> dict[str, jax.Array]:
-  """Returns the cross entropy in nats and the right predictions, as sums."""
-  # The gradient of a gather would be a scatter into all logits.
-  is_target_BPV = jnp.arange(logits_BPV.shape[-1]) == targets_BP[..., None]
-  target_logits_BP = jnp.sum(logits_BPV, axis=-1, where=is_target_BPV)
-  loss_BP = jax.nn.logsumexp(logits_BPV, axis=-1) - target_logits_BP
-  # The loss needs the maximum anyway; an argmax costs several times as much.
-  right_BP = target_logits_BP >= jnp.max(logits_BPV, axis=-1)
-  return {
-    "loss": jnp.sum(loss_BP * weights_BP),
-    "accuracy": jnp.sum(right_BP * weights_BP),
-  }
-
-
-def binary_cross_entropy(
-  logits: jax.Array, labels: jax.Array, asked: jax.Array
-) -> dict[str, jax.Array]:
-  """Returns the same of yes and no, where asked; a logit over 0 says yes."""
-  signed = jnp.where(labels, logits, -logits)
-  return {
-    "loss": jnp.sum(jax.nn.softplus(-signed), where=asked),
-    "accuracy": jnp.sum(signed > 0, where=asked, dtype=jnp.float32),
-  }
-
-
 def sums(
   model: MaskedLM,
   vocab: Vocabulary,
@@ -85,18 +67,18 @@ def sums(
 ) -> Sums:
   """Returns the loss over a batch's targets, as `Objective` has it."""
   targets = batch["target_ids"], batch["target_weights"]
-  tell = functools.partial(logits, model, vocab, params, batch, key)
+  told_of = functools.partial(tell, model, vocab, params, batch, key)
   more = {}
   if isinstance(model, SpanMaskedLM):
-    told, by_borders = tell(borders=borders(batch))
+    told, by_borders = told_of(borders=borders(batch))
     more["span_boundary"] = cross_entropy(by_borders, *targets)
   elif isinstance(model, PairMaskedLM):
-    told, pair_B = tell()
+    told, pair_B = told_of()
     more["pair"] = binary_cross_entropy(
       pair_B, batch["pair_labels"] > 0, batch["pair_weights"] > 0
     )
   else:
-    told = tell()
+    told = told_of()
   return {"mlm": cross_entropy(told, *targets), **more}
 
 

@@ -16,6 +16,10 @@ from mlm_jax.models.encoder import Embeddings
 from mlm_jax.models.heads import Discriminator, MaskedLM
 from mlm_jax.models.layout import segments_and_positions
 from mlm_jax.objectives import mlm
+from mlm_jax.objectives.cross_entropy import (
+  binary_cross_entropy,
+  cross_entropy,
+)
 from mlm_jax.objectives.objective import Batch, Objective, Part, Sums
 
 # Rows of the vocabulary that are looked at together when a token is drawn.
@@ -64,9 +68,10 @@ def sums(
   )
   parts = _parts(model, params)
   generator, generator_params = parts["generator"]
-  logits_BPV = mlm.logits(
+  # All of them, to draw from.
+  logits_BPV = mlm.tell(
     generator, vocab, generator_params, batch, generator_key
-  )
+  ).logits_BPV
   targets_BP, weights_BP = batch["target_ids"], batch["target_weights"]
   keys_B = _keys(sample_key, batch["input_ids"])
   drawn_BP = sample(keys_B, jax.lax.stop_gradient(logits_BPV), vocab)
@@ -92,8 +97,8 @@ def sums(
   is_replaced_BL = ids_BL != original_BL
   real_BL = ids_BL != vocab.pad_id
   return {
-    "rtd": mlm.binary_cross_entropy(logits_BL, is_replaced_BL, real_BL),
-    "generator": mlm.cross_entropy(logits_BPV, targets_BP, weights_BP),
+    "rtd": binary_cross_entropy(logits_BL, is_replaced_BL, real_BL),
+    "generator": cross_entropy(logits_BPV, targets_BP, weights_BP),
   }
 
 

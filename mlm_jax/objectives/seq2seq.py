@@ -13,7 +13,7 @@ from mlm_jax.config import Config
 from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.models.decoder import ConditionalMaskedLM, EncoderDecoder
 from mlm_jax.models.layout import segments_and_positions
-from mlm_jax.objectives.mlm import cross_entropy
+from mlm_jax.objectives.cross_entropy import cross_entropy
 from mlm_jax.objectives.objective import Batch, Objective, Sums
 
 
@@ -43,7 +43,7 @@ def sums(
 ) -> Sums:
   """Returns the loss over a batch's targets, as `Objective` has it."""
   conditional = isinstance(model, ConditionalMaskedLM)
-  found = model.apply(
+  found = model.clone(as_scores=True).apply(
     {"params": params},
     *arrays_of(model, vocab, batch),
     causal=not conditional,
@@ -53,10 +53,10 @@ def sums(
   targets = batch["target_ids"], batch["target_weights"]
   if not conditional:
     return {"seq2seq": cross_entropy(found, *targets)}
-  logits_BPV, lengths_BLN = found
+  told, lengths_BLN = found
   lengths_BL = batch["target_lengths"]
   return {
-    "cmlm": cross_entropy(logits_BPV, *targets),
+    "cmlm": cross_entropy(told, *targets),
     "length": cross_entropy(lengths_BLN, lengths_BL, lengths_BL > 0),
   }
 
