@@ -83,8 +83,13 @@ class EncoderConfig:
   dtype: Literal["auto", "float32", "bfloat16"] = "auto"
   # The attention backend; "auto" picks by platform and shape.
   attention: Literal[
-    *("auto", "dense", "local", "chunked", "splash", "cudnn")
+    *("auto", "dense", "local", "chunked", "splash", "cudnn", "tokamax")
   ] = "auto"
+  # What a block keeps for the gradient: all that it needs; products with weights
+  # and what attention has found; its input alone. The rest is computed again.
+  remat: Literal["none", "dots", "full"] = "none"
+  # Compiles a layer once and goes over all in a loop: sooner compiled, slower.
+  scan_layers: bool = False
 
   @property
   def head_width(self) -> int:

@@ -2,11 +2,14 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from mlm_jax.config import EncoderConfig
+from mlm_jax.models.attention import ATTENDED
 from mlm_jax.models.layers import (
   CrossAttention,
   Dense,
+  Dropout,
   FeedForward,
   SelfAttention,
   compute_dtype,
@@ -19,7 +22,18 @@ from mlm_jax.models.layers import (
 FOR_TRAINING = (
   *("embedding_dropout", "attention_dropout", "mlp_dropout"),
   *("init_stddev", "scale_residual_init", "dtype", "attention"),
+  *("remat", "scan_layers"),
 )
+
+# What a block keeps of its forward pass for the gradient, beside its input.
+_KEPT = {
+  # The products with weights, and what attention has found.
+  "dots": jax.checkpoint_policies.save_from_both_policies(
+    jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    jax.checkpoint_policies.save_only_these_names(ATTENDED),
+  ),
+  "full": jax.checkpoint_policies.nothing_saveable,
+}
 
 
 def padded_vocab_size(vocab_size: int) -> int:
@@ -53,8 +67,8 @@ class Block(nn.Module):
       norm_a = lambda x_BLD: x_BLD
     else:
       norm_a = norm(config, name="norm_1")
-    drop_a = nn.Dropout(config.attention_dropout, deterministic=deterministic)
-    drop_f = nn.Dropout(config.mlp_dropout, deterministic=deterministic)
+    drop_a = Dropout(config.attention_dropout)
+    drop_f = Dropout(config.mlp_dropout)
     steps = [(attend, norm_a, drop_a), (feed, norm_f, drop_f)]
     if self.is_decoder:
       cross = CrossAttention(config, name="cross")
@@ -62,9 +76,9 @@ class Block(nn.Module):
       steps.insert(1, (lambda x_BLD: cross(x_BLD, *encoded), norm_c, drop_a))
     for step, normalise, drop in steps:
       if config.norm_placement == "pre":
-        x_BLD += drop(step(normalise(x_BLD)))
+        x_BLD += drop(step(normalise(x_BLD)), deterministic)
       else:
-        x_BLD = normalise(x_BLD + drop(step(x_BLD)))
+        x_BLD = normalise(x_BLD + drop(step(x_BLD), deterministic))
     return nn.with_logical_constraint(x_BLD, ("batch", "length", None))
 
 
@@ -153,12 +167,69 @@ class Stack(nn.Module):
       bucket_LM = relative_buckets(self.config, x_BLD.shape[1], seen["causal"])
       bias_LMH = self.relative_bias_NH[bucket_LM]
       seen = {**seen, "bias_HLM": bias_LMH.transpose(2, 0, 1)}
-    for layer in range(self.num_layers):
-      block = self.blocks[layer % len(self.blocks)]
-      x_BLD = block(x_BLD, positions_BL, seen, deterministic, encoded)
+    how = positions_BL, seen, deterministic, encoded
+    apply = lambda block, x_BLD: block(x_BLD, *how)
+    if self.config.remat != "none":
+      apply = nn.remat(apply, policy=_KEPT[self.config.remat])
+    scanned = self._scanned()
+    for layer in range(scanned.start):
+      x_BLD = apply(self._block(layer), x_BLD)
+    if scanned:
+      x_BLD = self._scan(x_BLD, scanned, how)
+    for layer in range(scanned.stop, self.num_layers):
+      x_BLD = apply(self._block(layer), x_BLD)
     if self.config.norm_placement == "pre":
       x_BLD = self.final_norm(x_BLD)
     return x_BLD
+
+  def _block(self, layer):
+    return self.blocks[layer % len(self.blocks)]
+
+  def _scanned(self) -> range:
+    """Returns the first layers of equal turns, which one loop goes over."""
+    config = self.config
+    if not config.scan_layers or self.is_initializing():
+      return range(0)
+    # A turn has one global layer. The first layer may lack a norm.
+    turn = config.global_every
+    first = turn if normalised_already(config, 0) else 0
+    turns = max(0, self.num_layers - first) // turn
+    return range(first, first + turns * turn, turn)
+
+  def _scan(self, x_BLD, scanned, how):
+    """Goes over the turns in a loop, whose body is compiled once.
+
+    The parameters are stacked for it here, and not where they are kept: the same
+    tree serves both ways.
+    """
+    *_, deterministic, _ = how
+    key = None if deterministic else self.make_rng("dropout")
+    offsets = range(scanned.step)
+    blocks = [
+      self._block(scanned.start + i).clone(parent=None) for i in offsets
+    ]
+    params = [
+      jax.tree.map(
+        lambda *layers: jnp.stack(layers),
+        *[self._block(first + i).variables["params"] for first in scanned],
+      )
+      for i in offsets
+    ]
+
+    def turn(x_BLD, turn):
+      first, params = turn
+      for i, block in enumerate(blocks):
+        rngs = {}
+        if not deterministic:
+          rngs = {"dropout": jax.random.fold_in(key, first + i)}
+        x_BLD = block.apply({"params": params[i]}, x_BLD, *how, rngs=rngs)
+      return x_BLD, None
+
+    if self.config.remat != "none":
+      # A loop's body is compiled by itself: nothing is there to be merged with.
+      policy = _KEPT[self.config.remat]
+      turn = jax.checkpoint(turn, policy=policy, prevent_cse=False)
+    return jax.lax.scan(turn, x_BLD, (jnp.array(scanned), params))[0]
 
 
 class Encoder(nn.Module):
@@ -189,7 +260,7 @@ class Encoder(nn.Module):
       self.embedding_projection = Dense(
         config, (config.table_width, config.width), (None, "embed")
       )
-    self.dropout = nn.Dropout(config.embedding_dropout)
+    self.dropout = Dropout(config.embedding_dropout)
     self.stack = Stack(config, config.num_layers)
     nn.share_scope(self, self.stack)
 
@@ -217,9 +288,7 @@ class Encoder(nn.Module):
     """
     config = self.config
     x_BLE = self.embeddings(ids_BL, positions_BL, type_ids_BL)
-    x_BLD = self.dropout(
-      x_BLE.astype(compute_dtype(config)), deterministic=deterministic
-    )
+    x_BLD = self.dropout(x_BLE.astype(compute_dtype(config)), deterministic)
     if config.embedding_width:
       x_BLD = self.embedding_projection(x_BLD)
     x_BLD = nn.with_logical_constraint(x_BLD, ("batch", "length", None))
