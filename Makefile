@@ -5,7 +5,7 @@ PIP := $(BIN)/pip install --quiet --quiet --disable-pip-version-check
 RUN := $(BIN)/python -m mlm_jax
 QUICK := --workdir=runs/quickstart
 
-.PHONY: quickstart test lint format clean
+.PHONY: quickstart test test-tpu-compile lint format clean
 
 quickstart: .venv/installed
 	@$(RUN) train --config=configs/quickstart.py $(QUICK)
@@ -24,6 +24,11 @@ quickstart: .venv/installed
 
 test: .venv/installed-test
 	@$(BIN)/python -m pytest
+
+# A folder of its own: where libtpu is installed, JAX looks for a TPU.
+test-tpu-compile: .venv/installed-test
+	@test -d .venv/libtpu || $(PIP) --no-deps --target .venv/libtpu libtpu
+	@PYTHONPATH=.venv/libtpu $(BIN)/python -m pytest -m tpu_compile
 
 lint: .venv/installed-test
 	@$(BIN)/ruff check .

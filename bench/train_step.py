@@ -130,6 +130,8 @@ def peer_step(shape, config, vocab, batch):
   transformers.logging.set_verbosity_error()
   family = families.FAMILIES[shape.rpartition("_")[0]]
   values = family.write_config(config.model, vocab)
+  # Ours has none there, so the family says nothing, and theirs would be 0.1.
+  values |= {"attention_probs_dropout_prob": 0.0, "attention_dropout": 0.0}
   if family.model_type == "modernbert":
     values["sparse_prediction"] = True
   cls = getattr(transformers, family.architecture)

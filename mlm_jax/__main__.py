@@ -86,6 +86,25 @@ COMMANDS = {
         "help": "corruptions of each text"}),
     ),
   ),
+  "compile_check": Command(
+    commands.compile_check,
+    "compile the training step for a TPU that is not there",
+    configured=True,
+    needs_workdir=False,
+    arguments=(
+      ("--topology", {"action": "append", "metavar": "v5e:4x4",
+        "help": "a TPU slice; repeatable"}),
+      ("--per_device_batch", {"type": int, "default": 0, "metavar": "ROWS",
+        "help": "of a device, without micro-batches; else as configured"}),
+      ("--find_batch", {"action": "store_true",
+        "help": "the most rows a device that fit"}),
+      ("--price_per_chip_hour", {"type": float, "default": 0.0,
+        "metavar": "PRICE", "help": "tell what all steps would cost"}),
+      ("--json", {"action": "store_true", "help": "a line for each slice"}),
+      ("--all", {"action": "store_true",
+        "help": "all of configs/, to bench/results/tpu_compile.md"}),
+    ),
+  ),
   "evaluate": Command(
     commands.evaluate,
     "measure the loss on held-out documents",
@@ -186,7 +205,9 @@ def main(argv: list[str]) -> int:
     command = COMMANDS[name]
     args, overrides = _parser(name, command).parse_known_args(rest)
     if command.configured:
-      config = recipe.load(_values(args), overrides)
+      # All recipes are none.
+      every = getattr(args, "all", False)
+      config = None if every else recipe.load(_values(args), overrides)
       _quiet()
       command.run(args, config)
     else:

@@ -1,6 +1,7 @@
 """What the commands do. Their imports wait until they are needed."""
 
 import dataclasses
+import json
 import math
 import pathlib
 
@@ -311,3 +312,28 @@ def _join_processes(args) -> None:
   except (RuntimeError, ValueError) as error:
     reason = str(error).strip().partition("\n")[0]
     raise InputError(f"cannot join the other processes: {reason}") from error
+
+
+def compile_check(args, config: Config | None) -> None:
+  from mlm_jax.tools import compile_report, tpus
+
+  topologies = args.topology or ["v5e:4x4", "v5p:2x2x2"]
+  for topology in topologies:
+    tpus.check_topology(topology)
+  if config is None:
+    out = pathlib.Path("bench/results/tpu_compile.md")
+    compile_report.write_all("configs", topologies, out, print)
+    return
+  for topology in topologies:
+    report = compile_report.ask(
+      dataclasses.asdict(config),
+      topology,
+      per_device_batch=args.per_device_batch,
+      find_batch=args.find_batch,
+      remedies=not args.per_device_batch,
+    )
+    if args.json:
+      print(json.dumps(report))
+    else:
+      price = args.price_per_chip_hour
+      print("\n".join(compile_report.lines(report, price)), flush=True)

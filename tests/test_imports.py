@@ -8,7 +8,10 @@ import sys
 PACKAGE = pathlib.Path(__file__).parents[1] / "mlm_jax"
 
 # Each may import from those before it.
-ORDER = ["data", "models", "objectives", "training", "evaluation", "hf"]
+ORDER = [
+  *("data", "models", "objectives", "training", "evaluation", "hf"),
+  "tools",
+]
 GROUND = {"errors", "config", "recipe", "workdir", "progress"}
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
 from mlm_jax.config import Config, CorruptionConfig
@@ -68,6 +69,27 @@ def train_batches(
     )
 
   return _run(tf.data.Dataset.range(first_step, config.train.steps), load)
+
+
+def batch_spec(
+  config: Config, vocab: Vocabulary
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns the shapes and dtypes of a batch, without any rows."""
+
+  def load(rows_BL):
+    first = tf.constant(0, tf.int64)
+    return corruption_lib.corrupt(
+      rows_BL, first, config.corruption, vocab, config.seed
+    )
+
+  rows = tf.TensorSpec([None, config.data.seq_len], tf.int32)
+  load = tf.function(load, autograph=False).get_concrete_function(rows)
+  return {
+    name: jax.ShapeDtypeStruct(
+      (config.train.batch_size, *spec.shape[1:]), spec.dtype.as_numpy_dtype
+    )
+    for name, spec in load.structured_outputs.items()
+  }
 
 
 def heldout_batches(

@@ -115,7 +115,7 @@ class Dropout(nn.Module):
     if deterministic or not self.rate:
       return x_BLD
     bits_BLD = _hashed(self.make_rng("dropout"), x_BLD.shape)
-    kept_BLD = bits_BLD >= round(self.rate * 2**32)
+    kept_BLD = bits_BLD >= np.uint32(round(self.rate * 2**32))
     return jnp.where(kept_BLD, x_BLD / (1 - self.rate), 0)
 
 

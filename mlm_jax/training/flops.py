@@ -10,7 +10,7 @@ from mlm_jax.config import Config, EncoderConfig
 from mlm_jax.models.encoder import padded_vocab_size
 
 # Dense bfloat16 FLOP/s of one JAX device, by the start of its kind's name, from
-# the vendors' data sheets. (A TPU v2 or v3 device is half a chip.)
+# the vendors' data sheets. (A TPU v2, v3 or 7x device is half a chip.)
 _PEAKS = {
   "TPU v2": 22.5e12,
   "TPU v3": 61.5e12,
@@ -19,6 +19,7 @@ _PEAKS = {
   "TPU v5e": 197e12,
   "TPU v5": 459e12,
   "TPU v6": 918e12,
+  "TPU7x": 1153.5e12,
   "NVIDIA H100": 989e12,
   "NVIDIA H200": 989e12,
   "NVIDIA A100": 312e12,
@@ -33,8 +34,8 @@ _PEAKS = {
 def train_flops_per_token(config: Config) -> float:
   """Returns the FLOPs that training on one token of a full row takes.
 
-  Matmuls alone, the backward pass twice the forward; attention as the dense
-  backend computes it; the head at target positions only.
+  Matmuls alone, the backward pass twice the forward; attention between all tokens
+  of a row, or those of a window; the head at target positions only.
   """
   length = config.data.seq_len
   targets = config.corruption.num_targets(length)
@@ -53,14 +54,18 @@ def train_flops_per_token(config: Config) -> float:
 
 def _encoder_flops(model: EncoderConfig, length: int) -> float:
   embed = 2 * length * model.embedding_width * model.width
-  return model.num_layers * _layer_flops(model, length) + embed
+  layers = [
+    _layer_flops(model, length, model.window if model.is_local(layer) else 0)
+    for layer in range(model.num_layers)
+  ]
+  return sum(layers) + embed
 
 
-def _layer_flops(model: EncoderConfig, length: int) -> float:
-  width = model.width
+def _layer_flops(model: EncoderConfig, length: int, window: int = 0) -> float:
+  width, seen = model.width, min(length, window + 1) if window else length
   qkv = width * model.head_width * (model.num_heads + 2 * model.kv_heads)
   mlp = (3 if model.glu else 2) * width * model.mlp_width
-  return 2 * length * (qkv + width**2 + mlp) + 4 * length**2 * width
+  return 2 * length * (qkv + width**2 + mlp) + 4 * length * seen * width
 
 
 def _decoder_flops(model: EncoderConfig, length: int, read: int) -> float:
@@ -87,8 +92,13 @@ def peak_flops() -> float | None:
   device = jax.devices()[0]
   if device.platform == "cpu":
     return _measure() / jax.local_device_count()
+  return peak_of(device.device_kind)
+
+
+def peak_of(device_kind: str) -> float | None:
+  """Returns the same of a kind of accelerator."""
   for kind, peak in _PEAKS.items():
-    if device.device_kind.startswith(kind):
+    if device_kind.startswith(kind):
       return peak
   return None
 

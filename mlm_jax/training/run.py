@@ -105,13 +105,18 @@ class Run:
     return self._on_mesh(self._train_step)
 
   def compile_train_step(
-    self, batch
+    self, batch, options: dict | None = None
   ) -> tuple[jax.stages.Traced, jax.stages.Compiled]:
-    """Returns the same, traced and compiled for a batch of such shapes."""
+    """Returns the same, traced and compiled.
+
+    Args:
+      batch: the shapes of one.
+      options: of the compiler.
+    """
     step, state = self._train_step, self.abstract_state
     with partitioning.on(self.mesh):
       traced = step.trace(state, batch)
-      return traced, traced.lower().compile()
+      return traced, traced.lower().compile(options)
 
   @functools.cached_property
   def _train_step(self):
@@ -138,7 +143,10 @@ class Run:
   @functools.cached_property
   def eval_step(self):
     """params, batch -> the sums of each term, and their weight."""
+    return self._on_mesh(self._eval_step)
 
+  @functools.cached_property
+  def _eval_step(self):
     def step(params, batch):
       weights = self._weights(batch)
       sums = step_lib.added_up(
@@ -151,14 +159,12 @@ class Run:
       )
       return {k: {**sums[k], "weight": weights[k]} for k in self.terms}
 
-    return self._on_mesh(
-      jax.jit(
-        step,
-        in_shardings=(
-          self.state_shardings.params,
-          partitioning.batch_sharding(self.mesh),
-        ),
-      )
+    return jax.jit(
+      step,
+      in_shardings=(
+        self.state_shardings.params,
+        partitioning.batch_sharding(self.mesh),
+      ),
     )
 
   @functools.cached_property

@@ -96,7 +96,10 @@ def train_step(
   window = jax.tree.map(
     lambda old, add: jnp.where(fresh, 0, old) + add, state.window, new
   )
-  tokens_seen = _add(state.tokens_seen, jnp.sum(batch["input_ids"] != pad_id))
+  # As floats, which count exactly so far, they are added up with the weights.
+  exact = jnp.float32 if batch["input_ids"].size <= 1 << 24 else jnp.int32
+  tokens = jnp.sum(batch["input_ids"] != pad_id, dtype=exact)
+  tokens_seen = _add(state.tokens_seen, tokens)
   metrics = {
     **means(window, terms),
     "tokens_seen": tokens_seen,

@@ -1,0 +1,1 @@
+"""What one wants to know of a run without running it."""

@@ -1,0 +1,215 @@
+"""What a compile check found, for people."""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+from mlm_jax import recipe
+from mlm_jax.errors import InputError, require
+from mlm_jax.tools import tpus
+
+_ESTIMATES = "the compiler's estimates, not measured:"
+_TOKENS = 16_384
+_ABOUT = """# Every recipe, compiled for TPUs that were not there
+
+`python -m mlm_jax compile_check --all`, {versions}. Nothing here was measured on
+a TPU: memory and traffic are the compiler's plan, time and utilisation its
+estimates, to which attention kernels are added at the highest rate that their
+heads allow. Collectives are of one step, with what one device sends.
+
+"""
+
+
+def ask(
+  config: dict,
+  topology: str,
+  *,
+  per_device_batch: int = 0,
+  find_batch: bool = False,
+  remedies: bool = False,
+) -> dict:
+  """Returns what `compile_check.check` does, of a process of its own.
+
+  And run_days, what all tokens of the run would take by the estimate.
+
+  Args:
+    config: the values of a run's configuration.
+    topology: a TPU slice.
+    per_device_batch: rows of a device; 0 as configured.
+    find_batch: as many rows as fit.
+    remedies: if it does not fit, find what would.
+
+  Raises:
+    InputError: it cannot be compiled for it.
+  """
+  tpus.check_topology(topology)
+  tpus.check_compiler()
+  asked = {
+    "config": config,
+    "topology": topology,
+    "per_device_batch": per_device_batch,
+    "find_batch": find_batch,
+    "remedies": remedies,
+  }
+  # The compiler would look for a TPU and lock it, JAX would look for it, too.
+  env = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "JAX_PLATFORMS": "cpu",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+  }
+  done = subprocess.run(
+    [sys.executable, "-m", "mlm_jax.tools.compile_check"],
+    input=json.dumps(asked),
+    env=os.environ | env,
+    capture_output=True,
+    text=True,
+  )
+  if done.returncode:
+    *_, last = done.stderr.strip().splitlines() or ["no message"]
+    raise InputError(f"the compiler for {topology} failed: {last}")
+  report = json.loads(done.stdout.splitlines()[-1])
+  if "error" in report:
+    raise InputError(report["error"])
+  if report.get("tokens_per_second"):
+    train, length = config["train"], config["data"]["seq_len"]
+    tokens = train["steps"] * train["batch_size"] * length
+    report["run_days"] = tokens / report["tokens_per_second"] / 86_400
+  return report
+
+
+def lines(report: dict, price: float = 0.0) -> list[str]:
+  """Returns a report as a table, a line each.
+
+  Args:
+    report: as `compile_check.check` has it.
+    price: of a chip's hour; 0 is not asked.
+  """
+  rows = report["batch_size"]
+  parts = report["microbatches"]
+  in_parts = f", {parts} micro-batches" if parts > 1 else ""
+  each = report["per_device_batch"]
+  head = (
+    f"{report['topology']}, {report['devices']} devices: {rows:,} rows of "
+    f"{report['seq_len']:,} tokens, {each:,} a device{in_parts}"
+  )
+  if not report["fits"]:
+    available = report["hbm_available"]
+    found = [head, _line("fits", f"no: {report['why']}, {available} GiB there")]
+    for name, other in report.get("remedies", []):
+      found.append(_line(f"  fits with {name}", f"{other['hbm_used']:.2f} GiB"))
+    if report.get("remedies") == []:
+      found.append(_line("", "nothing that was tried makes it fit"))
+    return found
+  shares = ", ".join(
+    f"{name} {report[name]:.2f}"
+    for name in ("parameters", "optimizer", "activations", "program")
+  )
+  used, available = report["hbm_used"], report["hbm_available"]
+  ratio = report["compiled_flops"] / report["model_flops"]
+  found = [
+    head,
+    _line("fits", f"{used:.2f} of {available} GiB: {shares}"),
+    _line("compiled in", f"{report['compile_seconds']} s"),
+    _line("FLOPs", f"{ratio:.3f} times what the model must compute"),
+  ]
+  for moved in report["collectives"]:
+    sent = f"{moved['count']}, {moved['bytes'] / 1e6:,.1f} MB sent by a device"
+    found.append(_line(moved["kind"], sent))
+  if report["step_seconds"] is None:
+    note = "not told of a step with a loop: --per_device_batch has none"
+    return [*found, _line("traffic, time", note)]
+  traffic = f"{report['bytes_per_token'] / 1e6:.2f} MB a token"
+  per_day = report["tokens_per_second"] * 86_400
+  seconds = report["step_seconds"]
+  found += [
+    _line("HBM traffic", traffic),
+    _ESTIMATES,
+    _line("step", f"{1e3 * seconds:.1f} ms"),
+    _line(
+      "utilisation",
+      f"{report['utilisation']:.1%}; {report['utilisation_outside']:.1%} "
+      "outside of attention",
+    ),
+    _line("tokens a day", f"{per_day / 1e9:,.1f} billion"),
+    _line("the whole run", f"{report['run_days']:,.1f} days"),
+  ]
+  if price:
+    cost = price * 24 * report["run_days"] * report["chips"]
+    found.append(_line("cost", f"{cost:,.0f} at {price} a chip's hour"))
+  return found
+
+
+def write_all(folder, topologies, out, say) -> None:
+  """Writes a table of every recipe of a folder on each of the slices.
+
+  Each has about as many tokens on a device as keep its matrix units busy.
+
+  Args:
+    folder: with the recipes.
+    topologies: the slices.
+    out: the file, written anew after each program.
+    say: is told what was found.
+
+  Raises:
+    InputError: there is no recipe, or one cannot be compiled.
+  """
+  paths = sorted(pathlib.Path(folder).glob("*.py"))
+  require(bool(paths), f"no recipes in {folder}/ here")
+  versions = ", ".join(
+    f"{name} {importlib.metadata.version(name)}" for name in ("jax", "libtpu")
+  )
+  reports = []
+  for path in paths:
+    config = recipe.load(recipe.read(str(path)), [])
+    rows = max(1, _TOKENS // config.data.seq_len)
+    for topology in topologies:
+      report = ask(dataclasses.asdict(config), topology, per_device_batch=rows)
+      say("\n".join([path.stem, *lines(report)]))
+      reports.append((path.stem, report))
+      out.write_text(_ABOUT.format(versions=versions) + markdown(reports))
+
+
+def markdown(reports: list[tuple[str, dict]]) -> str:
+  """Returns a table, a line for each (recipe, report)."""
+  head = (
+    "| recipe | slice | rows a device | HBM GiB | FLOPs / model's | MB a token "
+    "| collectives, MB | step ms | utilisation | outside attention |"
+  )
+  rows = [head, "|" + "---|" * 10]
+  for name, report in reports:
+    cells = [name, report["topology"]]
+    cells.append(f"{report['per_device_batch']}")
+    if not report["fits"]:
+      rows.append(_row([*cells, f"does not fit: {report['why']}", *[""] * 6]))
+      continue
+    moved = "; ".join(
+      f"{m['count']} {m['kind']}, {m['bytes'] / 1e6:,.0f}"
+      for m in report["collectives"]
+    )
+    cells += [
+      f"{report['hbm_used']:.2f} of {report['hbm_available']}",
+      f"{report['compiled_flops'] / report['model_flops']:.3f}",
+    ]
+    if report["step_seconds"] is None:
+      rows.append(_row([*cells, "", moved, "", "", ""]))
+      continue
+    cells += [f"{report['bytes_per_token'] / 1e6:.2f}", moved]
+    cells += [f"{1e3 * report['step_seconds']:.1f}"]
+    cells += [
+      f"{report[key]:.1%}" for key in ("utilisation", "utilisation_outside")
+    ]
+    rows.append(_row(cells))
+  return "\n".join(rows) + "\n"
+
+
+def _row(cells):
+  return f"| {' | '.join(cells)} |"
+
+
+def _line(name, value):
+  return f"  {name:<20} {value}"

@@ -1,0 +1,57 @@
+"""Matmuls are counted as often as they run, wherever they are."""
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.sharding import PartitionSpec
+
+from mlm_jax.tools.flop_count import count
+
+X, Y = jnp.ones([4, 8]), jnp.ones([8, 16])
+DOT = 2 * 4 * 8 * 16
+
+
+def of(function, *arrays):
+  return count(jax.make_jaxpr(function)(*arrays))
+
+
+def test_plain_and_called():
+  assert of(lambda x, y: x @ y, X, Y) == (DOT, 0, 0)
+  twice = lambda x, y: (
+    jax.jit(jnp.matmul)(x, y) + jax.checkpoint(jnp.matmul)(x, y)
+  )
+  assert of(twice, X, Y).all == 2 * DOT
+
+
+def test_a_loop_runs_its_body_and_a_compiler_counts_one():
+  def loop(x, y):
+    return jax.lax.scan(lambda c, _: (c, x @ y), None, length=5)[1]
+
+  assert of(loop, X, Y) == (5 * DOT, 0, 4 * DOT)
+
+
+def test_of_branches_the_longer_one():
+  def either(x, y):
+    three = lambda: x @ y + x @ y + x @ y
+    return jax.lax.cond(x[0, 0] > 0, three, lambda: x @ y)
+
+  assert of(either, X, Y).all == 3 * DOT
+
+
+def test_a_kernel_runs_once_for_each_place_of_its_grid():
+  def kernel(x, y, out):
+    out[...] = x[...] @ y[...]
+
+  call = pl.pallas_call(
+    kernel, grid=(3, 2), out_shape=jax.ShapeDtypeStruct((4, 16), X.dtype)
+  )
+  assert of(call, X, Y) == (6 * DOT, 6 * DOT, 0)
+
+
+def test_devices_that_share_a_map_each_run_it():
+  mesh = jax.make_mesh((8,), ("x",))
+  spec = PartitionSpec()
+  each = jax.shard_map(
+    jnp.matmul, mesh=mesh, in_specs=(spec, spec), out_specs=spec
+  )
+  assert of(each, X, Y).all == 8 * DOT
