@@ -258,7 +258,7 @@ class _Chosen(logging.Handler):
     self._heard = {}
 
   def listen(self):
-    logger = logging.getLogger("absl")
+    logger = logging.getLogger("mlm_jax")
     logger.setLevel(logging.INFO)
     logger.addHandler(self)
 

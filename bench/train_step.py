@@ -62,11 +62,13 @@ FAMILIES = {
 SIZES = {
   "4x256": ((4, 256, 4, 1024, 384), 8192, 8, 128),
   "12x768": ((12, 768, 12, 3072, 1152), 30_522, 4, 128),
+  "22x768": ((22, 768, 12, 3072, 1152), 50_368, 4, 128),
 }
 
 SIDES = ("mlm_jax", "torch", "torch_kept")
 
-SHAPES = [f"{family}_4x256" for family in FAMILIES] + ["bert_12x768"]
+SHAPES = [f"{family}_4x256" for family in FAMILIES]
+SHAPES += ["bert_12x768", "modernbert_22x768"]
 
 
 def our_config(shape):

@@ -5,6 +5,7 @@ metrics of the one before and gets the next batch ready.
 """
 
 import contextlib
+import logging
 import os
 import signal
 import time
@@ -24,6 +25,8 @@ from mlm_jax.training.metrics import MetricsWriter, Speedometer
 from mlm_jax.training.run import Run
 from mlm_jax.training.step import TrainState
 from mlm_jax.workdir import Workdir
+
+_LOGGER = logging.getLogger("mlm_jax")
 
 # params -> metrics; "loss" ranks the checkpoints.
 Evaluator = Callable[[object], dict[str, float]]
@@ -115,10 +118,14 @@ def train(
   return state
 
 
-class _Log:
-  """Tells the screen, metrics.jsonl and TensorBoard, on the first process."""
+class _Log(logging.Handler):
+  """Tells the screen, metrics.jsonl and TensorBoard, on the first process.
+
+  The screen also what other modules have to say of the run.
+  """
 
   def __init__(self, config: Config, workdir: Workdir, last_step: int):
+    super().__init__(logging.INFO)
     self._config = config
     self._progress = Progress(config.train.steps, max(0, last_step))
     self._writer = None
@@ -134,12 +141,18 @@ class _Log:
   def __enter__(self):
     if self._writer:
       self._progress.__enter__()
+      _LOGGER.setLevel(logging.INFO)
+      _LOGGER.addHandler(self)
     return self
 
   def __exit__(self, *args):
+    _LOGGER.removeHandler(self)
     if self._writer:
       self._progress.__exit__(*args)
       self._writer.__exit__(*args)
+
+  def emit(self, record: logging.LogRecord) -> None:
+    self.say(record.getMessage())
 
   def say(self, line: str) -> None:
     if self._writer:

@@ -6,10 +6,10 @@ and how it answers (`attend`). Which one serves is decided while tracing.
 """
 
 import functools
+import logging
 import math
 
 import jax
-from absl import logging
 from jax.ad_checkpoint import checkpoint_name
 
 from mlm_jax.errors import InputError, unknown
@@ -124,6 +124,6 @@ def _refusal(impl, q_BLHK, k_BMGK, seen) -> str:
 def _log(impl, where, length, dtype, window):
   """Says once what serves which layers."""
   around = f"window {window}" if window else "whole documents"
-  logging.info(
+  logging.getLogger(__name__).info(
     "attention on %s, %d tokens, %s, %s: %s", where, length, dtype, around, impl
   )
