@@ -75,8 +75,9 @@ def test_splash_attention_is_what_tpus_get():
 
 
 def test_what_does_not_fit_says_what_would():
+  overrides = ["model.num_layers=2", "train.batch_size=768"]
   config = recipe.load(
-    recipe.read("configs/bert_large.py"), ["--config.train.batch_size=64"]
+    recipe.read("configs/bert_base.py"), [f"--config.{o}" for o in overrides]
   )
   found = compile_report.ask(
     dataclasses.asdict(config), "v5e:1x1", remedies=True
