@@ -7,7 +7,7 @@ import pytest
 from mlm_jax import config as config_lib
 from mlm_jax.__main__ import main
 from mlm_jax.data import pipeline
-from mlm_jax.tools import compile_report, tpus
+from mlm_jax.tools import compile_check, compile_report, tpus
 
 BERT = "--config=configs/bert_base.py"
 REPORT = {
@@ -77,6 +77,27 @@ def test_markdown_has_a_line_a_program():
   lines = table.splitlines()
   assert len({line.count("|") for line in lines}) == 1
   assert "does not fit" in lines[3] and "bert_base" in lines[2]
+
+
+@pytest.mark.parametrize("bend", [0.0, 0.2, -0.1])
+@pytest.mark.parametrize("row", [1.5, 0.31, 0.01, 0.0004])
+def test_the_largest_batch_is_found_in_few_programs(row, bend, monkeypatch):
+  tried = []
+
+  def check(rows, topology):
+    tried.append(rows)
+    # Memory is not quite linear in the rows.
+    used = 0.5 + row * rows * (1 + bend * (row * rows > 5))
+    report = {"rows": rows, "fits": used <= 15.75}
+    return {**report, "hbm_used": used, "hbm_available": 15.75}
+
+  monkeypatch.setattr(compile_check, "check", check)
+  monkeypatch.setattr(compile_check, "with_batch", lambda c, t, rows: rows)
+  found = compile_check.find_batch(None, "v5e:1x1")
+  assert found["fits"] and found["rows"] % 8 == 0
+  more = max(8, found["rows"] // 16 // 8 * 8)
+  assert not check(found["rows"] + more, "")["fits"]
+  assert len(tried) < 10
 
 
 KINDS = [
