@@ -317,6 +317,10 @@ def _join_processes(args) -> None:
 def compile_check(args, config: Config | None) -> None:
   from mlm_jax.tools import compile_report, tpus
 
+  if config and args.workdir:
+    Workdir.at(args.workdir).check(config)
+  rows = args.per_device_batch
+  require(rows >= 0, f"--per_device_batch must be positive, not {rows}")
   topologies = args.topology or ["v5e:4x4", "v5p:2x2x2"]
   for topology in topologies:
     tpus.check_topology(topology)
@@ -328,9 +332,9 @@ def compile_check(args, config: Config | None) -> None:
     report = compile_report.ask(
       dataclasses.asdict(config),
       topology,
-      per_device_batch=args.per_device_batch,
+      per_device_batch=rows,
       find_batch=args.find_batch,
-      remedies=not args.per_device_batch,
+      remedies=not rows,
     )
     if args.json:
       print(json.dumps(report))

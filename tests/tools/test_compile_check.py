@@ -40,6 +40,11 @@ def test_a_missing_compiler_says_how_to_get_it(capsys, monkeypatch):
   assert "pip install libtpu" in capsys.readouterr().err
 
 
+def test_rows_below_none_are_refused(capsys):
+  assert main(["compile_check", BERT, "--per_device_batch=-8"]) == 2
+  assert "must be positive, not -8" in capsys.readouterr().err
+
+
 def test_chips_are_counted():
   assert tpus.num_chips("v5e:4x8") == 32
   assert tpus.num_chips("v5p:2x2x4") == 16
