@@ -202,3 +202,12 @@ def test_the_discrepancy_is_a_loss_for_each_thing_shown(trained, capsys):
   losses = dict(re.findall(r"^  (\S.*?) +([\d.]+)$", out, re.MULTILINE))
   assert set(losses) == {"[MASK]", "the token itself", "a random token"}
   assert len(set(losses.values())) == 3
+
+
+def test_training_says_once_which_attention_serves(start, tmp_path):
+  steps = "--config.train.steps=11"
+  said, _ = start(tmp_path, steps).communicate(timeout=300)
+  lines = [line for line in said.splitlines() if "attention on" in line]
+  assert lines == [
+    "attention on cpu, 32 tokens, float32, whole documents: dense"
+  ]

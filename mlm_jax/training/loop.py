@@ -143,10 +143,12 @@ class _Log(logging.Handler):
       self._progress.__enter__()
       _LOGGER.setLevel(logging.INFO)
       _LOGGER.addHandler(self)
+      _LOGGER.propagate = False  # To whatever a library has set up.
     return self
 
   def __exit__(self, *args):
     _LOGGER.removeHandler(self)
+    _LOGGER.propagate = True
     if self._writer:
       self._progress.__exit__(*args)
       self._writer.__exit__(*args)
