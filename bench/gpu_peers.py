@@ -16,30 +16,23 @@ Masks are made within the compiled step, from the rows' segments.
 import itertools
 
 import numpy as np
+import peer_models
 import torch
 import transformers
 from gpu_rows import segments
 from torch.nn.attention.flex_attention import create_block_mask
 
-from mlm_jax.hf import families
-
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def make_model(config, vocab, side):
-  transformers.logging.set_verbosity_error()
-  name = "modernbert" if config.model.window else "bert"
-  family = families.FAMILIES[name]
-  values = family.write_config(config.model, vocab)
-  if name == "modernbert":
-    values["sparse_prediction"] = True
-  else:
-    # We have no such dropout, and theirs is on by default.
-    values["attention_probs_dropout_prob"] = 0.0
-  cls = getattr(transformers, family.architecture)
-  shape = cls.config_class(**values)
-  shape._attn_implementation = "flex_attention" if "flex" in side else "sdpa"
-  return cls(shape).to(DEVICE).train()
+  model = peer_models.model(
+    "modernbert" if config.model.window else "bert",
+    config,
+    vocab,
+    attn_implementation="flex_attention" if "flex" in side else "sdpa",
+  )
+  return model.to(DEVICE)
 
 
 def to_tensors(batch, vocab):
@@ -103,14 +96,7 @@ def theirs(config, vocab, batches, row):
     torch.set_num_threads(1)
   side, optim = row["side"], config.optim
   model = make_model(config, vocab, side)
-  optimizer = torch.optim.AdamW(
-    model.parameters(),
-    lr=optim.peak_lr,
-    betas=(optim.b1, optim.b2),
-    eps=optim.eps,
-    weight_decay=optim.weight_decay,
-    fused=True,
-  )
+  optimizer = peer_models.adamw(model, optim)
   batches = itertools.cycle([to_tensors(batch, vocab) for batch in batches])
   # On CPU this is for tests: compiling takes longer than they may.
   compiled = torch.compile(loss_of) if DEVICE == "cuda" else loss_of

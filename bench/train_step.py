@@ -27,7 +27,6 @@ import numpy as np
 
 from mlm_jax import config as config_lib
 from mlm_jax.data.tokenizer import Vocabulary
-from mlm_jax.hf import families
 from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.training import flops
 from mlm_jax.training.run import Run
@@ -126,28 +125,12 @@ def our_step(config, vocab, batch):
 
 
 def peer_step(shape, config, vocab, batch):
+  import peer_models
   import torch
-  import transformers
 
-  transformers.logging.set_verbosity_error()
-  family = families.FAMILIES[shape.rpartition("_")[0]]
-  values = family.write_config(config.model, vocab)
-  # Ours has none there, so the family says nothing, and theirs would be 0.1.
-  values |= {"attention_probs_dropout_prob": 0.0, "attention_dropout": 0.0}
-  if family.model_type == "modernbert":
-    values["sparse_prediction"] = True
-  cls = getattr(transformers, family.architecture)
-  model = cls(cls.config_class(**values))
-  model.train()
   optim = config.optim
-  optimizer = torch.optim.AdamW(
-    model.parameters(),
-    lr=optim.peak_lr,
-    betas=(optim.b1, optim.b2),
-    eps=optim.eps,
-    weight_decay=optim.weight_decay,
-    fused=True,
-  )
+  model = peer_models.model(shape.rpartition("_")[0], config, vocab)
+  optimizer = peer_models.adamw(model, optim)
   input_ids = torch.tensor(batch["input_ids"]).long()
   labels = torch.full_like(input_ids, -100)
   rows = np.arange(len(labels))[:, None]

@@ -22,7 +22,7 @@ from mlm_jax.data import pipeline
 from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import InputError
 from mlm_jax.tools import flop_count, hlo, tpus
-from mlm_jax.training import flops
+from mlm_jax.training import flops, partitioning
 from mlm_jax.training.run import Run
 
 _GIB = 2**30
@@ -95,13 +95,10 @@ def check(config: Config, topology: str) -> dict:
 
 def with_batch(config: Config, topology: str, per_device: int) -> Config:
   """Returns a configuration of so many rows a device, in one piece."""
-  mesh = config.mesh
-  sizes = [mesh.data, mesh.fsdp, mesh.tensor]
   count = len(tpus.devices(topology))
-  if -1 in sizes:
-    sizes[sizes.index(-1)] = count // -math.prod(sizes)
+  data, fsdp, _ = partitioning.mesh_sizes(config.mesh, count)
   train = dataclasses.replace(
-    config.train, batch_size=per_device * sizes[0] * sizes[1], microbatches=1
+    config.train, batch_size=per_device * data * fsdp, microbatches=1
   )
   return dataclasses.replace(config, train=train)
 
@@ -140,31 +137,28 @@ def _multiple(rows):
 
 def remedies(config: Config, topology: str) -> list[tuple[str, dict]]:
   """Returns what makes a step fit that does not, each tried by itself."""
-  devices = len(tpus.devices(topology))
-  train, rows = config.train, config.train.batch_size
-  changes = [
-    ("model.remat='dots'", {"model": {"remat": "dots"}}),
-    ("model.remat='full'", {"model": {"remat": "full"}}),
-  ]
-  for parts in (2, 4, 8, 16):
-    parts *= train.microbatches
-    if rows % (parts * devices) == 0:
-      change = {"train": {"microbatches": parts}}
-      changes.append((f"train.microbatches={parts}", change))
-  if devices > 1:
-    change = {"mesh": {"data": 1, "fsdp": devices}}
-    changes.append((f"mesh.fsdp={devices}", change))
+  data, fsdp, tensor = partitioning.mesh_sizes(
+    config.mesh, len(tpus.devices(topology))
+  )
   found = []
-  for name, change in changes:
-    if name.startswith("train") and any("train" in n for n, _ in found):
-      continue  # The fewest parts that do.
-    groups = {
-      group: dataclasses.replace(getattr(config, group), **values)
-      for group, values in change.items()
-    }
-    report = check(dataclasses.replace(config, **groups), topology)
+
+  def fits(group, **values):
+    (name, value), *_ = values.items()
+    changed = dataclasses.replace(getattr(config, group), **values)
+    report = check(dataclasses.replace(config, **{group: changed}), topology)
     if report["fits"]:
-      found.append((name, report))
+      found.append((f"{group}.{name}={value!r}", report))
+    return report["fits"]
+
+  fits("model", remat="dots")
+  fits("model", remat="full")
+  rows, done = config.train.batch_size, config.train.microbatches
+  for parts in (2 * done, 4 * done, 8 * done, 16 * done):
+    # The fewest that do.
+    if rows % (parts * data * fsdp) or fits("train", microbatches=parts):
+      break
+  if data > 1:
+    fits("mesh", fsdp=data * fsdp, data=1, tensor=tensor)
   return found
 
 

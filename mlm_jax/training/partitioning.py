@@ -9,7 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from mlm_jax.config import Config
+from mlm_jax.config import Config, MeshConfig
 from mlm_jax.errors import InputError, require
 
 # Logical axis -> mesh axes. Parameters and activations name the left column.
@@ -38,9 +38,7 @@ def make_mesh(config: Config, devices=None) -> Mesh:
   """
   mesh, train = config.mesh, config.train
   devices = jax.devices() if devices is None else devices
-  sizes = [mesh.data, mesh.fsdp, mesh.tensor]
-  if -1 in sizes:
-    sizes[sizes.index(-1)] = len(devices) // -math.prod(sizes)
+  sizes = mesh_sizes(mesh, len(devices))
   require(
     math.prod(sizes) == len(devices),
     f"mesh data x fsdp x tensor = {mesh.data} x {mesh.fsdp} x {mesh.tensor} "
@@ -54,6 +52,14 @@ def make_mesh(config: Config, devices=None) -> Mesh:
   )
   axes = ("data", "fsdp", "tensor")
   return jax.make_mesh(sizes, axes, (AxisType.Auto,) * 3, devices=devices)
+
+
+def mesh_sizes(mesh: MeshConfig, devices: int) -> list[int]:
+  """Returns data, fsdp and tensor, with the rest where one of them is -1."""
+  sizes = [mesh.data, mesh.fsdp, mesh.tensor]
+  if -1 in sizes:
+    sizes[sizes.index(-1)] = devices // -math.prod(sizes)
+  return sizes
 
 
 @contextlib.contextmanager
