@@ -77,7 +77,7 @@ class Dense(nn.Module):
     if self.residual and config.scale_residual_init:
       stddev /= math.sqrt(2 * config.num_layers)
     kernel = self.param("kernel", _init(stddev, self.axes), self.shape)
-    x = jnp.tensordot(x.astype(dtype), kernel.astype(dtype), self.inputs)
+    x = _contract(x.astype(dtype), kernel.astype(dtype), self.inputs)
     if not self.use_bias:
       return x
     zeros = nn.with_logical_partitioning(
@@ -85,6 +85,16 @@ class Dense(nn.Module):
     )
     bias = self.param("bias", zeros, self.shape[self.inputs :])
     return x + bias.astype(dtype)
+
+
+def _contract(x, kernel, axes):
+  if platform() != "cpu":
+    return jnp.tensordot(x, kernel, axes)
+  # Of matrices, XLA's CPU compiler folds transposes into the products: with more
+  # axes it copies kernels and their gradients, a seventh of a step.
+  shape = x.shape[:-axes] + kernel.shape[axes:]
+  inner = math.prod(kernel.shape[:axes])
+  return (x.reshape(-1, inner) @ kernel.reshape(inner, -1)).reshape(shape)
 
 
 def norm(config: EncoderConfig, **kw) -> nn.LayerNorm | nn.RMSNorm:

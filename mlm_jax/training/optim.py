@@ -1,6 +1,7 @@
 """Optimizers and learning-rate schedules, by name, from optax."""
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from mlm_jax.config import OptimConfig
@@ -26,11 +27,24 @@ def schedule(optim: OptimConfig, steps: int) -> optax.Schedule:
 
 def optimizer(optim: OptimConfig, steps: int) -> optax.GradientTransformation:
   """Returns what turns gradients into updates."""
-  clip = optax.clip_by_global_norm(optim.clip_norm)
   return optax.chain(
-    clip if optim.clip_norm else optax.identity(),
+    _clip(optim.clip_norm) if optim.clip_norm else optax.identity(),
     _OPTIMIZERS[optim.name](optim, schedule(optim, steps)),
   )
+
+
+def _clip(norm: float) -> optax.GradientTransformation:
+  """Scales gradients down to a global norm, as optax.clip_by_global_norm does.
+
+  Its division by the norm XLA does not fuse into its two uses, but stores: a pass
+  over all gradients, 2.5% of BERT-base's step on CPU.
+  """
+
+  def scale(grads, state, params=None):
+    factor = jnp.minimum(1, norm / optax.global_norm(grads))
+    return jax.tree.map(lambda grad: grad * factor, grads), state
+
+  return optax.GradientTransformation(optax.identity().init, scale)
 
 
 def _adamw(
