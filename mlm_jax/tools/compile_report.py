@@ -46,7 +46,7 @@ def ask(
   Raises:
     InputError: it cannot be compiled for it.
   """
-  tpus.check_topology(topology)
+  topology = tpus.topology(topology)
   tpus.check_compiler()
   asked = {
     "config": config,

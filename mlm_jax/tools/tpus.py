@@ -49,19 +49,45 @@ TOPOLOGIES = tuple(
 )
 
 
+# As gcloud calls them -> which kind, and what its number counts of a chip.
+_TYPES = {
+  **{"v2": ("v2", 2), "v3": ("v3", 2), "v4": ("v4", 2), "v5p": ("v5p", 2)},
+  **{"v5litepod": ("v5e", 1), "v6e": ("v6e", 1)},
+}
+
+
 def generation(topology: str) -> Generation:
   return GENERATIONS[topology.partition(":")[0]]
 
 
-def check_topology(name: str) -> None:
-  """Raises an InputError that lists the right names, if it is none of them."""
-  if name not in TOPOLOGIES:
-    by_kind = itertools.groupby(TOPOLOGIES, lambda t: t.partition(":")[0])
-    known = "; ".join(
-      f"{kind}:{', '.join(t.partition(':')[2] for t in ts)}"
-      for kind, ts in by_kind
-    )
-    raise InputError(f"unknown topology {name!r}; known are {known}")
+def topology(name: str) -> str:
+  """Returns the topology of that name, or of gcloud's name for such a slice.
+
+  Behind either, *N means N slices that train as one.
+
+  Raises:
+    InputError: there is none; it lists the right names.
+  """
+  one, star, slices = name.partition("*")
+  kind, _, number = one.partition("-")
+  if not star or (slices.isdecimal() and int(slices) > 0):
+    if one in TOPOLOGIES:
+      return name
+    if kind in _TYPES and number.isdecimal():
+      kind, cores = _TYPES[kind]
+      for known in TOPOLOGIES:
+        chips = num_chips(known)
+        if known.startswith(f"{kind}:") and cores * chips == int(number):
+          return f"{known}{star}{slices}"
+  by_kind = itertools.groupby(TOPOLOGIES, lambda t: t.partition(":")[0])
+  listed = "; ".join(
+    f"{kind}:{', '.join(t.partition(':')[2] for t in ts)}"
+    for kind, ts in by_kind
+  )
+  raise InputError(
+    f"unknown topology {name!r}; known are {listed}, names such as v5litepod-16, "
+    "and *N behind any for N slices"
+  )
 
 
 def check_compiler() -> None:
@@ -73,15 +99,19 @@ def check_compiler() -> None:
 
 
 def devices(topology: str) -> Sequence[jax.Device]:
-  """Returns the devices of a slice that is not there."""
+  """Returns the devices of a slice, or several, that are not there."""
+  one, _, slices = topology.partition("*")
   described = topologies.get_topology_desc(
     platform="tpu",
-    topology_name=topology,
+    topology_name=one,
+    num_slices=int(slices or 1),
     **dict(generation(topology).options),
   )
   return described.devices
 
 
 def num_chips(topology: str) -> int:
-  """Returns how many chips a slice has; some have two devices each."""
-  return math.prod(int(n) for n in topology.partition(":")[2].split("x"))
+  """Returns how many chips there are; some have two devices each."""
+  one, _, slices = topology.partition("*")
+  sides = one.partition(":")[2].split("x")
+  return math.prod(int(n) for n in sides) * int(slices or 1)

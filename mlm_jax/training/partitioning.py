@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mlm_jax.config import Config, MeshConfig
@@ -34,7 +35,7 @@ def make_mesh(config: Config, devices=None) -> Mesh:
 
   Raises:
     InputError: the sizes do not multiply to the number of devices, or a
-      micro-batch does not divide over them.
+      micro-batch does not divide over them, or the data axis over slices.
   """
   mesh, train = config.mesh, config.train
   devices = jax.devices() if devices is None else devices
@@ -50,8 +51,20 @@ def make_mesh(config: Config, devices=None) -> Mesh:
     f"train.batch_size={train.batch_size} does not divide over "
     f"{train.microbatches} micro-batches x {ways} data and fsdp devices",
   )
-  axes = ("data", "fsdp", "tensor")
-  return jax.make_mesh(sizes, axes, (AxisType.Auto,) * 3, devices=devices)
+  axes, kinds = ("data", "fsdp", "tensor"), (AxisType.Auto,) * 3
+  # TPU slices are joined by a slower network: only rows are split over it.
+  slices = len({getattr(device, "slice_index", 0) for device in devices})
+  if slices == 1:
+    return jax.make_mesh(sizes, axes, kinds, devices=devices)
+  require(
+    sizes[0] % slices == 0,
+    f"mesh.data={sizes[0]} does not divide over {slices} slices",
+  )
+  within = (sizes[0] // slices, *sizes[1:])
+  by_place = mesh_utils.create_hybrid_device_mesh(
+    within, (slices, 1, 1), devices, allow_split_physical_axes=True
+  )
+  return Mesh(by_place, axes, kinds)
 
 
 def mesh_sizes(mesh: MeshConfig, devices: int) -> list[int]:

@@ -7,6 +7,7 @@ import pytest
 from mlm_jax import config as config_lib
 from mlm_jax.__main__ import main
 from mlm_jax.data import pipeline
+from mlm_jax.errors import InputError
 from mlm_jax.tools import compile_check, compile_report, tpus
 
 BERT = "--config=configs/bert_base.py"
@@ -45,7 +46,48 @@ def test_rows_below_none_are_refused(capsys):
   assert "must be positive, not -8" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+  ("name", "topology"),
+  [
+    ("v5litepod-16", "v5e:4x4"),
+    ("v6e-8", "v6e:2x4"),
+    # The numbers of these are cores, of which a chip has two.
+    ("v5p-16", "v5p:2x2x2"),
+    ("v4-8", "v4:2x2x1"),
+    ("v3-32", "v3:4x4"),
+    ("v5litepod-16*2", "v5e:4x4*2"),
+    ("v5p:2x2x2*4", "v5p:2x2x2*4"),
+  ],
+)
+def test_a_slice_has_gclouds_name_too(name, topology):
+  assert tpus.topology(name) == topology
+
+
+@pytest.mark.parametrize(
+  "name", ["v5litepod-3", "v5e:4x4*0", "v5e:4x4*", "v5e"]
+)
+def test_a_slice_that_nobody_makes_is_refused(name):
+  with pytest.raises(InputError, match="unknown topology"):
+    tpus.topology(name)
+
+
+@pytest.mark.parametrize(("fits", "code"), [(True, 0), (False, 1)])
+def test_scripts_learn_from_the_exit_code_whether_it_fits(
+  fits, code, monkeypatch, capsys
+):
+  report = {**REPORT, "fits": fits, "why": "21.0 GiB asked for", "remedies": []}
+  monkeypatch.setattr(compile_report, "ask", lambda *_, **__: report)
+  if fits:
+    assert main(["compile_check", BERT, "--topology=v5e:4x4"]) == code
+  else:
+    with pytest.raises(SystemExit) as stopped:
+      main(["compile_check", BERT, "--topology=v5e:4x4"])
+    assert stopped.value.code == code
+  assert "v5e:4x4" in capsys.readouterr().out
+
+
 def test_chips_are_counted():
+  assert tpus.num_chips("v5e:4x4*2") == 32
   assert tpus.num_chips("v5e:4x8") == 32
   assert tpus.num_chips("v5p:2x2x4") == 16
 

@@ -26,6 +26,25 @@ def test_a_mesh_that_does_not_cover_the_devices_is_refused(sizes):
     mesh_of(**sizes)
 
 
+class InSlice:
+  """A device that says in which slice it is."""
+
+  platform, device_kind, process_index, coords = "cpu", "cpu", 0, (0, 0, 0)
+
+  def __init__(self, index):
+    self.id, self.slice_index = index, index // 4
+
+
+def test_only_rows_are_split_over_slices():
+  config = Config(mesh=MeshConfig(data=4, fsdp=2))
+  mesh = partitioning.make_mesh(config, [InSlice(i) for i in range(8)])
+  slices = [[d.slice_index for d in row.flat] for row in mesh.devices]
+  assert slices == [[0, 0], [0, 0], [1, 1], [1, 1]]
+  config = Config(mesh=MeshConfig(data=1, fsdp=8))
+  with pytest.raises(InputError, match="does not divide over 2 slices"):
+    partitioning.make_mesh(config, [InSlice(i) for i in range(8)])
+
+
 def test_an_array_that_does_not_divide_is_named(make_config, make_run):
   config = make_config(
     **{"mesh.tensor": 8, "model.num_heads": 4, "model.width": 32}
