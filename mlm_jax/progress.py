@@ -1,5 +1,8 @@
 """What a person sees while a command works: a live line, or plain ones in a log."""
 
+import datetime
+import time
+
 import rich.console
 import rich.progress
 
@@ -10,16 +13,24 @@ class Progress:
   Args:
     total: steps to do; None shows no bar, `say` alone.
     done: steps already done.
+    unit: what a step is called.
+
+  Attributes:
+    live: is there a bar?
   """
 
-  def __init__(self, total: int | None = None, done: int = 0):
+  def __init__(
+    self, total: int | None = None, done: int = 0, unit: str = "step"
+  ):
     self._console = rich.console.Console(highlight=False, soft_wrap=True)
     self._values: dict[str, float | None] = {}
-    self._live = total is not None and self._console.is_terminal
-    self._total = total
-    if self._live:
+    self.live = total is not None and self._console.is_terminal
+    self._total, self._unit = total, unit
+    self._first = done, time.monotonic()
+    if self.live:
       self._bar = rich.progress.Progress(
         rich.progress.BarColumn(bar_width=24),
+        rich.progress.TextColumn(unit),
         rich.progress.MofNCompleteColumn(),
         rich.progress.TextColumn("{task.fields[values]}"),
         rich.progress.TimeRemainingColumn(),
@@ -31,33 +42,41 @@ class Progress:
       )
 
   def __enter__(self):
-    if self._live:
+    if self.live:
       self._bar.start()
     return self
 
   def __exit__(self, *_):
-    if self._live:
+    if self.live:
       self._bar.stop()
 
   def say(self, line: str) -> None:
     self._console.print(line, markup=False)
 
   def advance(self, step: int) -> None:
-    if self._live:
+    if self.live:
       self._bar.update(self._task, completed=step)
 
   def show(self, step: int, **values: float | None) -> None:
     """Shows the newest values: loss, heldout, tokens_per_second."""
     self._values.update(values)
-    text = "  ".join(
+    texts = [
       f"{_NAMES[k][0]} {v:{_NAMES[k][1]}}"
       for k, v in self._values.items()
       if v is not None
-    )
-    if self._live:
-      self._bar.update(self._task, completed=step, values=text)
+    ]
+    if self.live:
+      self._bar.update(self._task, completed=step, values="  ".join(texts))
     elif self._total:
-      self.say(f"step {step:,}/{self._total:,}  {text}")
+      texts = [f"{self._unit} {step:,}/{self._total:,}", *texts]
+      self.say("  ".join(texts + self._left(step)))
+
+  def _left(self, step: int) -> list[str]:
+    done, start = self._first
+    if not done < step < self._total:
+      return []
+    seconds = (time.monotonic() - start) / (step - done) * (self._total - step)
+    return [f"{datetime.timedelta(seconds=round(seconds))} left"]
 
 
 _NAMES = {

@@ -21,7 +21,7 @@ _FIXED = (
 )
 _FREE = (
   *("model.embedding_dropout", "model.attention_dropout", "model.mlp_dropout"),
-  *("model.dtype", "model.attention"),
+  *("model.dtype", "model.attention", "model.remat", "model.scan_layers"),
 )
 
 

@@ -14,10 +14,12 @@ from mlm_jax.data import corpus, packing, rows
 from mlm_jax.data import tokenizer as tokenizer_lib
 from mlm_jax.data.tokenizer import Tokenizer
 from mlm_jax.errors import require, unknown
+from mlm_jax.progress import Progress
 from mlm_jax.workdir import Workdir, write_atomically
 
 # What the tokenising threads share at a time.
 _BATCH_CHARS = 1 << 20
+_MEGA = 1_000_000
 
 
 def prepare(
@@ -156,11 +158,10 @@ def _write_rows(data: DataConfig, tokenizer: Tokenizer, path, made_of):
   partial.mkdir(parents=True)
   try:
     # One pass a split: reading is cheap beside tokenising, and each pass
-    # tokenises only its own documents.
-    infos = {
-      split: _write_split(split, data, tokenizer, partial)
-      for split in rows.SPLITS
-    }
+    # tokenises only its own documents. The first, of few, learns how many all are.
+    heldout, megabytes = _write_split("heldout", data, tokenizer, partial)
+    train, _ = _write_split("train", data, tokenizer, partial, megabytes)
+    infos = {"train": train, "heldout": heldout}
     rows.finish_store(partial, data.seq_len, infos, made_of=made_of)
     if not rows.is_finished(path):
       if path.exists():
@@ -171,18 +172,34 @@ def _write_rows(data: DataConfig, tokenizer: Tokenizer, path, made_of):
       partial.rmtree()
 
 
-def _write_split(split, data, tokenizer, path) -> rows.SplitInfo:
-  vocab = tokenizer.vocabulary
-  documents = (
-    text
-    for text in corpus.read_documents(data)
-    if is_heldout(text, data.heldout_fraction) == (split == "heldout")
-  )
-  writer = rows.SplitWriter(path / split, data.seq_len, vocab)
-  encoded = _encode(documents, tokenizer, writer)
-  for row in packing.pack(encoded, data.packing, data.seq_len, vocab):
-    writer.append(row)
-  return writer.finish()
+def _write_split(
+  split, data, tokenizer, path, total=None
+) -> tuple[rows.SplitInfo, int]:
+  """Returns what was written, and how many megabytes were read for it."""
+  writer = rows.SplitWriter(path / split, data.seq_len, tokenizer.vocabulary)
+  characters = 0
+
+  def documents():
+    nonlocal characters
+    shown = 0
+    for text in corpus.read_documents(data):
+      characters += len(text)
+      if is_heldout(text, data.heldout_fraction) == (split == "heldout"):
+        yield text
+      now = characters // _MEGA
+      if total and now > shown:
+        progress.advance(now)
+        if 10 * now // total > 10 * shown // total:
+          progress.show(now)  # A line in a log.
+        shown = now
+
+  with Progress(total or None, unit="megabyte") as progress:
+    encoded = _encode(documents(), tokenizer, writer)
+    for row in packing.pack(
+      encoded, data.packing, data.seq_len, tokenizer.vocabulary
+    ):
+      writer.append(row)
+  return writer.finish(), characters // _MEGA
 
 
 def _encode(documents: Iterable[str], tokenizer, writer) -> Iterator[list[int]]:

@@ -23,7 +23,6 @@ from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.early_stopping import Patience
 from mlm_jax.training.metrics import MetricsWriter, Speedometer
 from mlm_jax.training.run import Run
-from mlm_jax.training.step import TrainState
 from mlm_jax.workdir import Workdir
 
 _LOGGER = logging.getLogger("mlm_jax")
@@ -37,7 +36,7 @@ def train(
   workdir: Workdir,
   batches_from: Callable[[int], Iterator[dict[str, np.ndarray]]],
   evaluate: Evaluator | None = None,
-) -> TrainState:
+) -> bool:
   """Trains to `config.train.steps`, from the last checkpoint if there is one.
 
   Ctrl-C or SIGTERM saves a checkpoint and returns; the same call goes on. It
@@ -51,7 +50,7 @@ def train(
     evaluate: measures the parameters every `config.train.eval_every` steps.
 
   Returns:
-    The last state.
+    Is the run over? Else it was stopped.
   """
   config = run.config
   steps = config.train.steps
@@ -115,7 +114,7 @@ def train(
       log.say(
         f"Stopped at step {step:,}; the same command continues from there"
       )
-  return state
+  return step == steps or patience.is_over
 
 
 class _Log(logging.Handler):
@@ -141,6 +140,10 @@ class _Log(logging.Handler):
   def __enter__(self):
     if self._writer:
       self._progress.__enter__()
+      if self._progress.live:
+        self.say(
+          "Ctrl-C saves a checkpoint, from which the same command goes on"
+        )
       _LOGGER.setLevel(logging.INFO)
       _LOGGER.addHandler(self)
       _LOGGER.propagate = False  # To whatever a library has set up.
