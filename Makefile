@@ -5,7 +5,7 @@ PIP := $(BIN)/pip install --quiet --quiet --disable-pip-version-check
 RUN := $(BIN)/python -m mlm_jax
 QUICK := --workdir=runs/quickstart
 
-.PHONY: quickstart test test-tpu-compile lint format clean
+.PHONY: quickstart test test-tpu-compile lint format dist clean
 
 quickstart: .venv/installed
 	@$(RUN) train --config=configs/quickstart.py $(QUICK)
@@ -38,8 +38,16 @@ format: .venv/installed-test
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+# What an earlier build left behind would go into the wheel.
+dist: | .venv/bin/pip
+	@rm -rf build dist
+	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps \
+	  --wheel-dir dist .
+	@rm -rf build
+	@ls dist/*.whl
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build dist *.egg-info
 
 .venv/bin/pip:
 	@echo "Making .venv"

@@ -21,9 +21,16 @@ setuptools.setup(
   long_description_content_type="text/markdown",
   license="Apache-2.0",
   python_requires=">=3.11,<3.14",
-  packages=setuptools.find_packages(include=["mlm_jax", "mlm_jax.*"]),
+  # The recipes stand at the top of a clone, for all to see.
+  packages=[
+    *setuptools.find_packages(include=["mlm_jax", "mlm_jax.*"]),
+    "mlm_jax.configs",
+  ],
+  package_dir={"mlm_jax.configs": "configs"},
+  entry_points={"console_scripts": ["mlm_jax = mlm_jax.__main__:main"]},
   install_requires=[
     "absl-py",
+    "argcomplete>=3",
     "etils[epath]",
     "flax>=0.12",
     "importlib_resources",  # tensorflow-datasets imports it without saying so.
@@ -46,7 +53,7 @@ setuptools.setup(
   ],
   extras_require={
     "test": [
-      *("pytest", "ruff"),
+      *("pytest", "ruff", "setuptools>=77"),
       *("torch==2.13.0", "transformers>=5", "sentence-transformers"),
     ],
     "bench": ["matplotlib"],

@@ -13,6 +13,10 @@ from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.progress import Progress
 from mlm_jax.workdir import Workdir
 
+# What `train` exits with when it was stopped: of sysexits.h, "try again". Launchers
+# tell it from the end of a run.
+STOPPED = 75
+
 
 def prepare(args, config: Config) -> None:
   from mlm_jax.data.prepare import prepare
@@ -53,7 +57,8 @@ def train(args, config: Config) -> None:
   evaluate = None
   if config.data.heldout_fraction:
     evaluate = heldout.evaluator(run, store)
-  loop.train(run, workdir, batches_from, evaluate)
+  if not loop.train(run, workdir, batches_from, evaluate):
+    raise SystemExit(STOPPED)
 
 
 def show_corruption(args, config: Config) -> None:
@@ -322,12 +327,12 @@ def compile_check(args, config: Config | None) -> None:
   rows = args.per_device_batch
   require(rows >= 0, f"--per_device_batch must be positive, not {rows}")
   topologies = args.topology or ["v5e:4x4", "v5p:2x2x2"]
-  for topology in topologies:
-    tpus.check_topology(topology)
+  topologies = [tpus.topology(name) for name in topologies]
   if config is None:
     out = pathlib.Path("bench/results/tpu_compile.md")
-    compile_report.write_all("configs", topologies, out, print)
+    compile_report.write_all(recipe.SHIPPED, topologies, out, print)
     return
+  fit = True
   for topology in topologies:
     report = compile_report.ask(
       dataclasses.asdict(config),
@@ -336,8 +341,11 @@ def compile_check(args, config: Config | None) -> None:
       find_batch=args.find_batch,
       remedies=not rows,
     )
+    fit = fit and report["fits"]
     if args.json:
       print(json.dumps(report))
     else:
       price = args.price_per_chip_hour
       print("\n".join(compile_report.lines(report, price)), flush=True)
+  if not fit:
+    raise SystemExit(1)  # For scripts.

@@ -1,6 +1,7 @@
 """Recipes and overrides, read the way ml_collections' flags read them."""
 
 import os
+import pathlib
 import runpy
 from collections.abc import Sequence
 
@@ -10,7 +11,13 @@ from ml_collections import config_flags
 
 from mlm_jax import config as config_lib
 from mlm_jax.config import Config
-from mlm_jax.errors import InputError
+from mlm_jax.errors import InputError, unknown
+
+_PACKAGE = pathlib.Path(__file__).parent
+# In a clone they stand beside the package, in a wheel within it.
+SHIPPED = _PACKAGE.parent / "configs"
+if (_PACKAGE / "configs").is_dir():
+  SHIPPED = _PACKAGE / "configs"
 
 
 def load(values: ml_collections.ConfigDict, overrides: Sequence[str]) -> Config:
@@ -36,14 +43,32 @@ def load(values: ml_collections.ConfigDict, overrides: Sequence[str]) -> Config:
   return config_lib.build(holder.value)
 
 
-def read(path: str) -> ml_collections.ConfigDict:
+def shipped() -> dict[str, str]:
+  """Returns the paths of the recipes that come with mlm_jax, by their names."""
+  return {path.stem: str(path) for path in sorted(SHIPPED.glob("*.py"))}
+
+
+def _find(name: str) -> str:
+  """Returns the path of a recipe, given that or the name of a shipped one."""
+  if os.path.isfile(name):
+    return name
+  if os.path.basename(name) != name or name.endswith(".py"):
+    raise InputError(f"no recipe at {name}")
+  if name not in shipped():
+    raise unknown("recipe", name, shipped())
+  return shipped()[name]
+
+
+def read(name: str) -> ml_collections.ConfigDict:
   """Returns what a recipe, a Python file with a `get_config`, asks for.
+
+  Args:
+    name: its path, or the bare name of a shipped one, such as bert_base.
 
   Raises:
     InputError: there is none, or it fails.
   """
-  if not os.path.isfile(path):
-    raise InputError(f"no recipe at {path}")
+  path = _find(name)
   try:
     recipe = runpy.run_path(path)
     values = recipe["get_config"]() if "get_config" in recipe else None

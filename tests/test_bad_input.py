@@ -213,6 +213,26 @@ def test_a_recipe_that_is_not_there_is_an_error(capsys, tmp_path):
     assert str(path) in fail(capsys, argv)
 
 
+def test_an_unknown_recipe_names_the_nearest(capsys, tmp_path):
+  argv = ["prepare", "--config=bert_bse", f"--workdir={tmp_path / 'w'}"]
+  line = fail(capsys, argv)
+  assert line == "unknown recipe 'bert_bse'; did you mean 'bert_base'?"
+
+
+def test_a_recipe_to_grow_to_is_found_alike(line_of):
+  line = line_of("import_hf", "--grow_to=bert_lrage")
+  assert line == "unknown recipe 'bert_lrage'; did you mean 'bert_large'?"
+
+
+@pytest.mark.parametrize("name", ["bert_base.py", "none/bert_base"])
+def test_what_looks_like_a_path_is_no_name(
+  line_of, tmp_path, monkeypatch, name
+):
+  monkeypatch.chdir(tmp_path)
+  line = line_of("import_hf", f"--grow_to={name}")
+  assert line == f"no recipe at {name}"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_missing_workdir_is_an_error(line_of, command):
   if not COMMANDS[command].needs_workdir:

@@ -3,6 +3,7 @@
 import math
 import pathlib
 import runpy
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import torch
 import transformers as hf
 
 from mlm_jax import config as config_lib
+from mlm_jax import recipe
 from mlm_jax.models.decoder import EncoderDecoder
 from mlm_jax.models.encoder import Encoder
 from mlm_jax.models.heads import Discriminator, MaskedLM
@@ -27,6 +29,24 @@ def build(name):
 def test_recipes_build_and_say_how_to_run_them(path):
   build(path.stem)
   assert f"--config=configs/{path.name}" in path.read_text()
+
+
+def test_every_recipe_is_found_by_its_name_from_anywhere(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert list(recipe.shipped()) == [path.stem for path in RECIPES]
+  for path in RECIPES:
+    assert config_lib.build(recipe.read(path.stem)) == build(path.stem)
+
+
+def test_a_folder_does_not_hide_a_recipe_but_a_file_does(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "quickstart").mkdir()
+  found = config_lib.build(recipe.read("quickstart"))
+  assert found == build("quickstart")
+  (tmp_path / "quickstart").rmdir()
+  shutil.copy(recipe.shipped()["bert_large"], tmp_path / "quickstart")
+  found = config_lib.build(recipe.read("quickstart"))
+  assert found == build("bert_large")
 
 
 def ours(name, model_class=None):

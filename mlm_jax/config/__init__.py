@@ -165,16 +165,22 @@ def build(values) -> Config:
   return _build(Config, values, prefix="")
 
 
+def key_types() -> dict[str, type]:
+  """Returns the type of every dotted key."""
+  types = {}
+  for group in dataclasses.fields(Config):
+    if not dataclasses.is_dataclass(group.type):
+      types[group.name] = group.type
+      continue
+    for field in dataclasses.fields(group.type):
+      types[f"{group.name}.{field.name}"] = field.type
+  return types
+
+
 def check_key(key: str) -> None:
   """Raises InputError for a dotted key that is not declared."""
-  known = [
-    f"{group.name}.{field.name}"
-    for group in dataclasses.fields(Config)
-    if dataclasses.is_dataclass(group.type)
-    for field in dataclasses.fields(group.type)
-  ]
-  if key not in ["seed", *known]:
-    raise unknown("configuration key", key, ["seed", *known])
+  if key not in key_types():
+    raise unknown("configuration key", key, key_types())
 
 
 def _build(cls, values, prefix):

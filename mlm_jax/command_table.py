@@ -1,0 +1,269 @@
+"""The table of the commands, and the parsers that it is read into."""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+
+from mlm_jax import commands
+from mlm_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+  """A row of the table.
+
+  Attributes:
+    run: takes the parsed arguments, and the configuration if it wants one.
+    about: one line of help.
+    configured: does it take --config?
+    needs_workdir: must --workdir be given?
+    arguments: what it takes beside these, as argparse has it.
+    examples: of arguments, as a shell has them; --help ends with them.
+  """
+
+  run: Callable[..., None]
+  about: str
+  configured: bool = False
+  needs_workdir: bool = True
+  arguments: tuple[tuple[str, dict], ...] = ()
+  examples: tuple[str, ...] = ()
+
+
+CHECKPOINT = (
+  "--checkpoint",
+  {
+    "default": "last",
+    "metavar": "last|best|STEP",
+    "help": "which one to use; best has the lowest held-out loss",
+  },
+)
+
+NO_PARITY = (
+  "--no-parity",
+  {
+    "action": "store_true",
+    "help": "do not compare the logits of the two models",
+  },
+)
+
+COMMANDS = {
+  "prepare": Command(
+    commands.prepare,
+    "train the tokenizer and write the rows of a corpus",
+    configured=True,
+    examples=(
+      "--config=quickstart --workdir=runs/quickstart",
+      "--config=bert_base --workdir=runs/base "
+      "--config.data.corpus='text:my/*.txt'",
+    ),
+  ),
+  "train": Command(
+    commands.train,
+    "pre-train, or continue from the last checkpoint",
+    configured=True,
+    arguments=(
+      ("--multihost", {"action": "store_true",
+        "help": "one of several processes, on a TPU pod or under SLURM"}),
+      ("--coordinator", {"metavar": "HOST:PORT",
+        "help": "one of several processes, anywhere: the first one's address"}),
+      ("--num_processes", {"type": int, "help": "with --coordinator"}),
+      ("--process_id", {"type": int, "help": "with --coordinator, from 0"}),
+    ),
+    examples=(
+      "--config=quickstart --workdir=runs/quickstart",
+      "--config=quickstart --workdir=runs/mine --config.optim.peak_lr=2e-3",
+      "--workdir=runs/mine --config.train.steps=20000",
+    ),
+  ),
+  "show_corruption": Command(
+    commands.show_corruption,
+    "show what a recipe hides of a text",
+    configured=True,
+    needs_workdir=False,
+    arguments=(
+      ("--text", {"action": "append", "required": True,
+        "help": "a document; repeatable"}),
+      ("--times", {"type": int, "default": 3, "metavar": "N",
+        "help": "corruptions of each text"}),
+    ),
+    examples=(
+      "--config=spanbert_base --text 'Spans of words are hidden.'",
+      "--config=bert_base --config.corruption.mask_rate=0.3 "
+      "--text 'Twice as many tokens of this are hidden.'",
+    ),
+  ),
+  "compile_check": Command(
+    commands.compile_check,
+    "compile the training step for a TPU that is not there",
+    configured=True,
+    needs_workdir=False,
+    arguments=(
+      ("--topology", {"action": "append", "metavar": "v5e:4x4",
+        "help": "a TPU slice; repeatable"}),
+      ("--per_device_batch", {"type": int, "default": 0, "metavar": "ROWS",
+        "help": "of a device, without micro-batches; else as configured"}),
+      ("--find_batch", {"action": "store_true",
+        "help": "the most rows a device that fit"}),
+      ("--price_per_chip_hour", {"type": float, "default": 0.0,
+        "metavar": "PRICE", "help": "tell what all steps would cost"}),
+      ("--json", {"action": "store_true", "help": "a line for each slice"}),
+      ("--all", {"action": "store_true",
+        "help": "all recipes, to bench/results/tpu_compile.md"}),
+    ),
+    examples=(
+      "--config=bert_base --topology=v5e:4x4 --per_device_batch=32",
+      "--config=modernbert_base --topology=v5p:2x2x2 --find_batch --json",
+    ),
+  ),
+  "evaluate": Command(
+    commands.evaluate,
+    "measure the loss on held-out documents",
+    arguments=(
+      CHECKPOINT,
+      ("--discrepancy", {"action": "store_true",
+        "help": "also with the token itself, or a random one, for [MASK]"}),
+      ("--passes", {"type": int, "default": 1, "metavar": "T",
+        "help": "also of a row's targets together, told in up to T passes"}),
+    ),
+    examples=(
+      "--workdir=runs/quickstart",
+      "--workdir=runs/quickstart --checkpoint=best --passes=8",
+    ),
+  ),
+  "fill_mask": Command(
+    commands.fill_mask,
+    "guess the [MASK]s of a text",
+    arguments=(
+      CHECKPOINT,
+      ("--text", {"action": "append",
+        "help": 'for example "Paris is the [MASK] of France."; repeatable'}),
+      ("--top_k", {"type": int, "default": 5, "help": "guesses a mask"}),
+      ("--passes", {"type": int, "default": 1, "metavar": "T",
+        "help": "fill several masks in T passes, the surest first"}),
+      ("--interactive", {"action": "store_true",
+        "help": "ask for texts; so it does where none is given"}),
+    ),
+    examples=(
+      "--workdir=runs/quickstart --text 'This module provides a [MASK].'",
+      "--workdir=runs/quickstart --interactive",
+    ),
+  ),
+  "mask_predict": Command(
+    commands.mask_predict,
+    "mend a text, all of it at once, in a few passes",
+    arguments=(
+      CHECKPOINT,
+      ("--text", {"action": "append", "required": True,
+        "help": "[MASK] may stand for any number of words; repeatable"}),
+      ("--passes", {"type": int, "default": 10, "metavar": "T",
+        "help": "the least sure words are told again in each"}),
+      ("--lengths", {"type": int, "default": 5, "metavar": "N",
+        "help": "to try; the likeliest with its words is taken"}),
+    ),
+    examples=(
+      "--workdir=runs/cmlm --text 'The file does not [MASK]' --passes=4",
+    ),
+  ),
+  "embed": Command(
+    commands.embed,
+    "turn each line of a file into a vector",
+    arguments=(
+      CHECKPOINT,
+      ("--texts", {"required": True, "metavar": "FILE",
+        "help": "one text a line"}),
+      ("--out", {"required": True, "metavar": "OUT.npy",
+        "help": "float32 [texts, width]"}),
+      ("--pool", {"choices": ("mean", "start"), "default": "mean",
+        "help": "the mean over a text's tokens, or its first vector"}),
+      ("--batch_size", {"type": int, "default": 64, "help": "texts at a time"}),
+    ),
+    examples=(
+      "--workdir=runs/quickstart --texts=lines.txt --out=vectors.npy",
+    ),
+  ),
+  "export_hf": Command(
+    commands.export_hf,
+    "write the model as Hugging Face's transformers reads it",
+    arguments=(
+      CHECKPOINT,
+      ("--out", {"required": True, "metavar": "FOLDER", "help": "to be made"}),
+      ("--family", {"default": "", "metavar": "NAME",
+        "help": "such as roberta, where several families would do"}),
+      ("--part", {"default": "", "metavar": "NAME",
+        "help": "of a model of several, such as generator; the first else"}),
+      NO_PARITY,
+    ),
+    examples=(
+      "--workdir=runs/quickstart --out=runs/quickstart_hf",
+      "--workdir=runs/electra --out=runs/generator_hf --part=generator",
+    ),
+  ),
+  "import_hf": Command(
+    commands.import_hf,
+    "make a work directory of a Hugging Face model, to train it on",
+    arguments=(
+      ("--from", {"required": True, "dest": "source", "metavar": "MODEL",
+        "help": "a folder, or a name on the hub"}),
+      ("--add_tokens", {"default": "", "metavar": "FILE",
+        "help": "give the words of this file, one a line, ids of their own"}),
+      ("--add_mask_token", {"action": "store_true",
+        "help": "give a tokenizer without a mask token one"}),
+      ("--new_head", {"action": "store_true",
+        "help": "begin with a random head, where the model has none"}),
+      ("--max_positions", {"type": int, "default": 0, "metavar": "N",
+        "help": "read longer documents"}),
+      ("--rope_theta", {"type": float, "default": 0.0, "metavar": "BASE",
+        "help": "another base of the rotary positions of global layers"}),
+      ("--grow_to", {"default": "", "metavar": "RECIPE",
+        "help": "as deep and wide as this recipe's model, by tiling"}),
+      NO_PARITY,
+    ),
+    examples=(
+      "--from=answerdotai/ModernBERT-base --workdir=runs/on",
+      "--from=runs/quickstart_hf --workdir=runs/more --add_tokens=words.txt",
+      "--from=answerdotai/ModernBERT-base --workdir=runs/large "
+      "--grow_to=modernbert_large",
+    ),
+  ),
+}  # fmt: skip
+
+
+class _Parser(argparse.ArgumentParser):
+  def error(self, message):
+    raise InputError(f"{message}; see python -m {self.prog} --help")
+
+
+def parser(name: str) -> argparse.ArgumentParser:
+  """Returns the parser of a command; what is wrong is an InputError."""
+  command = COMMANDS[name]
+  lines = [f"  mlm_jax {name} {example}" for example in command.examples]
+  made = _Parser(
+    prog=f"mlm_jax {name}",
+    description=command.about,
+    epilog="\n".join(["examples:", *lines]),
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  add_arguments(made, command)
+  return made
+
+
+def add_arguments(
+  parser: argparse.ArgumentParser, command: Command
+) -> dict[str, argparse.Action]:
+  """Gives a parser what a command takes; returns argparse's, by the flags."""
+  added = {}
+  if command.configured:
+    added["--config"] = parser.add_argument(
+      "--config",
+      metavar="RECIPE",
+      help="a recipe: a name, such as bert_base, or a Python file of your own; "
+      "by default what the work directory was made with; override any key of "
+      "it with --config.GROUP.KEY=VALUE (mlm_jax/config/ explains them all)",
+    )
+  added["--workdir"] = parser.add_argument(
+    "--workdir", required=command.needs_workdir, help="the work directory"
+  )
+  for flag, options in command.arguments:
+    added[flag] = parser.add_argument(flag, **options)
+  return added
