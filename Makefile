@@ -8,7 +8,7 @@ QUICK := --workdir=runs/quickstart
 .PHONY: quickstart test test-tpu-compile lint format dist clean
 
 quickstart: .venv/installed
-	@$(RUN) train --config=configs/quickstart.py $(QUICK)
+	@$(RUN) train --config=quickstart $(QUICK)
 	@$(RUN) evaluate $(QUICK)
 	@$(RUN) fill_mask $(QUICK) \
 	  --text "Return the number of items in the [MASK]." \
@@ -19,7 +19,7 @@ quickstart: .venv/installed
 	@echo "checkpoints/, metrics.jsonl and tensorboard/. What to try next:"
 	@echo "  $(RUN) fill_mask $(QUICK) --interactive"
 	@echo "  $(RUN) export_hf $(QUICK) --out=runs/quickstart_hf"
-	@echo "  $(RUN) train --config=configs/quickstart.py --workdir=runs/mine \\"
+	@echo "  $(RUN) train --config=quickstart --workdir=runs/mine \\"
 	@echo "    --config.data.corpus='text:my/*.txt'"
 
 test: .venv/installed-test

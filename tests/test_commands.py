@@ -211,3 +211,18 @@ def test_training_says_once_which_attention_serves(start, tmp_path):
   assert lines == [
     "attention on cpu, 32 tokens, float32, whole documents: dense"
   ]
+
+
+@pytest.mark.parametrize(
+  ("key", "value"),
+  [
+    *(("model.remat", "full"), ("model.scan_layers", True)),
+    *(("model.attention", "chunked"), ("model.mlp_dropout", 0.2)),
+  ],
+)
+def test_a_run_may_go_on_with_what_shapes_nothing_that_is_kept(
+  tmp_path, make_config, key, value
+):
+  workdir = Workdir.at(tmp_path)
+  workdir.save_config(make_config())
+  workdir.check(make_config(**{key: value}))
