@@ -48,6 +48,9 @@ def main(argv: list[str] | None = None) -> int:
   except InputError as error:
     print(f"mlm_jax: {error}", file=sys.stderr)
     return 2
+  except KeyboardInterrupt:
+    print("mlm_jax: interrupted", file=sys.stderr)
+    return 130  # As shells have it.
   return 0
 
 

@@ -1,6 +1,7 @@
 """What a person sees while a command works: a live line, or plain ones in a log."""
 
 import datetime
+import sys
 import time
 
 import rich.console
@@ -24,7 +25,8 @@ class Progress:
   ):
     self._console = rich.console.Console(highlight=False, soft_wrap=True)
     self._values: dict[str, float | None] = {}
-    self.live = total is not None and self._console.is_terminal
+    # rich's is_terminal may be set from outside, as notebooks do for colours.
+    self.live = total is not None and sys.stdout.isatty()
     self._total, self._unit = total, unit
     self._first = done, time.monotonic()
     if self.live:

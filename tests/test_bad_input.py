@@ -111,6 +111,15 @@ def test_an_unknown_command_names_the_nearest(capsys, given, nearest):
   assert line == f"unknown command {given!r}; did you mean {nearest!r}?"
 
 
+def test_an_interrupted_command_says_a_line(capsys, monkeypatch):
+  def interrupt(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr("mlm_jax.recipe.read", interrupt)
+  assert main(["train", "--config=quickstart", "--workdir=w"]) == 130
+  assert capsys.readouterr().err == "mlm_jax: interrupted\n"
+
+
 def test_a_command_that_is_like_no_other_gets_the_list(capsys):
   line = fail(capsys, ["xyzzy"])
   assert all(name in line for name in COMMANDS)
