@@ -28,7 +28,7 @@ class Progress:
     # rich's is_terminal may be set from outside, as notebooks do for colours.
     self.live = total is not None and sys.stdout.isatty()
     self._total, self._unit = total, unit
-    self._first = done, time.monotonic()
+    self._first = None
     if self.live:
       self._bar = rich.progress.Progress(
         rich.progress.BarColumn(bar_width=24),
@@ -56,11 +56,14 @@ class Progress:
     self._console.print(line, markup=False)
 
   def advance(self, step: int) -> None:
+    # The first step waits for compilers.
+    self._first = self._first or (step, time.monotonic())
     if self.live:
       self._bar.update(self._task, completed=step)
 
   def show(self, step: int, **values: float | None) -> None:
     """Shows the newest values: loss, heldout, tokens_per_second."""
+    self._first = self._first or (step, time.monotonic())
     self._values.update(values)
     texts = [
       f"{_NAMES[k][0]} {v:{_NAMES[k][1]}}"
@@ -74,10 +77,10 @@ class Progress:
       self.say("  ".join(texts + self._left(step)))
 
   def _left(self, step: int) -> list[str]:
-    done, start = self._first
-    if not done < step < self._total:
+    first, start = self._first
+    if not first < step < self._total:
       return []
-    seconds = (time.monotonic() - start) / (step - done) * (self._total - step)
+    seconds = (time.monotonic() - start) / (step - first) * (self._total - step)
     return [f"{datetime.timedelta(seconds=round(seconds))} left"]
 
 

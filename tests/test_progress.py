@@ -5,15 +5,21 @@ import pytest
 from mlm_jax.progress import Progress
 
 
-def test_a_line_tells_what_is_done_and_the_time_left(capsys):
-  with Progress(10, done=2, unit="megabyte") as progress:
+def test_a_line_tells_the_time_left_at_the_speed_since_the_first_step(
+  capsys, monkeypatch
+):
+  times = iter([100.0, 108.0])
+  monkeypatch.setattr("mlm_jax.progress.time.monotonic", lambda: next(times))
+  with Progress(10, unit="mile") as progress:
+    progress.advance(2)  # Whatever came before took its own time.
     progress.show(6, loss=1.5)
   line = capsys.readouterr().out
-  assert line == "megabyte 6/10  loss 1.500  0:00:00 left\n"
+  assert line == "mile 6/10  loss 1.500  0:00:08 left\n"
 
 
 @pytest.mark.parametrize("step", [2, 10])
 def test_at_the_ends_no_time_is_told(capsys, step):
-  with Progress(10, done=2) as progress:
+  with Progress(10) as progress:
+    progress.advance(2)
     progress.show(step)
   assert capsys.readouterr().out == f"step {step}/10\n"

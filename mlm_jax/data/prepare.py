@@ -19,7 +19,7 @@ from mlm_jax.workdir import Workdir, write_atomically
 
 # What the tokenising threads share at a time.
 _BATCH_CHARS = 1 << 20
-_MEGA = 1_000_000
+_MILLION = 1_000_000
 
 
 def prepare(
@@ -158,9 +158,9 @@ def _write_rows(data: DataConfig, tokenizer: Tokenizer, path, made_of):
   partial.mkdir(parents=True)
   try:
     # One pass a split: reading is cheap beside tokenising, and each pass
-    # tokenises only its own documents. The first, of few, learns how many all are.
-    heldout, megabytes = _write_split("heldout", data, tokenizer, partial)
-    train, _ = _write_split("train", data, tokenizer, partial, megabytes)
+    # tokenises only its own documents. The first, of few, learns how much there is.
+    heldout, millions = _write_split("heldout", data, tokenizer, partial)
+    train, _ = _write_split("train", data, tokenizer, partial, millions)
     infos = {"train": train, "heldout": heldout}
     rows.finish_store(partial, data.seq_len, infos, made_of=made_of)
     if not rows.is_finished(path):
@@ -175,7 +175,7 @@ def _write_rows(data: DataConfig, tokenizer: Tokenizer, path, made_of):
 def _write_split(
   split, data, tokenizer, path, total=None
 ) -> tuple[rows.SplitInfo, int]:
-  """Returns what was written, and how many megabytes were read for it."""
+  """Returns what was written, and how many million characters were read."""
   writer = rows.SplitWriter(path / split, data.seq_len, tokenizer.vocabulary)
   characters = 0
 
@@ -186,20 +186,20 @@ def _write_split(
       characters += len(text)
       if is_heldout(text, data.heldout_fraction) == (split == "heldout"):
         yield text
-      now = characters // _MEGA
+      now = characters // _MILLION
       if total and now > shown:
         progress.advance(now)
         if 10 * now // total > 10 * shown // total:
           progress.show(now)  # A line in a log.
         shown = now
 
-  with Progress(total or None, unit="megabyte") as progress:
+  with Progress(total or None, unit="million characters") as progress:
     encoded = _encode(documents(), tokenizer, writer)
     for row in packing.pack(
       encoded, data.packing, data.seq_len, tokenizer.vocabulary
     ):
       writer.append(row)
-  return writer.finish(), characters // _MEGA
+  return writer.finish(), characters // _MILLION
 
 
 def _encode(documents: Iterable[str], tokenizer, writer) -> Iterator[list[int]]:

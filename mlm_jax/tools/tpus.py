@@ -51,8 +51,12 @@ TOPOLOGIES = tuple(
 
 # As gcloud calls them -> which kind, and what its number counts of a chip.
 _TYPES = {
-  **{"v2": ("v2", 2), "v3": ("v3", 2), "v4": ("v4", 2), "v5p": ("v5p", 2)},
-  **{"v5litepod": ("v5e", 1), "v6e": ("v6e", 1)},
+  "v2": ("v2", 2),
+  "v3": ("v3", 2),
+  "v4": ("v4", 2),
+  "v5litepod": ("v5e", 1),
+  "v5p": ("v5p", 2),
+  "v6e": ("v6e", 1),
 }
 
 

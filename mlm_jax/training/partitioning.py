@@ -52,8 +52,11 @@ def make_mesh(config: Config, devices=None) -> Mesh:
     f"{train.microbatches} micro-batches x {ways} data and fsdp devices",
   )
   axes, kinds = ("data", "fsdp", "tensor"), (AxisType.Auto,) * 3
-  # TPU slices are joined by a slower network: only rows are split over it.
-  slices = len({getattr(device, "slice_index", 0) for device in devices})
+  # TPU slices are joined by a slower network: only rows are split over it. (What
+  # a GPU calls its slice is its host.)
+  slices = 1
+  if devices[0].platform == "tpu":
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
   if slices == 1:
     return jax.make_mesh(sizes, axes, kinds, devices=devices)
   require(

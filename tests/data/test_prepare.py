@@ -224,3 +224,15 @@ def test_what_cannot_be_prepared_is_an_error(run_of, workdir, change, message):
   with pytest.raises(InputError, match=message) as raised:
     prepare_lib.prepare(run_of(**change), workdir, quiet)
   assert "\n" not in str(raised.value)
+
+
+def test_a_log_has_a_line_for_each_tenth_of_the_corpus(
+  run_of, workdir, documents, capsys, monkeypatch
+):
+  monkeypatch.setattr(prepare_lib, "_MILLION", 100)
+  prepare_lib.prepare(run_of(), workdir, say=quiet)
+  total = 3 * sum(map(len, documents)) // 100
+  lines = capsys.readouterr().out.splitlines()
+  done = [int(line.split()[2].split("/")[0].replace(",", "")) for line in lines]
+  assert all(f"/{total:,}" in line for line in lines)
+  assert [10 * count // total for count in done] == [*range(1, 11)]

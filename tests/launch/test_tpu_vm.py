@@ -33,15 +33,13 @@ kinds = {
   "create": " create ",
   "delete": " delete ",
   "copy": " scp ",
-  "running": "--command=kill",
+  "ask": "--command=if kill",
   "install": "uv pip install",
   "logs": "--command=tail",
-  "exit": "--command=cat train.exit",
   "start": "nohup",
+  "resume": " start ",
 }
-kind = next(k for k, part in kinds.items() if part in line and not (
-  k == "running" and "nohup" in line
-))
+kind = next(kind for kind, part in kinds.items() if part in line)
 plan = json.loads((folder / "plan").read_text())
 code, text = 0, ""
 if plan.get(kind):
@@ -60,7 +58,12 @@ sys.exit(code)
 
 ABSENT = [1, "ERROR: NOT_FOUND: no such node"]
 READY, ACTIVE = [0, "READY"], [0, "ACTIVE"]
-IDLE, BROKEN = [1, ""], [255, "connection closed"]
+BROKEN = [255, "connection closed"]
+
+
+def said(*answers):
+  """What worker 0 says of its training, each time that it is asked."""
+  return [BROKEN if answer is None else [0, answer] for answer in answers]
 
 
 @pytest.fixture
@@ -104,17 +107,17 @@ def calls(tmp_path):
 
 
 def without_looks(kinds):
-  return [kind for kind in kinds if kind not in ("describe", "running")]
+  return [kind for kind in kinds if kind not in ("describe", "ask")]
 
 
-SETUP = ["wheel", "copy", "install", "start", "logs", "exit"]
+SETUP = ["wheel", "copy", "install", "start", "logs"]
+AGAIN = SETUP[1:]  # The wheel is the first one's.
+MADE = [ABSENT, ABSENT, READY]
 
 
 def test_a_run_is_checked_created_set_up_started_and_followed(launch, calls):
-  plan = {"describe": [ABSENT, ABSENT, READY], "running": [IDLE]}
-  process, kinds = launch(
-    {**plan, "exit": [[0, "0"]]}, "train", *TPU, "--spot", *RUN
-  )
+  plan = {"describe": MADE, "ask": said("idle", "0")}
+  process, kinds = launch(plan, "train", *TPU, "--spot", *RUN)
   assert process.returncode == 0, process.stderr
   assert without_looks(kinds) == ["check", "create", *SETUP]
   (create,) = [call for call in calls() if " create " in call]
@@ -126,61 +129,82 @@ def test_a_run_is_checked_created_set_up_started_and_followed(launch, calls):
   assert "still there, and paid for" in process.stderr
 
 
-def test_a_preempted_run_is_created_anew_and_goes_on(launch):
+@pytest.mark.parametrize(
+  # It cannot be asked any more; it was stopped, and saved, in time; another
+  # worker went first, and JAX ended this one.
+  "answer",
+  [None, "75", "134"],
+)
+def test_a_preempted_run_is_created_anew_and_goes_on(launch, answer):
+  gone = [[0, "PREEMPTED"], [0, "PREEMPTED"], ABSENT, READY]
   plan = {
-    "describe": [ABSENT, ABSENT, READY, [0, "PREEMPTED"], ABSENT, READY],
-    "running": [IDLE],
+    "describe": [*MADE, *gone],
+    "ask": said("idle", answer, "idle", "0"),
     "logs": [BROKEN, [0, ""]],
-    "exit": [BROKEN, [0, "0"]],
   }
-  process, kinds = launch(plan, "train", *TPU, *RUN)
+  process, kinds = launch(plan, "train", *TPU, "--delete_after", *RUN)
   assert process.returncode == 0, process.stderr
   kinds = without_looks(kinds)
-  assert kinds == ["check", "create", *SETUP, "delete", "create", *SETUP]
+  assert kinds == [
+    *("check", "create", *SETUP),
+    *("delete", "create", *AGAIN),
+    "delete",
+  ]
 
 
-def test_what_was_stopped_by_a_preemption_is_not_taken_for_done(launch):
-  # The checkpoint was saved in time, and the TPU goes a little later.
+def test_room_is_waited_for_after_a_preemption(launch):
+  gone = [[0, "PREEMPTED"], [0, "PREEMPTED"], *[ABSENT] * 5, READY]
   plan = {
-    "describe": [ABSENT, ABSENT, READY, [0, "PREEMPTED"], ABSENT, READY],
-    "running": [IDLE],
-    "exit": [[0, "75"], [0, "0"]],
+    "describe": [*MADE, *gone],
+    "create": [[0, ""], *[[1, "no capacity"]] * 2, [0, ""]],
+    "ask": said("idle", None, "idle", "0"),
   }
   process, kinds = launch(plan, "train", *TPU, *RUN)
   assert process.returncode == 0, process.stderr
-  assert kinds.count("create") == 2 and kinds.count("start") == 2
+  assert kinds.count("create") == 4 and kinds.count("start") == 2
 
 
 def test_a_broken_connection_makes_nothing_anew(launch):
   plan = {
     "describe": [READY],
-    "running": [[0, ""]],
-    "logs": [BROKEN, [0, ""]],
-    "exit": [BROKEN, [0, "0"]],
+    "ask": said(None, "running", None, "running", "0"),
+    "logs": [BROKEN, BROKEN, [0, ""]],
   }
+  process, kinds = launch(plan, "train", *TPU, "--delete_after", *RUN)
+  assert process.returncode == 0, process.stderr
+  assert without_looks(kinds) == ["logs", "logs", "logs", "delete"]
+
+
+def test_a_run_that_was_stopped_on_its_tpu_is_started_again(launch):
+  plan = {"describe": [READY], "ask": said("idle", "75", "75", "0")}
   process, kinds = launch(plan, "train", *TPU, *RUN)
   assert process.returncode == 0, process.stderr
-  assert without_looks(kinds) == ["logs", "exit", "logs", "exit"]
+  assert without_looks(kinds) == [*SETUP, *AGAIN]
 
 
 def test_a_state_that_cannot_be_asked_is_no_absent_tpu(launch):
+  network = [1, "ERROR: network"]
   plan = {
-    "describe": [[1, "ERROR: network"], [1, "ERROR: network"], READY],
-    "running": [[0, ""]],
-    "exit": [[0, "0"]],
+    "describe": [READY, READY, network, network, READY],
+    "ask": said("running", None, "running", "0"),
   }
   process, kinds = launch(plan, "train", *TPU, *RUN)
   assert process.returncode == 0, process.stderr
   assert "create" not in kinds and "delete" not in kinds
 
 
+def test_a_gcloud_that_cannot_answer_is_not_waited_for(launch):
+  plan = {"describe": [[1, "ERROR: you are not logged in"]]}
+  process, kinds = launch(plan, "create", *TPU)
+  assert process.returncode == 2 and kinds == ["describe"]
+  assert "not logged in" in process.stderr
+
+
 @pytest.mark.parametrize("delete_after", [True, False])
 def test_a_failed_training_ends_with_its_exit_code(launch, delete_after):
-  plan = {"describe": [ABSENT, ABSENT, READY], "running": [IDLE]}
+  plan = {"describe": MADE, "ask": said("idle", "3")}
   extra = ["--delete_after"] * delete_after
-  process, kinds = launch(
-    {**plan, "exit": [[0, "3"]]}, "train", *TPU, *extra, *RUN
-  )
+  process, kinds = launch(plan, "train", *TPU, *extra, *RUN)
   assert process.returncode == 3
   assert kinds.count("start") == 1
   assert ("delete" in kinds) == delete_after
@@ -188,11 +212,8 @@ def test_a_failed_training_ends_with_its_exit_code(launch, delete_after):
 
 
 def test_a_setup_that_fails_is_tried_three_times(launch):
-  plan = {
-    "describe": [READY],
-    "running": [IDLE],
-    "install": [[1, "no network"]],
-  }
+  plan = {"describe": [READY], "ask": said("idle")}
+  plan["install"] = [[1, "no network"]]
   process, kinds = launch(plan, "train", *TPU, *RUN)
   assert process.returncode == 1
   assert kinds.count("install") == 3 and "start" not in kinds
@@ -201,10 +222,9 @@ def test_a_setup_that_fails_is_tried_three_times(launch):
 @pytest.mark.parametrize("force", [True, False])
 def test_what_does_not_fit_is_not_created(launch, force):
   plan = {
-    "describe": [ABSENT, ABSENT, READY],
+    "describe": MADE,
     "check": [[1, "does not fit"]],
-    "running": [IDLE],
-    "exit": [[0, "0"]],
+    "ask": said("idle", "0"),
   }
   process, kinds = launch(plan, "train", *TPU, *["--force"] * force, *RUN)
   assert ("create" in kinds) == force
@@ -213,13 +233,34 @@ def test_what_does_not_fit_is_not_created(launch, force):
 
 def test_a_failed_creation_leaves_nothing(launch):
   plan = {
-    "describe": [ABSENT, [0, "CREATING"]],
-    "create": [[1, "no capacity"]],
+    "describe": [ABSENT, [0, "CREATING"], [0, "CREATING"], [0, "FAILED"]],
+    "create": [[1, "broken"]],
   }
   process, kinds = launch(plan, "create", *TPU)
   assert process.returncode == 2
-  assert "--queued it would wait" in process.stderr
   assert without_looks(kinds) == ["create", "delete"]
+
+
+def test_a_lack_of_room_names_the_queue(launch):
+  plan = {"describe": [ABSENT], "create": [[1, "no capacity"]]}
+  process, kinds = launch(plan, "create", *TPU)
+  assert process.returncode == 2
+  assert without_looks(kinds) == ["create"]
+  assert "with --queued it would wait" in process.stderr
+
+
+def test_what_another_has_made_just_now_is_left_alone(launch):
+  plan = {"describe": [ABSENT, READY], "create": [[1, "ALREADY_EXISTS"]]}
+  process, kinds = launch(plan, "create", *TPU)
+  assert process.returncode == 0, process.stderr
+  assert "delete" not in kinds
+
+
+def test_a_tpu_that_its_owner_has_stopped_is_started(launch, calls):
+  process, kinds = launch({"describe": [[0, "STOPPED"], READY]}, "create", *TPU)
+  assert process.returncode == 0, process.stderr
+  assert "delete" not in kinds
+  assert any(" start bert" in call for call in calls())
 
 
 def test_a_queued_tpu_is_waited_for(launch, calls):
@@ -242,8 +283,7 @@ def test_a_queued_tpu_that_fails_is_deleted(launch):
 def test_every_slice_is_set_up_and_started(launch, calls):
   plan = {
     "describe": [ABSENT, ABSENT, ACTIVE],
-    "running": [IDLE],
-    "exit": [[0, "0"]],
+    "ask": said("idle", "0"),
   }
   process, _ = launch(plan, "train", *TPU, "--slices=2", *RUN)
   assert process.returncode == 0, process.stderr
@@ -257,11 +297,11 @@ def test_every_slice_is_set_up_and_started(launch, calls):
 
 def test_a_recipe_of_ones_own_goes_along(launch, calls, tmp_path):
   (tmp_path / "mine.py").write_text("")
-  plan = {"describe": [READY], "running": [IDLE], "exit": [[0, "0"]]}
+  plan = {"describe": [READY], "ask": said("idle", "0")}
   config = f"--config={tmp_path / 'mine.py'}"
   process, _ = launch(plan, "train", *TPU, "--", config, RUN[-1])
   assert process.returncode == 0, process.stderr
-  assert any("mine.py bert:recipe.py" in call for call in calls())
+  assert any("recipe.py bert:recipe.py" in call for call in calls())
   (start,) = [call for call in calls() if "nohup" in call]
   assert "--config=recipe.py" in start
 
@@ -278,7 +318,7 @@ def test_the_line_that_starts_a_worker_is_shell_that_does(
   launch, calls, tmp_path
 ):
   """What gcloud is given is run here, with a train that ends at once."""
-  plan = {"describe": [READY], "running": [IDLE], "exit": [[0, "0"]]}
+  plan = {"describe": [READY], "ask": said("idle", "0")}
   override = "--config.data.corpus=text:a b's/*.txt"
   launch(plan, "train", *TPU, *RUN, override)
   (start,) = [call for call in calls() if "nohup" in call]

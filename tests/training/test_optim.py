@@ -30,7 +30,9 @@ def test_weight_decay_spares_norms_and_biases():
     np.testing.assert_array_equal(spared, 0)
 
 
-@pytest.mark.parametrize(("clip_norm", "expected"), [(0.5, 0.5), (0.0, 20.0)])
+@pytest.mark.parametrize(
+  ("clip_norm", "expected"), [(0.5, 0.5), (50.0, 20.0), (0.0, 20.0)]
+)
 def test_gradients_are_clipped_by_their_global_norm(clip_norm, expected):
   """Seen in Adam's first moment, which holds a tenth of the gradient."""
   optimizer = optim.optimizer(OptimConfig(clip_norm=clip_norm), 20_000)

@@ -29,10 +29,11 @@ def test_a_mesh_that_does_not_cover_the_devices_is_refused(sizes):
 class InSlice:
   """A device that says in which slice it is."""
 
-  platform, device_kind, process_index, coords = "cpu", "cpu", 0, (0, 0, 0)
+  device_kind, process_index, core_on_chip = "TPU v4", 0, 0
 
-  def __init__(self, index):
-    self.id, self.slice_index = index, index // 4
+  def __init__(self, index, platform="tpu"):
+    self.id, self.slice_index, self.platform = index, index // 4, platform
+    self.coords = (index % 2, index // 2 % 2, 0)
 
 
 def test_only_rows_are_split_over_slices():
@@ -43,6 +44,16 @@ def test_only_rows_are_split_over_slices():
   config = Config(mesh=MeshConfig(data=1, fsdp=8))
   with pytest.raises(InputError, match="does not divide over 2 slices"):
     partitioning.make_mesh(config, [InSlice(i) for i in range(8)])
+
+
+def test_weights_are_split_over_the_hosts_of_gpus(monkeypatch):
+  made = []
+  monkeypatch.setattr(
+    jax, "make_mesh", lambda sizes, *_, **__: made.append(sizes)
+  )
+  config = Config(mesh=MeshConfig(data=1, fsdp=8))
+  partitioning.make_mesh(config, [InSlice(i, "gpu") for i in range(8)])
+  assert made == [[1, 8, 1]]
 
 
 def test_an_array_that_does_not_divide_is_named(make_config, make_run):
