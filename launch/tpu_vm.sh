@@ -332,7 +332,10 @@ train() {
       *) started="" ;;
     esac
   done
-  if [[ "$answer" == 0 ]]; then
+  if [[ -n "$dry_run" ]]; then
+    say "nothing was called"
+    return
+  elif [[ "$answer" == 0 ]]; then
     say "the run is done"
   else
     say "training failed with exit code $answer; what it said stands above"

@@ -1,8 +1,10 @@
 """`python -m mlm_jax COMMAND ...`, or `mlm_jax COMMAND ...`."""
 
+import _thread
 import dataclasses
 import os
 import sys
+import threading
 
 # Before TensorFlow and JAX are imported: their start-up chatter tells a user
 # nothing. TensorFlow computes integers only, for which oneDNN has no use.
@@ -12,8 +14,8 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import ml_collections
 
-from mlm_jax import recipe
-from mlm_jax.command_table import COMMANDS, parser
+from mlm_jax import __version__, recipe
+from mlm_jax.command_table import COMMANDS, parse
 from mlm_jax.errors import InputError, require, unknown
 from mlm_jax.workdir import Workdir
 
@@ -26,14 +28,17 @@ def main(argv: list[str] | None = None) -> int:
     completion.complete()
   argv = sys.argv[1:] if argv is None else argv
   try:
-    if not argv or argv[0] in ("-h", "--help"):
+    if not argv or argv[0] in ("-h", "--help", "help"):
       _print_commands()
+      return 0
+    if argv[0] == "--version":
+      print(f"mlm_jax {__version__}")
       return 0
     name, *rest = argv
     if name not in COMMANDS:
       raise unknown("command", name, COMMANDS)
     command = COMMANDS[name]
-    args, overrides = parser(name).parse_known_args(rest)
+    args, overrides = parse(name, rest)
     if command.configured:
       # All recipes are none.
       every = getattr(args, "all", False)
@@ -87,12 +92,22 @@ def _quiet() -> None:
   absl.logging.set_verbosity(absl.logging.ERROR)
   logging.getLogger("jax").setLevel(logging.ERROR)
   warnings.simplefilter("ignore")
-  # Orbax leaves coroutines behind when a broken file ends its reading.
-  sys.unraisablehook = lambda unraisable: None
+  sys.unraisablehook = _unraisable
   cache = os.path.expanduser("~/.cache/mlm_jax/xla")
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", cache)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _unraisable(unraisable) -> None:
+  """Says nothing of exceptions that nobody can catch.
+
+  Orbax leaves coroutines behind when a broken file ends its reading. A Ctrl-C
+  during a garbage collection would end in a callback of JAX's: it comes again.
+  """
+  if isinstance(unraisable.exc_value, KeyboardInterrupt):
+    # From another thread: here it would be lost as well.
+    threading.Timer(0.01, _thread.interrupt_main).start()
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mlm_jax import commands
-from mlm_jax.errors import InputError
+from mlm_jax.errors import InputError, unknown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +231,28 @@ COMMANDS = {
 class _Parser(argparse.ArgumentParser):
   def error(self, message):
     raise InputError(f"{message}; see python -m {self.prog} --help")
+
+
+def parse(
+  name: str, arguments: Sequence[str]
+) -> tuple[argparse.Namespace, list[str]]:
+  """Returns what a command was given, and the overrides of keys.
+
+  Raises:
+    InputError: something is unknown, wrong or missing.
+  """
+  command = COMMANDS[name]
+  known = ["--help", "--workdir", *(flag for flag, _ in command.arguments)]
+  if command.configured:
+    known.append("--config")
+  # Before argparse misses what was written wrongly.
+  for argument in arguments:
+    flag = argument.partition("=")[0]
+    if not flag.startswith("--") or flag in known:
+      continue
+    if not (command.configured and flag.startswith("--config.")):
+      raise unknown("option", flag, [*known, "--config.GROUP.KEY"])
+  return parser(name).parse_known_args(arguments)
 
 
 def parser(name: str) -> argparse.ArgumentParser:

@@ -64,17 +64,13 @@ class Progress:
   def show(self, step: int, **values: float | None) -> None:
     """Shows the newest values: loss, heldout, tokens_per_second."""
     self._first = self._first or (step, time.monotonic())
-    self._values.update(values)
-    texts = [
-      f"{_NAMES[k][0]} {v:{_NAMES[k][1]}}"
-      for k, v in self._values.items()
-      if v is not None
-    ]
     if self.live:
-      self._bar.update(self._task, completed=step, values="  ".join(texts))
+      self._values.update(values)
+      text = "  ".join(_texts(self._values))
+      self._bar.update(self._task, completed=step, values=text)
     elif self._total:
-      texts = [f"{self._unit} {step:,}/{self._total:,}", *texts]
-      self.say("  ".join(texts + self._left(step)))
+      done = f"{self._unit} {step:,}/{self._total:,}"
+      self.say("  ".join([done, *_texts(values), *self._left(step)]))
 
   def _left(self, step: int) -> list[str]:
     first, start = self._first
@@ -82,6 +78,14 @@ class Progress:
       return []
     seconds = (time.monotonic() - start) / (step - first) * (self._total - step)
     return [f"{datetime.timedelta(seconds=round(seconds))} left"]
+
+
+def _texts(values: dict[str, float | None]) -> list[str]:
+  return [
+    f"{_NAMES[key][0]} {value:{_NAMES[key][1]}}"
+    for key, value in values.items()
+    if value is not None
+  ]
 
 
 _NAMES = {

@@ -1,9 +1,12 @@
 """Bad input ends a command with 2 and one line that says what to do."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
+from mlm_jax import __version__
 from mlm_jax.__main__ import COMMANDS, main
 from mlm_jax.workdir import Workdir
 
@@ -118,6 +121,38 @@ def test_an_interrupted_command_says_a_line(capsys, monkeypatch):
   monkeypatch.setattr("mlm_jax.recipe.read", interrupt)
   assert main(["train", "--config=quickstart", "--workdir=w"]) == 130
   assert capsys.readouterr().err == "mlm_jax: interrupted\n"
+
+
+def test_an_interrupt_in_a_garbage_collection_is_not_lost():
+  """Exceptions of its callbacks reach nobody; JAX has set up one."""
+  program = """
+import gc, signal, sys
+from mlm_jax import __main__, recipe
+
+def collect(*_):
+  callback = lambda phase, info: phase == "start" and signal.raise_signal(2)
+  gc.callbacks.append(callback)
+  gc.collect()
+  gc.callbacks.remove(callback)
+  while True:
+    pass
+
+recipe.load = lambda *_: None
+recipe.read = lambda *_: None
+command = __main__.COMMANDS["prepare"]
+__main__.COMMANDS["prepare"] = __main__.dataclasses.replace(command, run=collect)
+sys.exit(__main__.main(["prepare", "--config=a", "--workdir=w"]))
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", program],
+    **{"capture_output": True, "text": True, "timeout": 60},
+  )
+  assert (done.returncode, done.stderr) == (130, "mlm_jax: interrupted\n")
+
+
+def test_the_version_is_told(capsys):
+  assert main(["--version"]) == 0
+  assert __version__ in capsys.readouterr().out
 
 
 def test_a_command_that_is_like_no_other_gets_the_list(capsys):
@@ -255,9 +290,20 @@ def test_a_missing_recipe_is_an_error(capsys, tmp_path, command):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("argument", ["--wrokdir=a", "stray"])
-def test_an_unknown_argument_is_named(line_of, command, argument):
-  assert repr(argument) in line_of(command, argument)
+@pytest.mark.parametrize(
+  ("argument", "said"),
+  [
+    ("--wrokdir=a", "'--wrokdir'; did you mean '--workdir'?"),
+    ("stray", "'stray'"),
+  ],
+)
+def test_an_unknown_argument_is_named(line_of, command, argument, said):
+  assert said in line_of(command, argument)
+
+
+def test_a_mistyped_option_is_named_before_what_it_leaves_missing(capsys):
+  line = fail(capsys, ["train", "--confg=quickstart", "--wrkdir=w"])
+  assert line == "unknown option '--confg'; did you mean '--config'?"
 
 
 def test_options_of_several_processes_belong_together(line_of):

@@ -277,6 +277,8 @@ def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
       minloglevel=2,
     )
   except RuntimeError as error:
+    if "KeyboardInterrupt" in str(error):
+      raise KeyboardInterrupt from error
     reason = str(error).rpartition("] ")[2].strip() or str(error)
     raise InputError(
       f"no tokenizer with data.vocab_size={data.vocab_size} can be trained on "

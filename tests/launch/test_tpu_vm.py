@@ -309,6 +309,7 @@ def test_a_recipe_of_ones_own_goes_along(launch, calls, tmp_path):
 def test_a_dry_run_prints_the_calls_and_makes_none(launch):
   process, kinds = launch({}, "train", *TPU, "--spot", "--dry_run", *RUN)
   assert process.returncode == 0 and not kinds
+  assert "still there" not in process.stderr
   lines = [x for x in process.stderr.split("\n") if x.startswith("+ ")]
   for part in ("compile_check", "tpu-vm create", "pip wheel", "scp", "nohup"):
     assert any(part in line for line in lines)
