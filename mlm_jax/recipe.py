@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import runpy
 from collections.abc import Sequence
 
@@ -18,6 +19,9 @@ _PACKAGE = pathlib.Path(__file__).parent
 SHIPPED = _PACKAGE.parent / "configs"
 if (_PACKAGE / "configs").is_dir():
   SHIPPED = _PACKAGE / "configs"
+
+
+_WANTED = {int: "a whole number", float: "a number", bool: "True or False"}
 
 
 def load(values: ml_collections.ConfigDict, overrides: Sequence[str]) -> Config:
@@ -39,7 +43,12 @@ def load(values: ml_collections.ConfigDict, overrides: Sequence[str]) -> Config:
   try:
     parsed(argv)
   except (flags.Error, ValueError, TypeError) as error:
-    raise InputError(str(error).strip().partition("\n")[0]) from error
+    reason = str(error).strip().partition("\n")[0]
+    wrong = re.match(r"flag --config\.([\w.]+)=(.*?): ", reason)
+    wanted = wrong and _WANTED.get(config_lib.key_types()[wrong[1]])
+    if wanted:
+      reason = f"{wrong[1]} wants {wanted}, not {wrong[2]!r}"
+    raise InputError(reason) from error
   return config_lib.build(holder.value)
 
 

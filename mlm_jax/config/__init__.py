@@ -180,7 +180,8 @@ def key_types() -> dict[str, type]:
 def check_key(key: str) -> None:
   """Raises InputError for a dotted key that is not declared."""
   if key not in key_types():
-    raise unknown("configuration key", key, key_types())
+    listed = f"mlm_jax/config/ explains all {len(key_types())}"
+    raise unknown("configuration key", key, key_types(), listed)
 
 
 def _build(cls, values, prefix):
