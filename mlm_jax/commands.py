@@ -42,6 +42,8 @@ def train(args, config: Config) -> None:
   # What is wrong with the mesh should not be learnt after hours of preparing.
   mesh = partitioning.make_mesh(config)
   if jax.process_index() == 0:
+    for key, (old, new) in workdir.changed(config).items():
+      print(f"{key} is {new!r} from here on, and was {old!r}")
     tokenizer, store = prepare.prepare(config, workdir)
     workdir.save_config(config)
   partitioning.wait_for_all("prepared")

@@ -60,6 +60,8 @@ def shipped() -> dict[str, str]:
 def _find(name: str) -> str:
   """Returns the path of a recipe, given that or the name of a shipped one."""
   if os.path.isfile(name):
+    if not name.endswith(".py"):
+      raise InputError(f"{name} is no recipe: those are Python files, *.py")
     return name
   if os.path.basename(name) != name or name.endswith(".py"):
     raise InputError(f"no recipe at {name}")

@@ -79,16 +79,19 @@ class Workdir:
 
   def check(self, config: Config) -> None:
     """Raises InputError where `config` does not fit what is already there."""
-    if not self.config.exists():
-      return
-    old, new = _flat(self.load_config()), _flat(config)
-    for key in new:
-      fixed = key in _FIXED or (key.startswith("model.") and key not in _FREE)
-      if fixed and old[key] != new[key]:
+    for key, (old, new) in self.changed(config).items():
+      if key in _FIXED or (key.startswith("model.") and key not in _FREE):
         raise InputError(
-          f"{self.root} was made with {key}={old[key]!r}, not {new[key]!r}: "
+          f"{self.root} was made with {key}={old!r}, not {new!r}: "
           "choose another --workdir, or the value it was made with"
         )
+
+  def changed(self, config: Config) -> dict[str, tuple]:
+    """Returns the keys whose values are others than here: (old, new)."""
+    if not self.config.exists():
+      return {}
+    old, new = _flat(self.load_config()), _flat(config)
+    return {key: (old[key], new[key]) for key in new if old[key] != new[key]}
 
   def save_config(self, config: Config) -> None:
     self.root.mkdir(parents=True, exist_ok=True)

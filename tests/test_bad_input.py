@@ -278,6 +278,12 @@ def test_what_looks_like_a_path_is_no_name(
   assert line == f"no recipe at {name}"
 
 
+def test_a_text_is_no_recipe(line_of, tmp_path):
+  (tmp_path / "a.txt").write_text("raise SystemExit")
+  line = line_of("import_hf", f"--grow_to={tmp_path / 'a.txt'}")
+  assert line.endswith("is no recipe: those are Python files, *.py")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_missing_workdir_is_an_error(line_of, command):
   if not COMMANDS[command].needs_workdir:

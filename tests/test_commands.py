@@ -225,4 +225,6 @@ def test_a_run_may_go_on_with_what_shapes_nothing_that_is_kept(
 ):
   workdir = Workdir.at(tmp_path)
   workdir.save_config(make_config())
-  workdir.check(make_config(**{key: value}))
+  config = make_config(**{key: value})
+  workdir.check(config)
+  assert list(workdir.changed(config)) == [key]

@@ -56,12 +56,19 @@ def read_documents(data: DataConfig) -> Iterator[str]:
 
 
 def identity(data: DataConfig) -> list[str]:
-  """Returns what tells this corpus from others: its files, or its version."""
+  """Returns what tells this corpus from others: its files, or its version.
+
+  Raises:
+    InputError: an unknown kind of corpus, no file, or one that cannot be read.
+  """
   kind, source = _split(data.corpus)
   if kind == "tfds":
     builder, split = _tfds_builder(source, data)
     return [builder.info.full_name, split]
-  return [f"{os.path.basename(p)}:{_digest(p)}" for p in _files(source)]
+  try:
+    return [f"{os.path.basename(p)}:{_digest(p)}" for p in _files(source)]
+  except OSError as error:
+    raise InputError(f"cannot read {data.corpus!r}: {error}") from error
 
 
 def _digest(path: str) -> str:

@@ -41,10 +41,12 @@ def prepare(
     path = _recorded_rows(data, workdir)
     if path and rows.is_finished(path):
       return _kept(data, workdir), _checked(config, path, say)
+  # First, for a corpus that is not there should not wait for a tokenizer.
+  identity = corpus.identity(data)
   tokenizer = _tokenizer(data, workdir, say)
   made_of = {
     "format": 1,  # Counts up when equal ingredients give other rows.
-    "corpus": corpus.identity(data),
+    "corpus": identity,
     "tokenizer": tokenizer.identity,
     **{
       key: getattr(data, key)

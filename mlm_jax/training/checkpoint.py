@@ -131,7 +131,7 @@ class Checkpoints:
       best = self._manager.best_step()
       require(best is not None, "no checkpoint was ever evaluated: use last")
       which = str(best)
-    if which != "last":
+    if which != "last" and steps:
       require(
         which in map(str, steps),
         f"no checkpoint {which!r}; there are: last, best, "
