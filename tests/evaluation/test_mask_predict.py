@@ -84,7 +84,7 @@ def test_what_is_missing_is_said_and_no_more(counting, vocab):
       *(run, params, tokenizer, "20 [MASK] 22 23 24"), passes, num_lengths=29
     )
     assert len(said.split()) > 3
-    assert best >= log
+    assert best > log - 1e-5  # The same text in another batch is rounded anew.
 
 
 def test_the_least_sure_are_masked_again_fewer_each_time(
