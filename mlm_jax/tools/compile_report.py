@@ -16,8 +16,8 @@ _ESTIMATES = "the compiler's estimates, not measured:"
 _TOKENS = 16_384
 _ABOUT = """# Every recipe, compiled for TPUs that were not there
 
-`python -m mlm_jax compile_check --all`, {versions}. Nothing here was measured on
-a TPU: memory and traffic are the compiler's plan, time and utilisation its
+`python -m mlm_jax compile_check --all {asked}`, {versions}.
+Nothing here was measured on a TPU: memory and traffic are the compiler's plan, time and utilisation its
 estimates, to which attention kernels are added at the highest rate that their
 heads allow. Collectives are of one step, with what one device sends.
 
@@ -163,6 +163,8 @@ def write_all(folder, topologies, out, say) -> None:
   versions = ", ".join(
     f"{name} {importlib.metadata.version(name)}" for name in ("jax", "libtpu")
   )
+  asked = " ".join(f"--topology={topology}" for topology in topologies)
+  about = _ABOUT.format(asked=asked, versions=versions)
   reports = []
   for path in paths:
     config = recipe.load(recipe.read(str(path)), [])
@@ -171,7 +173,7 @@ def write_all(folder, topologies, out, say) -> None:
       report = ask(dataclasses.asdict(config), topology, per_device_batch=rows)
       say("\n".join([path.stem, *lines(report)]))
       reports.append((path.stem, report))
-      out.write_text(_ABOUT.format(versions=versions) + markdown(reports))
+      out.write_text(about + markdown(reports))
 
 
 def markdown(reports: list[tuple[str, dict]]) -> str:
