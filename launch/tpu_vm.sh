@@ -334,7 +334,6 @@ train() {
   done
   if [[ -n "$dry_run" ]]; then
     say "nothing was called"
-    return
   elif [[ "$answer" == 0 ]]; then
     say "the run is done"
   else
@@ -342,7 +341,7 @@ train() {
   fi
   if [[ -n "$delete_after" ]]; then
     delete
-  else
+  elif [[ -z "$dry_run" ]]; then
     local this="--name=$name --zone=$zone"
     this+="${project:+ --project=$project}${queued:+ --queued}"
     say "$name is still there, and paid for: $0 delete $this"

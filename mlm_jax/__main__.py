@@ -90,7 +90,8 @@ def _quiet() -> None:
   import jax
 
   absl.logging.set_verbosity(absl.logging.ERROR)
-  logging.getLogger("jax").setLevel(logging.ERROR)
+  for name in ("jax", "urllib3"):
+    logging.getLogger(name).setLevel(logging.ERROR)
   warnings.simplefilter("ignore")
   sys.unraisablehook = _unraisable
   cache = os.path.expanduser("~/.cache/mlm_jax/xla")

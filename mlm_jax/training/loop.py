@@ -100,6 +100,8 @@ def train(
           checkpoints.save(state, heldout)
       if last:
         break
+      if step == first:
+        log.say("Compiling the training step, once")
       batch = run.to_device(next(batches))
       state, metrics = run.train_step(state, batch)
       log.step_done(running)
