@@ -15,7 +15,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 import ml_collections
 
 from mlm_jax import __version__, recipe
-from mlm_jax.command_table import COMMANDS, parse
+from mlm_jax.command_table import COMMANDS, parser
 from mlm_jax.errors import InputError, require, unknown
 from mlm_jax.workdir import Workdir
 
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     if name not in COMMANDS:
       raise unknown("command", name, COMMANDS)
     command = COMMANDS[name]
-    args, overrides = parse(name, rest)
+    args, overrides = parser(name).parse_known_args(rest)
     if command.configured:
       # All recipes are none.
       every = getattr(args, "all", False)

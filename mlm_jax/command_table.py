@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from mlm_jax import commands
 from mlm_jax.errors import InputError, unknown
@@ -229,30 +229,22 @@ COMMANDS = {
 
 
 class _Parser(argparse.ArgumentParser):
+  """Tells what is wrong by an InputError; leaves the overrides of keys."""
+
   def error(self, message):
     raise InputError(f"{message}; see python -m {self.prog} --help")
 
-
-def parse(
-  name: str, arguments: Sequence[str]
-) -> tuple[argparse.Namespace, list[str]]:
-  """Returns what a command was given, and the overrides of keys.
-
-  Raises:
-    InputError: something is unknown, wrong or missing.
-  """
-  command = COMMANDS[name]
-  known = ["--help", "--workdir", *(flag for flag, _ in command.arguments)]
-  if command.configured:
-    known.append("--config")
-  # Before argparse misses what was written wrongly.
-  for argument in arguments:
-    flag = argument.partition("=")[0]
-    if not flag.startswith("--") or flag in known:
-      continue
-    if not (command.configured and flag.startswith("--config.")):
-      raise unknown("option", flag, [*known, "--config.GROUP.KEY"])
-  return parser(name).parse_known_args(arguments)
+  def parse_known_args(self, args=None, namespace=None):
+    known = [flag for flag in self._option_string_actions if flag[:2] == "--"]
+    if "--config" in known:
+      known.append("--config.GROUP.KEY")
+    # Before argparse misses what was written wrongly.
+    for argument in args:
+      flag = argument.partition("=")[0]
+      key = flag.startswith("--config.") and "--config" in known
+      if flag.startswith("--") and flag not in known and not key:
+        raise unknown("option", flag, known)
+    return super().parse_known_args(args, namespace)
 
 
 def parser(name: str) -> argparse.ArgumentParser:

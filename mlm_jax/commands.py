@@ -332,7 +332,7 @@ def compile_check(args, config: Config | None) -> None:
   topologies = [tpus.topology(name) for name in topologies]
   if config is None:
     out = pathlib.Path("bench/results/tpu_compile.md")
-    compile_report.write_all(recipe.SHIPPED, topologies, out, print)
+    compile_report.write_all(topologies, out, print)
     return
   fit = True
   for topology in topologies:

@@ -63,7 +63,6 @@ class Progress:
 
   def show(self, step: int, **values: float | None) -> None:
     """Shows the newest values: loss, heldout, tokens_per_second."""
-    self._first = self._first or (step, time.monotonic())
     if self.live:
       self._values.update(values)
       text = "  ".join(_texts(self._values))
@@ -73,6 +72,8 @@ class Progress:
       self.say("  ".join([done, *_texts(values), *self._left(step)]))
 
   def _left(self, step: int) -> list[str]:
+    if not self._first:
+      return []
     first, start = self._first
     if not first < step < self._total:
       return []

@@ -16,11 +16,11 @@ from mlm_jax.errors import InputError, unknown
 
 _PACKAGE = pathlib.Path(__file__).parent
 # In a clone they stand beside the package, in a wheel within it.
-SHIPPED = _PACKAGE.parent / "configs"
+_SHIPPED = _PACKAGE.parent / "configs"
 if (_PACKAGE / "configs").is_dir():
-  SHIPPED = _PACKAGE / "configs"
+  _SHIPPED = _PACKAGE / "configs"
 
-
+# What a key of a type wants.
 _WANTED = {int: "a whole number", float: "a number", bool: "True or False"}
 
 
@@ -54,13 +54,13 @@ def load(values: ml_collections.ConfigDict, overrides: Sequence[str]) -> Config:
 
 def shipped() -> dict[str, str]:
   """Returns the paths of the recipes that come with mlm_jax, by their names."""
-  return {path.stem: str(path) for path in sorted(SHIPPED.glob("*.py"))}
+  return {path.stem: str(path) for path in sorted(_SHIPPED.glob("*.py"))}
 
 
 def _find(name: str) -> str:
   """Returns the path of a recipe, given that or the name of a shipped one."""
   if os.path.isfile(name):
-    if not name.endswith(".py"):
+    if os.path.splitext(name)[1] not in ("", ".py"):
       raise InputError(f"{name} is no recipe: those are Python files, *.py")
     return name
   if os.path.basename(name) != name or name.endswith(".py"):

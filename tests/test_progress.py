@@ -23,3 +23,14 @@ def test_at_the_ends_no_time_is_told(capsys, step):
     progress.advance(2)
     progress.show(step)
   assert capsys.readouterr().out == f"step {step}/10\n"
+
+
+def test_the_time_before_the_first_step_is_not_counted(capsys, monkeypatch):
+  times = iter([100.0, 108.0])
+  monkeypatch.setattr("mlm_jax.progress.time.monotonic", lambda: next(times))
+  with Progress(10) as progress:
+    progress.show(0, heldout=3.0)  # Then the step is compiled.
+    progress.advance(1)
+    progress.show(5)
+  *_, last = capsys.readouterr().out.splitlines()
+  assert last == "step 5/10  0:00:10 left"

@@ -277,6 +277,7 @@ def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
       minloglevel=2,
     )
   except RuntimeError as error:
+    # SentencePiece turns what was raised while it read into text.
     if "KeyboardInterrupt" in str(error):
       raise KeyboardInterrupt from error
     reason = str(error).rpartition("] ")[2].strip() or str(error)

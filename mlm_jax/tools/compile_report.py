@@ -4,7 +4,6 @@ import dataclasses
 import importlib.metadata
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -17,9 +16,10 @@ _TOKENS = 16_384
 _ABOUT = """# Every recipe, compiled for TPUs that were not there
 
 `python -m mlm_jax compile_check --all {asked}`, {versions}.
-Nothing here was measured on a TPU: memory and traffic are the compiler's plan, time and utilisation its
-estimates, to which attention kernels are added at the highest rate that their
-heads allow. Collectives are of one step, with what one device sends.
+Nothing here was measured on a TPU: memory and traffic are the compiler's plan,
+time and utilisation its estimates, to which attention kernels are added at the
+highest rate that their heads allow. Collectives are of one step, with what one
+device sends.
 
 """
 
@@ -144,35 +144,34 @@ def lines(report: dict, price: float = 0.0) -> list[str]:
   return found
 
 
-def write_all(folder, topologies, out, say) -> None:
-  """Writes a table of every recipe of a folder on each of the slices.
+def write_all(topologies, out, say) -> None:
+  """Writes a table of every shipped recipe on each of the slices.
 
   Each has about as many tokens on a device as keep its matrix units busy.
 
   Args:
-    folder: with the recipes.
     topologies: the slices.
     out: the file, written anew after each program.
     say: is told what was found.
 
   Raises:
-    InputError: there is no recipe, or one cannot be compiled.
+    InputError: there is no folder for the file, or a recipe cannot be compiled.
   """
-  paths = sorted(pathlib.Path(folder).glob("*.py"))
-  require(bool(paths), f"no recipes in {folder}/ here")
+  require(out.parent.is_dir(), f"no {out.parent}/ here to write {out.name} to")
+  tpus.check_compiler()
   versions = ", ".join(
     f"{name} {importlib.metadata.version(name)}" for name in ("jax", "libtpu")
   )
   asked = " ".join(f"--topology={topology}" for topology in topologies)
   about = _ABOUT.format(asked=asked, versions=versions)
   reports = []
-  for path in paths:
-    config = recipe.load(recipe.read(str(path)), [])
+  for name in recipe.shipped():
+    config = recipe.load(recipe.read(name), [])
     rows = max(1, _TOKENS // config.data.seq_len)
     for topology in topologies:
       report = ask(dataclasses.asdict(config), topology, per_device_batch=rows)
-      say("\n".join([path.stem, *lines(report)]))
-      reports.append((path.stem, report))
+      say("\n".join([name, *lines(report)]))
+      reports.append((name, report))
       out.write_text(about + markdown(reports))
 
 

@@ -86,6 +86,14 @@ def test_scripts_learn_from_the_exit_code_whether_it_fits(
   assert "v5e:4x4" in capsys.readouterr().out
 
 
+def test_a_table_that_cannot_be_written_is_told_first(
+  capsys, monkeypatch, tmp_path
+):
+  monkeypatch.chdir(tmp_path)
+  assert main(["compile_check", "--all"]) == 2
+  assert "no bench/results/ here" in capsys.readouterr().err
+
+
 def test_chips_are_counted():
   assert tpus.num_chips("v5e:4x4*2") == 32
   assert tpus.num_chips("v5e:4x8") == 32
