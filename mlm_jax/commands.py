@@ -33,6 +33,7 @@ def train(args, config: Config) -> None:
   import jax
 
   from mlm_jax.data import pipeline, prepare
+  from mlm_jax.data.host_tensorflow import iterate
   from mlm_jax.evaluation import heldout
   from mlm_jax.training import loop, partitioning
   from mlm_jax.training.run import Run
@@ -52,9 +53,11 @@ def train(args, config: Config) -> None:
   run = Run(config, tokenizer.vocabulary, mesh)
 
   def batches_from(step):
-    return pipeline.train_batches(
-      config, store, run.vocab, first_step=step, local_rows=run.local_rows
-    ).as_numpy_iterator()
+    return iterate(
+      pipeline.train_batches(
+        config, store, run.vocab, first_step=step, local_rows=run.local_rows
+      )
+    )
 
   evaluate = None
   if config.data.heldout_fraction:

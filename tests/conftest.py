@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -98,6 +99,18 @@ def make_batch(vocab):
     }
 
   return make
+
+
+@pytest.fixture
+def free_port():
+  """Returns a function that finds a port where nobody listens."""
+
+  def find():
+    with socket.socket() as server:
+      server.bind(("localhost", 0))
+      return server.getsockname()[1]
+
+  return find
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import pytest
 
 from mlm_jax.__main__ import main
 from mlm_jax.data import pipeline, prepare
+from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.data.tokenizer import load
 from mlm_jax.objectives import OBJECTIVES
 from mlm_jax.objectives.objective import of_tokens
@@ -114,7 +115,7 @@ def loss_of_another_text(workdir, config, store):
     params, _ = checkpoints.restore_params(run.abstract_state.params)
   loss = weight = 0.0
   batches = pipeline.heldout_batches(config, store, run.vocab)
-  for batch in batches.as_numpy_iterator():
+  for batch in iterate(batches):
     batch["input_ids"] = np.roll(batch["input_ids"], 1, axis=0)
     found = run.eval_step(params, run.to_device(batch))[run.objective.tells]
     loss, weight = loss + found["loss"], weight + found["weight"]

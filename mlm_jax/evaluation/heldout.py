@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from mlm_jax.config import CorruptionConfig
 from mlm_jax.data import pipeline, rows
+from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.models.layout import segments_and_positions
 from mlm_jax.objectives.objective import means, of_tokens
 from mlm_jax.training.run import Run
@@ -33,7 +34,7 @@ def evaluator(
 
   def evaluate(params) -> dict[str, float]:
     totals, running = None, None
-    for batch in batches.as_numpy_iterator():
+    for batch in iterate(batches):
       done, running = running, run.eval_step(params, run.to_device(batch))
       # Fetched while the next batch is at work.
       totals = _added(totals, done)
@@ -93,7 +94,7 @@ def joint(
   numbers = sorted({*(2**n for n in range(passes.bit_length())), passes})
   tell = jax.jit(functools.partial(_told_in_passes, run))
   losses, weight = dict.fromkeys(numbers, 0.0), 0.0
-  for batch in batches.as_numpy_iterator():
+  for batch in iterate(batches):
     weight += float(batch["target_weights"].sum())
     batch = run.to_device(batch)
     for number in numbers:

@@ -5,6 +5,7 @@ import pytest
 
 from mlm_jax import config as config_lib
 from mlm_jax.data import pipeline
+from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.errors import InputError
 
 SIGMAS = 5
@@ -165,7 +166,7 @@ def test_pairs_are_the_same_for_any_number_of_hosts(
   )
   for batches in (pipeline.train_batches, pipeline.heldout_batches):
     parts = [
-      next(batches(config, store, vocab, local_rows=local).as_numpy_iterator())
+      next(iterate(batches(config, store, vocab, local_rows=local)))
       for local in [(0, 8), (0, 2), (2, 4), (4, 6), (6, 8)]
     ]
     whole = parts.pop(0)
@@ -190,9 +191,7 @@ def test_held_out_neighbours_are_no_pairs(
       "train.batch_size": 64,
     }
   )
-  batch = next(
-    pipeline.heldout_batches(config, store, vocab).as_numpy_iterator()
-  )
+  batch = next(iterate(pipeline.heldout_batches(config, store, vocab)))
   apart, seen = [], set()
   for row, types, label in zip(
     *(batch[k] for k in ("input_ids", "type_ids", "pair_labels")), strict=True

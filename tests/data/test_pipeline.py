@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlm_jax.data import pipeline
+from mlm_jax.data.host_tensorflow import iterate
 
 SEQ_LEN = 32
 NUM_ROWS = 53
@@ -53,7 +54,7 @@ def batches(store, vocab, make_config):
       found = pipeline.train_batches(
         config, store, vocab, first_step=first_step, local_rows=local_rows
       )
-    return list(found.as_numpy_iterator())
+    return list(iterate(found))
 
   return read
 

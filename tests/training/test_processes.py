@@ -14,6 +14,7 @@ import jax
 import numpy as np
 jax.distributed.initialize("localhost:{port}", {count}, int(sys.argv[1]))
 from mlm_jax.data import pipeline, prepare
+from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir
 import importlib.util
@@ -25,9 +26,9 @@ config = config_lib.build(recipe.get_config())
 tokenizer, store = prepare.load(config, Workdir.at("{workdir}"))
 run = Run.on(config, tokenizer.vocabulary)
 assert jax.process_count() == {count}
-batches = pipeline.train_batches(
+batches = iterate(pipeline.train_batches(
   config, store, run.vocab, first_step=30, local_rows=run.local_rows
-).as_numpy_iterator()
+))
 seen = {{}}
 for step in range(3):
   for name, array in run.to_device(next(batches)).items():
@@ -62,12 +63,11 @@ def global_batches(count, recipe, workdir, out, port):
   return {key: np.concatenate(parts) for key, parts in whole.items()}
 
 
-def test_two_processes_see_the_batches_of_one(recipe, tmp_path):
-  port = 21_000 + hash(tmp_path) % 20_000
+def test_two_processes_see_the_batches_of_one(recipe, free_port, tmp_path):
   workdir = tmp_path / "workdir"
   assert main(["prepare", f"--config={recipe}", f"--workdir={workdir}"]) == 0
-  one = global_batches(1, recipe, workdir, tmp_path / "one", port)
-  two = global_batches(2, recipe, workdir, tmp_path / "two", port + 1)
+  one = global_batches(1, recipe, workdir, tmp_path / "one", free_port())
+  two = global_batches(2, recipe, workdir, tmp_path / "two", free_port())
   assert one.keys() == two.keys() and len(one) == 3 * 4
   for key in one:
     np.testing.assert_array_equal(one[key], two[key])

@@ -81,11 +81,11 @@ def test_stopped_and_continued_is_uninterrupted(
   )
 
 
-def test_two_processes_are_one(start, uninterrupted, tmp_path):
+def test_two_processes_are_one(start, uninterrupted, free_port, tmp_path):
   """Real processes. Sums in another order drift apart, but slowly."""
   if not (uninterrupted / "metrics.jsonl").exists():
     finish(start(uninterrupted))
-  port = 21_000 + hash(tmp_path) % 20_000
+  port = free_port()
   processes = [
     start(
       tmp_path,
