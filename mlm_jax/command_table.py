@@ -75,6 +75,16 @@ COMMANDS = {
       "--workdir=runs/mine --config.train.steps=20000",
     ),
   ),
+  "show_config": Command(
+    commands.show_config,
+    "list every key, its value, and its default where that is another",
+    configured=True,
+    needs_workdir=False,
+    examples=(
+      "--config=modernbert_base",
+      "--workdir=runs/mine",
+    ),
+  ),
   "show_corruption": Command(
     commands.show_corruption,
     "show what a recipe hides of a text",
@@ -273,7 +283,7 @@ def add_arguments(
       metavar="RECIPE",
       help="a recipe: a name, such as bert_base, or a Python file of your own; "
       "by default what the work directory was made with; override any key of "
-      "it with --config.GROUP.KEY=VALUE (mlm_jax/config/ explains them all)",
+      "it with --config.GROUP.KEY=VALUE (show_config lists them all, mlm_jax/config/ explains them)",
     )
   added["--workdir"] = parser.add_argument(
     "--workdir", required=command.needs_workdir, help="the work directory"

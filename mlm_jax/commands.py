@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import pathlib
 
 from mlm_jax import config as config_lib
@@ -23,6 +22,7 @@ def prepare(args, config: Config) -> None:
 
   workdir = Workdir.at(args.workdir)
   workdir.check(config)
+  workdir.make()
   prepare(config, workdir)
   workdir.save_config(config)
 
@@ -45,6 +45,7 @@ def train(args, config: Config) -> None:
   if jax.process_index() == 0:
     for key, (old, new) in workdir.changed(config).items():
       print(f"{key} is {new!r} from here on, and was {old!r}")
+    workdir.make()
     tokenizer, store = prepare.prepare(config, workdir)
     workdir.save_config(config)
   partitioning.wait_for_all("prepared")
@@ -64,6 +65,17 @@ def train(args, config: Config) -> None:
     evaluate = heldout.evaluator(run, store)
   if not loop.train(run, workdir, batches_from, evaluate):
     raise SystemExit(STOPPED)
+
+
+def show_config(args, config: Config) -> None:
+  if args.workdir:
+    Workdir.at(args.workdir).check(config)
+  values, defaults = config_lib.flat(config), config_lib.flat(Config())
+  for key, value in values.items():
+    line = f"{key:<{max(map(len, values))}}  {value!r}"
+    if value != defaults[key]:
+      line += f"  (not {defaults[key]!r})"
+    print(line)
 
 
 def show_corruption(args, config: Config) -> None:
@@ -121,10 +133,11 @@ _TERMS = {
 def evaluate(args) -> None:
   from mlm_jax.data import prepare
   from mlm_jax.evaluation import heldout
+  from mlm_jax.evaluation.restoring import restore
   from mlm_jax.objectives.objective import of_tokens
 
   workdir = Workdir.at(args.workdir)
-  config = _here(workdir.load_config())
+  config = workdir.load_config()
   require(
     config.data.heldout_fraction > 0,
     f"{workdir.root} holds nothing out: data.heldout_fraction is 0",
@@ -134,7 +147,7 @@ def evaluate(args) -> None:
     "--discrepancy and --passes are of masked language models, not of "
     f"{config.objective.name}",
   )
-  run, params, _, _ = _restore(workdir, config, args.checkpoint)
+  run, params, _, _ = restore(workdir, args.checkpoint)
   _, store = prepare.load(config, workdir)
   values = heldout.evaluator(run, store)(params)
   entropy = store.info["heldout"].unigram_entropy
@@ -167,15 +180,16 @@ def evaluate(args) -> None:
 
 def fill_mask(args) -> None:
   from mlm_jax.evaluation import fill_mask as fill
+  from mlm_jax.evaluation.restoring import restore
 
   workdir = Workdir.at(args.workdir)
-  config = _here(workdir.load_config())
+  config = workdir.load_config()
   require(
     config.corruption.masks,
     "fill_mask is for models that fill in masks; this one was trained with "
     f"objective.name={config.objective.name!r}",
   )
-  run, params, tokenizer, _ = _restore(workdir, config, args.checkpoint)
+  run, params, tokenizer, _ = restore(workdir, args.checkpoint)
   say = Progress().say
 
   def answer(text):
@@ -201,15 +215,16 @@ def fill_mask(args) -> None:
 
 def mask_predict(args) -> None:
   from mlm_jax.evaluation import mask_predict as predict
+  from mlm_jax.evaluation.restoring import restore
 
   workdir = Workdir.at(args.workdir)
-  config = _here(workdir.load_config())
+  config = workdir.load_config()
   require(
     config.objective.name == "cmlm",
     "mask_predict is for encoder-decoders of objective.name='cmlm', not "
     f"{config.objective.name!r}; fill_mask --passes is for encoders",
   )
-  run, params, tokenizer, _ = _restore(workdir, config, args.checkpoint)
+  run, params, tokenizer, _ = restore(workdir, args.checkpoint)
   say = Progress().say
   for text in args.text:
     said, log_probability = predict.mask_predict(
@@ -220,35 +235,36 @@ def mask_predict(args) -> None:
 
 def embed(args) -> None:
   from mlm_jax.evaluation.embed import embed_file
+  from mlm_jax.evaluation.restoring import restore
 
   workdir = Workdir.at(args.workdir)
-  config = _here(workdir.load_config())
   embed_file(
     args.texts,
     args.out,
-    lambda: _restore(workdir, config, args.checkpoint)[:3],
+    lambda: restore(workdir, args.checkpoint)[:3],
     pool=args.pool,
     batch_size=args.batch_size,
   )
 
 
 def export_hf(args) -> None:
+  from mlm_jax.evaluation.restoring import restore
   from mlm_jax.hf.exporting import export
 
   workdir = Workdir.at(args.workdir)
-  config = _here(workdir.load_config())
+  config = workdir.load_config()
   require(
     config.objective.name != "causal_lm",
     "export_hf has no class for an encoder that sees only what comes before",
   )
-  run, params, tokenizer, step = _restore(workdir, config, args.checkpoint)
+  run, params, tokenizer, step = restore(workdir, args.checkpoint)
   parts = run.parts(params)
   part = args.part or next(iter(parts))
   if part not in parts:
     raise unknown("--part", part, parts)
   export(
     workdir,
-    config,
+    run.config,
     *parts[part],
     tokenizer,
     pathlib.Path(args.out).expanduser(),
@@ -275,33 +291,6 @@ def import_hf(args) -> None:
     ),
     check=not args.no_parity,
   )
-
-
-def _here(config: Config) -> Config:
-  """Returns a work directory's configuration for the devices at hand."""
-  return dataclasses.replace(
-    config,
-    mesh=config_lib.MeshConfig(),
-    train=dataclasses.replace(config.train, microbatches=1),
-  )
-
-
-def _restore(workdir: Workdir, config: Config, checkpoint: str):
-  import jax
-
-  from mlm_jax.data import tokenizer as tokenizer_lib
-  from mlm_jax.training.checkpoint import Checkpoints
-  from mlm_jax.training.run import Run
-
-  tokenizer = tokenizer_lib.load(workdir.tokenizer, config.data.vocab_size)
-  # As many devices as divide a batch.
-  num_devices = math.gcd(config.train.batch_size, jax.device_count())
-  run = Run.on(config, tokenizer.vocabulary, jax.devices()[:num_devices])
-  with Checkpoints(workdir) as checkpoints:
-    params, step = checkpoints.restore_params(
-      run.abstract_state.params, checkpoint
-    )
-  return run, params, tokenizer, step
 
 
 def _join_processes(args) -> None:

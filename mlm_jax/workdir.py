@@ -67,6 +67,15 @@ class Workdir:
   def tensorboard(self) -> epath.Path:
     return self.root / "tensorboard"
 
+  def make(self) -> None:
+    """Makes the folder; raises InputError where there can be none."""
+    try:
+      self.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise InputError(
+        f"cannot make --workdir={self.root}: {error.strerror}"
+      ) from error
+
   def load_config(self) -> Config:
     if not self.config.exists():
       raise InputError(
@@ -90,11 +99,11 @@ class Workdir:
     """Returns the keys whose values are others than here: (old, new)."""
     if not self.config.exists():
       return {}
-    old, new = _flat(self.load_config()), _flat(config)
+    old, new = map(config_lib.flat, (self.load_config(), config))
     return {key: (old[key], new[key]) for key in new if old[key] != new[key]}
 
   def save_config(self, config: Config) -> None:
-    self.root.mkdir(parents=True, exist_ok=True)
+    self.make()
     text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
     write_atomically(self.config, text)
 
@@ -104,13 +113,3 @@ def write_atomically(path: epath.Path, text: str) -> None:
   partial = path.parent / (path.name + ".partial")
   partial.write_text(text)
   partial.replace(path)
-
-
-def _flat(config: Config) -> dict:
-  flat = {}
-  for group, values in dataclasses.asdict(config).items():
-    if not isinstance(values, dict):
-      flat[group] = values
-      continue
-    flat.update({f"{group}.{key}": value for key, value in values.items()})
-  return flat

@@ -329,6 +329,14 @@ def test_a_workdir_that_is_a_file_is_an_error(line_of, tmp_path, command):
   assert str(tmp_path / "work") in line_of(command)
 
 
+@pytest.mark.parametrize("command", ["prepare", "train"])
+def test_a_workdir_that_cannot_be_made_is_an_error(line_of, tmp_path, command):
+  (tmp_path / "work").write_text("a file")
+  workdir = tmp_path / "work" / "dir"
+  said = line_of(command, f"--workdir={workdir}")
+  assert f"cannot make --workdir={workdir}: " in said
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"model": 3}', '{"modle": {}}'])
 def test_a_spoilt_config_json_is_an_error(line_of, tmp_path, text):
   (tmp_path / "work").mkdir()

@@ -8,6 +8,7 @@ import typing
 import pytest
 
 from mlm_jax import config as config_lib
+from mlm_jax.__main__ import main
 from mlm_jax.config import Config
 from mlm_jax.errors import InputError
 
@@ -210,3 +211,14 @@ def test_bad_combinations_are_one_clear_line(overrides, said):
     config_lib.build(values)
   assert said in str(caught.value)
   assert "\n" not in str(caught.value)
+
+
+def test_show_config_lists_every_key_and_what_differs(capsys):
+  override = "--config.optim.peak_lr=0.25"
+  assert main(["show_config", "--config=bert_large", override]) == 0
+  lines = capsys.readouterr().out.splitlines()
+  shown = dict(line.split(maxsplit=1) for line in lines)
+  assert shown.keys() == config_lib.key_types().keys()
+  assert shown["optim.peak_lr"] == f"0.25  (not {Config().optim.peak_lr})"
+  assert shown["model.num_layers"] == "24  (not 12)"
+  assert shown["model.mlp_bias"] == "'all'"

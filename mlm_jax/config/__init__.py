@@ -165,6 +165,17 @@ def build(values) -> Config:
   return _build(Config, values, prefix="")
 
 
+def flat(config: Config) -> dict:
+  """Returns the value of every dotted key."""
+  values = {}
+  for group, value in dataclasses.asdict(config).items():
+    if isinstance(value, dict):
+      values.update({f"{group}.{key}": value[key] for key in value})
+    else:
+      values[group] = value
+  return values
+
+
 def key_types() -> dict[str, type]:
   """Returns the type of every dotted key."""
   types = {}

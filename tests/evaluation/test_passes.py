@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mlm_jax.evaluation import fill_mask, heldout
+from mlm_jax.evaluation.restoring import restore
 from mlm_jax.workdir import Workdir
 
 
@@ -60,10 +61,7 @@ def test_what_one_target_says_of_the_others_is_not_lost(chorus):
 
 
 def test_each_pass_sees_what_the_ones_before_filled_in(trained, monkeypatch):
-  from mlm_jax.commands import _restore
-
-  workdir = Workdir.at(trained)
-  run, params, tokenizer, _ = _restore(workdir, workdir.load_config(), "last")
+  run, params, tokenizer, _ = restore(Workdir.at(trained))
   logits, seen = run.logits, []
 
   def spy(params, ids, *rest):

@@ -1,0 +1,43 @@
+"""A trained model, back from its work directory."""
+
+import dataclasses
+import math
+
+import jax
+
+from mlm_jax import config as config_lib
+from mlm_jax.data import tokenizer as tokenizer_lib
+from mlm_jax.data.tokenizer import Tokenizer
+from mlm_jax.training.checkpoint import Checkpoints
+from mlm_jax.training.run import Run
+from mlm_jax.workdir import Workdir
+
+
+def restore(
+  workdir: Workdir, checkpoint: str = "last"
+) -> tuple[Run, dict, Tokenizer, int]:
+  """Returns a run on the devices at hand, its parameters, tokenizer and step.
+
+  Args:
+    workdir: what `train` or `import_hf` made.
+    checkpoint: "last", "best" by the held-out loss, or a step.
+
+  Raises:
+    InputError: there is no such checkpoint, or nothing of a run.
+  """
+  config = workdir.load_config()
+  # The mesh and micro-batches were for the devices that trained it.
+  config = dataclasses.replace(
+    config,
+    mesh=config_lib.MeshConfig(),
+    train=dataclasses.replace(config.train, microbatches=1),
+  )
+  tokenizer = tokenizer_lib.load(workdir.tokenizer, config.data.vocab_size)
+  # As many devices as divide a batch.
+  num_devices = math.gcd(config.train.batch_size, jax.device_count())
+  run = Run.on(config, tokenizer.vocabulary, jax.devices()[:num_devices])
+  with Checkpoints(workdir) as checkpoints:
+    params, step = checkpoints.restore_params(
+      run.abstract_state.params, checkpoint
+    )
+  return run, params, tokenizer, step
