@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import sys
 
 from mlm_jax import config as config_lib
 from mlm_jax import recipe
@@ -326,6 +327,8 @@ def compile_check(args, config: Config | None) -> None:
     out = pathlib.Path("bench/results/tpu_compile.md")
     compile_report.write_all(topologies, out, print)
     return
+  # Of standard output, a script reads the report.
+  say = lambda line: print(line, file=sys.stderr, flush=True)
   fit = True
   for topology in topologies:
     report = compile_report.ask(
@@ -334,6 +337,7 @@ def compile_check(args, config: Config | None) -> None:
       per_device_batch=rows,
       find_batch=args.find_batch,
       remedies=not rows,
+      say=say,
     )
     fit = fit and report["fits"]
     if args.json:

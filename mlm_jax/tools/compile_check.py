@@ -1,11 +1,13 @@
 """Compiles the training step for a TPU that is not there, and reads the result.
 
 `python -m mlm_jax.tools.compile_check` is the process that the command starts: it
-reads a JSON object, what is asked, and writes one, what `check` returns.
+reads a JSON object, what is asked, and writes what it tries, a line each, and an
+object in the last one, what `check` returns.
 """
 
 import dataclasses
 import json
+import logging
 import math
 import pathlib
 import re
@@ -24,6 +26,8 @@ from mlm_jax.errors import InputError
 from mlm_jax.tools import flop_count, hlo, tpus
 from mlm_jax.training import flops, partitioning
 from mlm_jax.training.run import Run
+
+_LOGGER = logging.getLogger("mlm_jax.tools")
 
 _GIB = 2**30
 # The side of a matrix unit, which narrower heads do not fill.
@@ -109,12 +113,17 @@ def find_batch(config: Config, topology: str) -> dict:
   A sixteenth more, or 8 rows more, did not. Memory is nearly linear in the rows,
   so few programs are compiled.
   """
-  low, high = (8, check(with_batch(config, topology, 8), topology)), None
+
+  def fit(rows):
+    changed = with_batch(config, topology, rows)
+    return _try(f"{rows:,} rows a device", changed, topology)
+
+  low, high = (8, fit(8)), None
   if not low[1]["fits"]:
     return low[1]
   before, guess = None, 16
   while high is None or high - low[0] > max(8, low[0] // 16):
-    report = check(with_batch(config, topology, guess), topology)
+    report = fit(guess)
     if report["fits"]:
       before, low = low, (guess, report)
     else:
@@ -144,10 +153,12 @@ def remedies(config: Config, topology: str) -> list[tuple[str, dict]]:
 
   def fits(group, **values):
     (name, value), *_ = values.items()
+    name = f"{group}.{name}={value!r}"
     changed = dataclasses.replace(getattr(config, group), **values)
-    report = check(dataclasses.replace(config, **{group: changed}), topology)
+    changed = dataclasses.replace(config, **{group: changed})
+    report = _try(name, changed, topology)
     if report["fits"]:
-      found.append((f"{group}.{name}={value!r}", report))
+      found.append((name, report))
     return report["fits"]
 
   fits("model", remat="dots")
@@ -160,6 +171,15 @@ def remedies(config: Config, topology: str) -> list[tuple[str, dict]]:
   if data > 1:
     fits("mesh", fsdp=data * fsdp, data=1, tensor=tensor)
   return found
+
+
+def _try(name, config, topology):
+  report = check(config, topology)
+  size = report.get("why")
+  if report["fits"]:
+    size = f"{report['hbm_used']:.2f} of {report['hbm_available']} GiB"
+  _LOGGER.info("tried %s: %s", name, size)
+  return report
 
 
 def _vocabulary(config):
@@ -236,6 +256,9 @@ def _work(run, traced, costs, text):
 
 
 def _main():
+  # What is tried is told line by line, and the report last.
+  _LOGGER.addHandler(logging.StreamHandler(sys.stdout))
+  _LOGGER.setLevel(logging.INFO)
   asked = json.load(sys.stdin)
   config = config_lib.build(asked["config"])
   topology, rows = asked["topology"], asked["per_device_batch"]

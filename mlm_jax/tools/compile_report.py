@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 
 from mlm_jax import recipe
 from mlm_jax.errors import InputError, require
@@ -31,6 +33,7 @@ def ask(
   per_device_batch: int = 0,
   find_batch: bool = False,
   remedies: bool = False,
+  say: Callable[[str], None] = lambda line: None,
 ) -> dict:
   """Returns what `compile_check.check` does, of a process of its own.
 
@@ -42,12 +45,14 @@ def ask(
     per_device_batch: rows of a device; 0 as configured.
     find_batch: as many rows as fit.
     remedies: if it does not fit, find what would.
+    say: is told what is tried, as that takes minutes.
 
   Raises:
     InputError: it cannot be compiled for it.
   """
   topology = tpus.topology(topology)
   tpus.check_compiler()
+  say(f"compiling the step for {topology}: a minute or more")
   asked = {
     "config": config,
     "topology": topology,
@@ -62,17 +67,25 @@ def ask(
     "JAX_PLATFORMS": "cpu",
     "TF_CPP_MIN_LOG_LEVEL": "3",
   }
-  done = subprocess.run(
-    [sys.executable, "-m", "mlm_jax.tools.compile_check"],
-    input=json.dumps(asked),
-    env=os.environ | env,
-    capture_output=True,
-    text=True,
-  )
-  if done.returncode:
-    *_, last = done.stderr.strip().splitlines() or ["no message"]
-    raise InputError(f"the compiler for {topology} failed: {last}")
-  report = json.loads(done.stdout.splitlines()[-1])
+  with tempfile.TemporaryFile("w+") as errors:
+    with subprocess.Popen(
+      [sys.executable, "-m", "mlm_jax.tools.compile_check"],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=errors,
+      env=os.environ | env,
+      text=True,
+    ) as child:
+      child.stdin.write(json.dumps(asked))
+      child.stdin.close()
+      for line in child.stdout:
+        if not line.startswith("{"):
+          say(line.rstrip())
+    if child.returncode:
+      errors.seek(0)
+      *_, last = errors.read().strip().splitlines() or ["no message"]
+      raise InputError(f"the compiler for {topology} failed: {last}")
+  report = json.loads(line)
   if "error" in report:
     raise InputError(report["error"])
   if report.get("tokens_per_second"):

@@ -79,9 +79,15 @@ def test_what_does_not_fit_says_what_would():
   config = recipe.load(
     recipe.read("configs/bert_base.py"), [f"--config.{o}" for o in overrides]
   )
+  said = []
   found = compile_report.ask(
-    dataclasses.asdict(config), "v5e:1x1", remedies=True
+    dataclasses.asdict(config), "v5e:1x1", remedies=True, say=said.append
   )
+  assert [line.partition(":")[0] for line in said[1:]] == [
+    "tried model.remat='dots'",
+    "tried model.remat='full'",
+    "tried train.microbatches=2",
+  ]
   assert not found["fits"] and "asked for" in found["why"]
   remedies = dict(found["remedies"])
   assert remedies["model.remat='full'"]["fits"]
