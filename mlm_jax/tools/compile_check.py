@@ -111,33 +111,30 @@ def find_batch(config: Config, topology: str) -> dict:
   """Returns `check` of the most rows a device that fit, a multiple of 8.
 
   A sixteenth more, or 8 rows more, did not. Memory is nearly linear in the rows,
-  so few programs are compiled.
+  so few programs are compiled; but not of neighbours, as the compiler gives up
+  time for memory where that gets scarce.
   """
 
   def fit(rows):
     changed = with_batch(config, topology, rows)
     return _try(f"{rows:,} rows a device", changed, topology)
 
-  low, high = (8, fit(8)), None
-  if not low[1]["fits"]:
-    return low[1]
-  before, guess = None, 16
-  while high is None or high - low[0] > max(8, low[0] // 16):
+  low, high, guess = 8, None, 16
+  first = best = fit(low)
+  margin = lambda: max(8, _multiple(low / 16))
+  while best["fits"] and (high is None or high - low > margin()):
     report = fit(guess)
     if report["fits"]:
-      before, low = low, (guess, report)
+      low, best = guess, report
     else:
       high = guess
-    if high:
-      guess = _multiple(max((low[0] + high) / 2, high * 15 / 16))
-      guess = min(max(guess, low[0] + 8), high - 8)
-    else:
-      per_row = low[1]["hbm_used"] - before[1]["hbm_used"]
-      per_row = max(per_row / (low[0] - before[0]), 1e-6)
-      room = low[1]["hbm_available"] - low[1]["hbm_used"]
-      more = max(room / per_row, low[0] / 16, 8)
-      guess = _multiple(low[0] + more)
-  return low[1]
+    if low > 8:
+      per_row = (best["hbm_used"] - first["hbm_used"]) / (low - 8)
+      room = best["hbm_available"] - best["hbm_used"]
+      guess = max(_multiple(low + room / per_row), low + margin())
+    if high and guess >= high:
+      guess = max(_multiple((low + high) / 2), low + 8)
+  return best
 
 
 def _multiple(rows):

@@ -143,7 +143,7 @@ def test_the_largest_batch_is_found_in_few_programs(row, bend, monkeypatch):
     tried.append(rows)
     # Memory is not quite linear in the rows.
     used = 0.5 + row * rows * (1 + bend * (row * rows > 5))
-    report = {"rows": rows, "fits": used <= 15.75}
+    report = {"rows": rows, "fits": used <= 15.75, "why": "too much"}
     return {**report, "hbm_used": used, "hbm_available": 15.75}
 
   monkeypatch.setattr(compile_check, "check", check)
@@ -153,6 +153,22 @@ def test_the_largest_batch_is_found_in_few_programs(row, bend, monkeypatch):
   more = max(8, found["rows"] // 16 // 8 * 8)
   assert not check(found["rows"] + more, "")["fits"]
   assert len(tried) < 10
+
+
+def test_more_rows_in_less_memory_do_not_mislead(monkeypatch):
+  """As BERT-base's on v5e, where the compiler begins to save memory."""
+  sizes, tried = {8: 2.55, 16: 3.73, 96: 14.43, 104: 14.30}, []
+
+  def check(rows, topology):
+    tried.append(rows)
+    used = sizes.get(rows, 1.4 + 0.14 * rows)
+    report = {"rows": rows, "fits": used <= 15.75, "why": "too much"}
+    return {**report, "hbm_used": used, "hbm_available": 15.75}
+
+  monkeypatch.setattr(compile_check, "check", check)
+  monkeypatch.setattr(compile_check, "with_batch", lambda c, t, rows: rows)
+  assert compile_check.find_batch(None, "v5e:1x1")["rows"] == 104
+  assert tried == [8, 16, 96, 104, 112]
 
 
 KINDS = [
