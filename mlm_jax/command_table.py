@@ -283,7 +283,8 @@ def add_arguments(
       metavar="RECIPE",
       help="a recipe: a name, such as bert_base, or a Python file of your own; "
       "by default what the work directory was made with; override any key of "
-      "it with --config.GROUP.KEY=VALUE (show_config lists them all, mlm_jax/config/ explains them)",
+      "it with --config.GROUP.KEY=VALUE (show_config lists them all, "
+      "mlm_jax/config/ explains them)",
     )
   added["--workdir"] = parser.add_argument(
     "--workdir", required=command.needs_workdir, help="the work directory"

@@ -129,9 +129,11 @@ def find_batch(config: Config, topology: str) -> dict:
     else:
       high = guess
     if low > 8:
-      per_row = (best["hbm_used"] - first["hbm_used"]) / (low - 8)
       room = best["hbm_available"] - best["hbm_used"]
-      guess = max(_multiple(low + room / per_row), low + margin())
+      # Rows of a few kilobytes each may not show.
+      grown = max(best["hbm_used"] - first["hbm_used"], 0.01)
+      more = (low - 8) * room / grown
+      guess = max(_multiple(low + more), low + margin())
     if high and guess >= high:
       guess = max(_multiple((low + high) / 2), low + 8)
   return best

@@ -135,7 +135,7 @@ def test_markdown_has_a_line_a_program():
 
 
 @pytest.mark.parametrize("bend", [0.0, 0.2, -0.1])
-@pytest.mark.parametrize("row", [1.5, 0.31, 0.01, 0.0004])
+@pytest.mark.parametrize("row", [1.5, 0.31, 0.01, 0.0004, 1e-5])
 def test_the_largest_batch_is_found_in_few_programs(row, bend, monkeypatch):
   tried = []
 
