@@ -63,7 +63,7 @@ class Reads(ast.NodeVisitor):
 
   def visit_Assign(self, node):
     self.generic_visit(node)
-    pairs = zip(node.targets, [node.value], strict=True)
+    pairs = [(target, node.value) for target in node.targets]
     if isinstance(node.targets[0], ast.Tuple) and isinstance(
       node.value, ast.Tuple
     ):
