@@ -23,7 +23,6 @@ def prepare(args, config: Config) -> None:
 
   workdir = Workdir.at(args.workdir)
   workdir.check(config)
-  workdir.make()
   prepare(config, workdir)
   workdir.save_config(config)
 
@@ -46,7 +45,6 @@ def train(args, config: Config) -> None:
   if jax.process_index() == 0:
     for key, (old, new) in workdir.changed(config).items():
       print(f"{key} is {new!r} from here on, and was {old!r}")
-    workdir.make()
     tokenizer, store = prepare.prepare(config, workdir)
     workdir.save_config(config)
   partitioning.wait_for_all("prepared")
@@ -72,8 +70,9 @@ def show_config(args, config: Config) -> None:
   if args.workdir:
     Workdir.at(args.workdir).check(config)
   values, defaults = config_lib.flat(config), config_lib.flat(Config())
+  width = max(map(len, values))
   for key, value in values.items():
-    line = f"{key:<{max(map(len, values))}}  {value!r}"
+    line = f"{key:<{width}}  {value!r}"
     if value != defaults[key]:
       line += f"  (not {defaults[key]!r})"
     print(line)

@@ -337,6 +337,13 @@ def test_a_workdir_that_cannot_be_made_is_an_error(line_of, tmp_path, command):
   assert f"cannot make --workdir={workdir}: " in said
 
 
+@pytest.mark.parametrize("command", ["prepare", "train"])
+def test_a_missing_corpus_leaves_no_folder(line_of, tmp_path, command):
+  workdir, corpus = tmp_path / "new", "text:/none/*.txt"
+  line_of(command, f"--workdir={workdir}", f"--config.data.corpus={corpus}")
+  assert not workdir.exists()
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"model": 3}', '{"modle": {}}'])
 def test_a_spoilt_config_json_is_an_error(line_of, tmp_path, text):
   (tmp_path / "work").mkdir()

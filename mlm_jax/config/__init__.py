@@ -8,6 +8,7 @@ published (Devlin et al. 2019), without next-sentence prediction.
 """
 
 import dataclasses
+import operator
 import typing
 from collections.abc import Mapping
 
@@ -167,13 +168,7 @@ def build(values) -> Config:
 
 def flat(config: Config) -> dict:
   """Returns the value of every dotted key."""
-  values = {}
-  for group, value in dataclasses.asdict(config).items():
-    if isinstance(value, dict):
-      values.update({f"{group}.{key}": value[key] for key in value})
-    else:
-      values[group] = value
-  return values
+  return {key: operator.attrgetter(key)(config) for key in key_types()}
 
 
 def key_types() -> dict[str, type]:

@@ -33,7 +33,7 @@ def prepare(
     say: is told what is being done, a line at a time.
 
   Raises:
-    InputError: the corpus or the tokenizer cannot be used.
+    InputError: the corpus, the tokenizer or the work directory cannot be used.
   """
   data = config.data
   if workdir.config.exists() and workdir.load_config().data == data:
@@ -43,6 +43,7 @@ def prepare(
       return _kept(data, workdir), _checked(config, path, say)
   # First, for a corpus that is not there should not wait for a tokenizer.
   identity = corpus.identity(data)
+  workdir.make()
   tokenizer = _tokenizer(data, workdir, say)
   made_of = {
     "format": 1,  # Counts up when equal ingredients give other rows.
