@@ -27,7 +27,7 @@ setuptools.setup(
     "mlm_jax.configs",
   ],
   package_dir={"mlm_jax.configs": "configs"},
-  entry_points={"console_scripts": ["mlm_jax = mlm_jax.__main__:main"]},
+  entry_points={"console_scripts": ["mlm_jax = mlm_jax.cli.main:main"]},
   install_requires=[
     "absl-py",
     "argcomplete>=3",

@@ -22,13 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlm_jax import config as config_lib
-from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.host_memory import keep_freed_memory
-from mlm_jax.models.heads import Discriminator, MaskedLM
-from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.models.composite import Discriminator, MaskedLM
+from mlm_jax.models.positions import segments_and_positions
+from mlm_jax.objectives.base import Objective
 from mlm_jax.objectives.cross_entropy import binary_cross_entropy
-from mlm_jax.objectives.objective import Objective
 from mlm_jax.training.run import Run
+from mlm_jax.vocabulary import Vocabulary
 
 # (layers, width, heads, MLP width, embedding width), vocabulary, batch, length
 SHAPES = {

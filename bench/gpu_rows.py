@@ -17,11 +17,11 @@ import numpy as np
 from mlm_jax import config as config_lib
 from mlm_jax import recipe
 from mlm_jax.data.packing import pack
-from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import require
 from mlm_jax.models.attention import attention
 from mlm_jax.training import flops
 from mlm_jax.training.run import Run
+from mlm_jax.vocabulary import Vocabulary
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 

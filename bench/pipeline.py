@@ -42,8 +42,8 @@ import numpy as np
 from etils import epath
 
 from mlm_jax import config as config_lib
-from mlm_jax.config.data import CONTINUING, NOISES, REWRITING
-from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.config.corruption import CONTINUING, NOISES, REWRITING
+from mlm_jax.vocabulary import Vocabulary
 
 # Three pieces of four begin a word, as of English; one of twenty ends a sentence.
 VOCAB = Vocabulary(

@@ -20,9 +20,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import train_step as bench
 
-from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.training.run import Run
+from mlm_jax.vocabulary import Vocabulary
 
 # Part of an operation's name in the model -> what it is for, the first that fits.
 PARTS = {

@@ -17,13 +17,13 @@ import time
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 from mlm_jax.config import DataConfig
-from mlm_jax.data import tokenizer as tokenizer_lib
+from mlm_jax.data import tokenizers
 from mlm_jax.hf.tokenizer import to_tokenizers
 
 
 def compare(lines: list[str], kind: str, lowercase: bool, vocab_size: int):
   data = DataConfig(tokenizer=kind, vocab_size=vocab_size, lowercase=lowercase)
-  ours = tokenizer_lib.train(lines, data)
+  ours = tokenizers.train(lines, data)
   theirs = to_tokenizers(ours)
   begin = time.perf_counter()
   expected = ours.encode(lines)

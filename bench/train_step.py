@@ -26,10 +26,10 @@ import jax
 import numpy as np
 
 from mlm_jax import config as config_lib
-from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.training import flops
 from mlm_jax.training.run import Run
+from mlm_jax.vocabulary import Vocabulary
 
 # What the families differ in, beside sizes.
 FAMILIES = {

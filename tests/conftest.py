@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from mlm_jax import config as config_lib
-from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.training.run import Run
+from mlm_jax.vocabulary import Vocabulary
 
 ROOT = pathlib.Path(__file__).parents[1]
 DROPOUTS = ("embedding_dropout", "attention_dropout", "mlp_dropout")
@@ -153,7 +153,7 @@ def get_config():
 @pytest.fixture(scope="session")
 def trained(recipe, tmp_path_factory):
   """The work directory of a run of 60 steps; not to be changed."""
-  from mlm_jax.__main__ import main
+  from mlm_jax.cli.main import main
 
   workdir = tmp_path_factory.mktemp("trained")
   arguments = [f"--config={recipe}", f"--workdir={workdir}"]

@@ -8,7 +8,7 @@ import typing
 import pytest
 
 from mlm_jax import config as config_lib
-from mlm_jax.__main__ import main
+from mlm_jax.cli.main import main
 from mlm_jax.config import Config
 from mlm_jax.errors import InputError
 

@@ -11,12 +11,12 @@ import jax
 import numpy as np
 import pytest
 
-from mlm_jax.__main__ import main
+from mlm_jax.cli.main import main
 from mlm_jax.data import pipeline, prepare
 from mlm_jax.data.host_tensorflow import iterate
-from mlm_jax.data.tokenizer import load
+from mlm_jax.data.tokenizers import load
 from mlm_jax.objectives import OBJECTIVES
-from mlm_jax.objectives.objective import of_tokens
+from mlm_jax.objectives.base import of_tokens
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir

@@ -13,9 +13,8 @@ import transformers as hf
 
 from mlm_jax import config as config_lib
 from mlm_jax import recipe
-from mlm_jax.models.decoder import EncoderDecoder
+from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
 from mlm_jax.models.encoder import Encoder
-from mlm_jax.models.heads import Discriminator, MaskedLM
 
 RECIPES = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 

@@ -14,19 +14,13 @@ from collections.abc import Mapping
 
 import ml_collections
 
-from mlm_jax.config.data import (
-  CONTINUING,
-  MASKING,
-  CorruptionConfig,
-  DataConfig,
-)
-from mlm_jax.config.encoder import EncoderConfig
-from mlm_jax.config.training import (
-  MeshConfig,
-  ObjectiveConfig,
-  OptimConfig,
-  TrainConfig,
-)
+from mlm_jax.config.corruption import CONTINUING, MASKING, CorruptionConfig
+from mlm_jax.config.data import DataConfig
+from mlm_jax.config.mesh import MeshConfig
+from mlm_jax.config.model import EncoderConfig
+from mlm_jax.config.objective import ObjectiveConfig
+from mlm_jax.config.optim import OptimConfig
+from mlm_jax.config.train import TrainConfig
 from mlm_jax.errors import require, unknown
 
 # What an objective can learn from.

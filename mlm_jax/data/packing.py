@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.vocabulary import Vocabulary
 
 # What best-fit may choose from, in tokens. More fits better and cuts less.
 _POOL_TOKENS = 1 << 21

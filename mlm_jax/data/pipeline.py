@@ -17,7 +17,7 @@ from mlm_jax.config import Config, CorruptionConfig
 from mlm_jax.data import corruption as corruption_lib
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.rows import RowStore
-from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.vocabulary import Vocabulary
 
 # Held-out masks are the same in every run that has the same held-out rows.
 _HELDOUT_CORRUPTION = CorruptionConfig(

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from etils import epath
 
 from mlm_jax.config import Config, DataConfig
-from mlm_jax.data import corpus, packing, rows
-from mlm_jax.data import tokenizer as tokenizer_lib
-from mlm_jax.data.tokenizer import Tokenizer
+from mlm_jax.data import corpus, packing, rows, tokenizers
+from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require, unknown
 from mlm_jax.progress import Progress
 from mlm_jax.workdir import Workdir, write_atomically
@@ -130,12 +129,12 @@ def _tokenizer(data, workdir, say):
       for text in corpus.read_documents(data)
       if not is_heldout(text, data.heldout_fraction)
     )
-    tokenizer = tokenizer_lib.train(documents, data)
+    tokenizer = tokenizers.train(documents, data)
   else:
     path = epath.Path(data.tokenizer).expanduser()
     if not path.exists() and len(path.parts) == 1:
       raise unknown("data.tokenizer", data.tokenizer, ("unigram", "bpe"))
-    tokenizer = tokenizer_lib.load(path, data.vocab_size)
+    tokenizer = tokenizers.load(path, data.vocab_size)
   size = tokenizer.vocabulary.size
   require(
     size == data.vocab_size,
@@ -152,7 +151,7 @@ def _tokenizer(data, workdir, say):
 
 
 def _kept(data: DataConfig, workdir: Workdir) -> Tokenizer:
-  return tokenizer_lib.load(workdir.tokenizer, data.vocab_size)
+  return tokenizers.load(workdir.tokenizer, data.vocab_size)
 
 
 def _write_rows(data: DataConfig, tokenizer: Tokenizer, path, made_of):

@@ -15,8 +15,8 @@ import numpy as np
 import tensorstore as ts
 from etils import epath
 
-from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import InputError
+from mlm_jax.vocabulary import Vocabulary
 from mlm_jax.workdir import write_atomically
 
 SPLITS = ("train", "heldout")

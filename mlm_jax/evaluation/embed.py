@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from mlm_jax.data.tokenizer import Tokenizer
+from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import InputError, require, unknown
 from mlm_jax.progress import Progress
 from mlm_jax.training import partitioning

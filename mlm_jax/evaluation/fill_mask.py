@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlm_jax.data.tokenizer import MASK, Tokenizer
+from mlm_jax.data.tokenizers import MASK, Tokenizer
 from mlm_jax.errors import InputError, require
-from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.models.positions import segments_and_positions
 from mlm_jax.training.run import Run
 
 

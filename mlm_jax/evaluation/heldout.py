@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from mlm_jax.config import CorruptionConfig
 from mlm_jax.data import pipeline, rows
 from mlm_jax.data.host_tensorflow import iterate
-from mlm_jax.models.layout import segments_and_positions
-from mlm_jax.objectives.objective import means, of_tokens
+from mlm_jax.models.positions import segments_and_positions
+from mlm_jax.objectives.base import means, of_tokens
 from mlm_jax.training.run import Run
 
 
@@ -20,7 +20,7 @@ def evaluator(
   store: rows.RowStore,
   corruption: CorruptionConfig | None = None,
 ) -> Callable[..., dict[str, float]]:
-  """Returns params -> the objective's means (`objectives.objective.means`).
+  """Returns params -> the objective's means (`objectives.base.means`).
 
   The masks are fixed, so equal parameters give equal numbers.
   """

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlm_jax.data.tokenizer import Tokenizer
+from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require
 from mlm_jax.evaluation.fill_mask import least_sure
-from mlm_jax.models.decoder import ConditionalMaskedLM
-from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.models.composite import ConditionalMaskedLM
+from mlm_jax.models.positions import segments_and_positions
 from mlm_jax.training.run import Run
 
 

@@ -8,12 +8,12 @@ import flax.linen as nn
 from etils import epath
 
 from mlm_jax.config import Config
-from mlm_jax.data.tokenizer import Tokenizer
+from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require
-from mlm_jax.hf import card, families, files, own, parity, weights
+from mlm_jax.hf import card, families, files, native, parity, weights
 from mlm_jax.hf.family import Family, Values
 from mlm_jax.hf.tokenizer import export_tokenizer
-from mlm_jax.models.heads import Discriminator, MaskedLM
+from mlm_jax.models.composite import Discriminator, MaskedLM
 from mlm_jax.workdir import Workdir
 
 
@@ -73,7 +73,7 @@ def export(
       config, model, workdir, family, verdict, step=step, origin=origin
     )
     (partial / "README.md").write_text(text)
-  kind = family.architecture if family else own.NAME
+  kind = family.architecture if family else native.NAME
   say(f"Wrote {out}: {kind}, step {step:,}")
 
 
@@ -87,4 +87,4 @@ def read_origin(workdir: Workdir) -> dict[str, str]:
 def _config_json(model, vocab, family: Family | None) -> Values:
   if family:
     return family.write_config(model.config, vocab)
-  return own.write_config(model, vocab)
+  return native.write_config(model, vocab)

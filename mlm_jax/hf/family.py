@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlm_jax.config import EncoderConfig
-from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import InputError, require
 from mlm_jax.models.encoder import FOR_TRAINING
+from mlm_jax.vocabulary import Vocabulary
 
 # Values that are called otherwise there. The last of equals is written.
 _VALUES = {

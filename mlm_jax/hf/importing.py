@@ -10,14 +10,14 @@ import jax
 
 from mlm_jax import config as config_lib
 from mlm_jax.config import Config, EncoderConfig
-from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import InputError, require
-from mlm_jax.hf import families, files, hub, own, parity, weights
+from mlm_jax.hf import families, files, hub, native, parity, weights
 from mlm_jax.hf.family import Family, Values
 from mlm_jax.hf.tokenizer import add_tokens, import_tokenizer
-from mlm_jax.models import growth
-from mlm_jax.models.heads import MaskedLM, init_params
+from mlm_jax.models import surgery
+from mlm_jax.models.composite import MaskedLM, init_params
 from mlm_jax.training.checkpoint import Checkpoints
+from mlm_jax.vocabulary import Vocabulary
 from mlm_jax.workdir import Workdir
 
 # What growing takes from a larger encoder; the rest stays as it was imported.
@@ -90,7 +90,7 @@ def _import(source, workdir, changes, check, say) -> tuple[str, EncoderConfig]:
   values = files.read_config(folder)
   family, encoder = _architecture(values)
   if changes.larger:
-    growth.check(encoder, _larger(encoder, changes))
+    surgery.check(encoder, _larger(encoder, changes))
   tokenizer = import_tokenizer(
     folder, values["vocab_size"], add_mask_token=changes.add_mask_token
   )
@@ -120,7 +120,7 @@ def _import(source, workdir, changes, check, say) -> tuple[str, EncoderConfig]:
     encoder, params, tokenizer, words, changes
   )
   _write(workdir, encoder, params, tokenizer, source, family)
-  return family.model_type if family else own.NAME, encoder
+  return family.model_type if family else native.NAME, encoder
 
 
 def _words(path: str) -> list[str]:
@@ -137,8 +137,8 @@ def _words(path: str) -> list[str]:
 
 
 def _architecture(values: Values) -> tuple[Family | None, EncoderConfig]:
-  if values.get("model_type") == own.MODEL_TYPE:
-    return None, own.read_config(values)
+  if values.get("model_type") == native.MODEL_TYPE:
+    return None, native.read_config(values)
   family = families.of_config(values)
   require(
     isinstance(values.get("vocab_size"), int), "config.json lacks 'vocab_size'"
@@ -178,13 +178,13 @@ def _changed(encoder, params, tokenizer, words, changes: Changes):
   """Returns the encoder, parameters and tokenizer with all changes made."""
   if changes.add_mask_token:
     mask_id = tokenizer.vocabulary.mask_id
-    params = growth.add_tokens(params, [[]], first_id=mask_id)
+    params = surgery.add_tokens(params, [[]], first_id=mask_id)
   if words:
     tokenizer, spelled = add_tokens(tokenizer, words)
     require(spelled, f"--add_tokens={changes.tokens}: none of them is new")
-    params = growth.add_tokens(params, list(spelled.values()), min(spelled))
+    params = surgery.add_tokens(params, list(spelled.values()), min(spelled))
   if changes.max_positions or changes.rope_theta:
-    params, encoder = growth.extend_positions(
+    params, encoder = surgery.extend_positions(
       params,
       encoder,
       changes.max_positions or encoder.max_positions,
@@ -192,7 +192,7 @@ def _changed(encoder, params, tokenizer, words, changes: Changes):
     )
   if changes.larger:
     larger = _larger(encoder, changes)
-    params, encoder = growth.grow(params, encoder, larger), larger
+    params, encoder = surgery.grow(params, encoder, larger), larger
   return encoder, params, tokenizer
 
 

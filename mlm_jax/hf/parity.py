@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlm_jax.data.tokenizer import Tokenizer, Vocabulary
+from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require
 from mlm_jax.hf.family import Family
-from mlm_jax.models.decoder import Decoder, EncoderDecoder
+from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
+from mlm_jax.models.decoder import Decoder
 from mlm_jax.models.encoder import Block, Encoder
-from mlm_jax.models.heads import Discriminator, MaskedLM
-from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.models.positions import segments_and_positions
+from mlm_jax.vocabulary import Vocabulary
 
 TOLERANCE = 1e-4
 

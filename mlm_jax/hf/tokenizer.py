@@ -10,13 +10,17 @@ from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 
-from mlm_jax.data import hf_tokenizer
-from mlm_jax.data.hf_tokenizer import FILE, NAMING_FILES, HuggingFaceTokenizer
-from mlm_jax.data.tokenizer import (
+from mlm_jax.data.tokenizers import (
   MASK,
   SPACE,
   SentencePieceTokenizer,
   Tokenizer,
+  tokenizer_json,
+)
+from mlm_jax.data.tokenizers.tokenizer_json import (
+  FILE,
+  NAMING_FILES,
+  HuggingFaceTokenizer,
 )
 from mlm_jax.errors import InputError, require
 from mlm_jax.hf.normalizer import normalizer
@@ -210,7 +214,7 @@ def import_tokenizer(
 
 def _read(folder: epath.Path) -> dict[str, bytes]:
   if (folder / FILE).exists():
-    return hf_tokenizer.read(folder / FILE)
+    return tokenizer_json.read(folder / FILE)
   if not any(any(folder.glob(pattern)) for pattern in _OLDER_FILES):
     raise InputError(f"no tokenizer in {folder}: no {FILE}, nor an older kind")
   try:
@@ -226,7 +230,7 @@ def _read(folder: epath.Path) -> dict[str, bytes]:
     )
     with tempfile.TemporaryDirectory() as converted:
       older.save_pretrained(converted)
-      return hf_tokenizer.read(epath.Path(converted) / FILE)
+      return tokenizer_json.read(epath.Path(converted) / FILE)
   except Exception as error:  # Whatever a tokenizer's class may raise.
     reason = str(error).strip().partition("\n")[0]
     raise InputError(
@@ -268,8 +272,8 @@ def add_tokens(
 def _with_mask(
   files: Mapping[str, bytes], name: str
 ) -> tuple[dict[str, bytes], int]:
-  parsed = hf_tokenizer.parse(files, name)
-  ids = hf_tokenizer.special_ids(files, parsed.get_vocab(), name)
+  parsed = tokenizer_json.parse(files, name)
+  ids = tokenizer_json.special_ids(files, parsed.get_vocab(), name)
   require(ids["mask"] is None, f"{name} has a mask token already")
   require(ids["start"] is not None, f"{name} has no start token")
   start = parsed.id_to_token(ids["start"])
@@ -286,7 +290,7 @@ def _with_mask(
 
 def _with_tokens(files, tokens, name) -> tuple[dict[str, bytes], int]:
   """Returns the files with tokens added, and how many ids there are then."""
-  parsed = hf_tokenizer.parse(files, name)
+  parsed = tokenizer_json.parse(files, name)
   before = set(parsed.get_vocab().values())
   parsed.add_tokens(tokens)
   after = set(parsed.get_vocab().values())

@@ -14,10 +14,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mlm_jax.config import EncoderConfig
-from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import require
 from mlm_jax.hf.family import Family
-from mlm_jax.models.heads import PER_TOKEN, MaskedLM, init_params
+from mlm_jax.models.composite import MaskedLM, init_params
+from mlm_jax.models.heads import PER_TOKEN
+from mlm_jax.vocabulary import Vocabulary
 
 # Their name of a leaf, by ours. Modules that are one array have no leaves.
 _LEAVES = {"kernel": ".weight", "scale": ".weight", "bias": ".bias"}

@@ -15,8 +15,8 @@ from mlm_jax.models.layers import (
   compute_dtype,
   init_table,
   norm,
-  relative_buckets,
 )
+from mlm_jax.models.positions import relative_buckets
 
 # What an encoder computes when it is used depends on every key but these.
 FOR_TRAINING = (

@@ -1,4 +1,4 @@
-"""Heads, and the models that put one on the encoder."""
+"""Heads: contextual vectors to logits."""
 
 import flax.linen as nn
 import flax.struct
@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from mlm_jax.config import EncoderConfig
-from mlm_jax.models.encoder import Embeddings, Encoder
 from mlm_jax.models.layers import Dense, activation, init_table, norm
 
 # The places in a span that are told apart, and the width of their embeddings
@@ -15,17 +14,6 @@ _SPAN_PLACES, _PLACE_WIDTH = 32, 200
 
 # The parameters with a row a token, padded to `padded_vocab_size` rows.
 PER_TOKEN = ("encoder/token_embedding", "head/table", "head/bias")
-
-
-def init_params(model: nn.Module, key: jax.Array) -> dict:
-  """Returns fresh parameters, boxed with the names of their axes.
-
-  Args:
-    model: takes `num_arrays` arrays of ids and places.
-    key: of the random numbers.
-  """
-  arrays = [jnp.zeros([1, 8], jnp.int32)] * model.num_arrays
-  return model.init(key, *arrays)["params"]
 
 
 class Scores(flax.struct.PyTreeNode):
@@ -101,44 +89,6 @@ class MaskedLMHead(nn.Module):
     return scores if self.as_scores else scores.logits_BPV
 
 
-class MaskedLM(nn.Module):
-  """The encoder and the head that reconstructs the tokens at given places.
-
-  Attributes:
-    config: of both.
-    vocab_size: the tokenizer's.
-    shared: another encoder's embeddings, to use in place of its own.
-    as_scores: does it return `Scores` in the place of logits?
-  """
-
-  num_arrays = 4
-
-  config: EncoderConfig
-  vocab_size: int
-  shared: Embeddings | None = None
-  as_scores: bool = False
-
-  def setup(self):
-    self.encoder = Encoder(self.config, self.vocab_size, self.shared)
-    self.head = MaskedLMHead(self.config, self.vocab_size, self.as_scores)
-
-  def __call__(
-    self,
-    ids_BL: jax.Array,
-    segment_ids_BL: jax.Array,
-    positions_BL: jax.Array,
-    target_positions_BP: jax.Array,
-    type_ids_BL: jax.Array | None = None,
-    **how,
-  ) -> jax.Array:
-    """Returns float32 logits [B, P, V] at the target positions only."""
-    x_BLD = self.encoder(
-      ids_BL, segment_ids_BL, positions_BL, type_ids_BL, **how
-    )
-    x_BPD = _at(x_BLD, target_positions_BP)
-    return self.head(x_BPD, self.encoder.embeddings.token_table_VE)
-
-
 class SpanBoundaryHead(nn.Module):
   """A token of a span, from the two around the span and its place in it.
 
@@ -168,40 +118,6 @@ class SpanBoundaryHead(nn.Module):
     return head(x_BPD, table_VE)
 
 
-class SpanMaskedLM(MaskedLM):
-  """A masked language model whose targets are told twice."""
-
-  def setup(self):
-    super().setup()
-    self.boundary = SpanBoundaryHead(
-      self.config, self.vocab_size, self.as_scores
-    )
-
-  def __call__(
-    self,
-    ids_BL: jax.Array,
-    segment_ids_BL: jax.Array,
-    positions_BL: jax.Array,
-    target_positions_BP: jax.Array,
-    borders: tuple[jax.Array, jax.Array, jax.Array] | None = None,
-    **how,
-  ) -> tuple[jax.Array, jax.Array]:
-    """Returns float32 logits [B, P, V]: by what is there, and by the borders.
-
-    Args:
-      ids_BL, segment_ids_BL, positions_BL, how: as `Encoder` has them.
-      target_positions_BP: the targets.
-      borders: of each one's span, the places [B, P] before and after it, and
-        how many targets stand before it there.
-    """
-    left_BP, right_BP, place_BP = borders or (target_positions_BP,) * 3
-    x_BLD = self.encoder(ids_BL, segment_ids_BL, positions_BL, **how)
-    table_VE = self.encoder.embeddings.token_table_VE
-    told = self.head(_at(x_BLD, target_positions_BP), table_VE)
-    around = _at(x_BLD, left_BP), _at(x_BLD, right_BP)
-    return told, self.boundary(*around, place_BP, table_VE)
-
-
 class SentencePairHead(nn.Module):
   """A start token's vector to one logit: is the second sentence in its place?
 
@@ -218,31 +134,6 @@ class SentencePairHead(nn.Module):
     return out(jnp.tanh(pooler(x_BD)))[..., 0].astype(jnp.float32)
 
 
-class PairMaskedLM(MaskedLM):
-  """A masked language model that also judges its rows, each a sentence pair."""
-
-  def setup(self):
-    super().setup()
-    self.pair = SentencePairHead(self.config)
-
-  def __call__(
-    self,
-    ids_BL: jax.Array,
-    segment_ids_BL: jax.Array,
-    positions_BL: jax.Array,
-    target_positions_BP: jax.Array,
-    type_ids_BL: jax.Array | None = None,
-    **how,
-  ) -> tuple[jax.Array, jax.Array]:
-    """Returns float32 logits [B, P, V], and [B], over 0 where it is in place."""
-    x_BLD = self.encoder(
-      ids_BL, segment_ids_BL, positions_BL, type_ids_BL, **how
-    )
-    x_BPD = _at(x_BLD, target_positions_BP)
-    told = self.head(x_BPD, self.encoder.embeddings.token_table_VE)
-    return told, self.pair(x_BLD[:, 0])
-
-
 class ReplacedTokenHead(nn.Module):
   """Vectors to one logit a token: was it replaced? (Clark et al. 2020)"""
 
@@ -256,36 +147,3 @@ class ReplacedTokenHead(nn.Module):
     x_BLD = activation(config)(x_BLD)
     out = Dense(config, (config.width, 1), ("embed", None), name="out")
     return out(x_BLD)[..., 0].astype(jnp.float32)
-
-
-class Discriminator(nn.Module):
-  """The encoder and the head that tells replaced tokens (Clark et al. 2020)."""
-
-  num_arrays = 3
-
-  config: EncoderConfig
-  vocab_size: int
-  shared: Embeddings | None = None
-
-  def setup(self):
-    self.encoder = Encoder(self.config, self.vocab_size, self.shared)
-    self.head = ReplacedTokenHead(self.config)
-
-  def __call__(
-    self,
-    ids_BL: jax.Array,
-    segment_ids_BL: jax.Array,
-    positions_BL: jax.Array,
-    *,
-    deterministic: bool = True,
-  ) -> jax.Array:
-    """Returns float32 logits [B, L]; positive where a token was replaced."""
-    return self.head(
-      self.encoder(
-        ids_BL, segment_ids_BL, positions_BL, deterministic=deterministic
-      )
-    )
-
-
-def _at(x_BLD, positions_BP):
-  return jnp.take_along_axis(x_BLD, positions_BP[..., None], axis=1)

@@ -12,6 +12,7 @@ import numpy as np
 from mlm_jax.config import EncoderConfig
 from mlm_jax.models.attention import attention
 from mlm_jax.models.platform import platform
+from mlm_jax.models.positions import alibi_slopes, rotate
 
 
 def _gelu(x):
@@ -150,70 +151,6 @@ def _mix(x):
   for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
     x = (x ^ x >> shift) * np.uint32(factor)
   return x ^ x >> 16
-
-
-def rotate(
-  x_BLHK: jax.Array, positions_BL: jax.Array, theta: float
-) -> jax.Array:
-  """Returns x with rotary position embeddings (Su et al. 2021), halves paired.
-
-  Args:
-    x_BLHK: queries or keys.
-    positions_BL: the place of each token in its document, under L.
-    theta: the base of the frequencies.
-  """
-  length, half = x_BLHK.shape[1], x_BLHK.shape[-1] // 2
-  frequencies_J = theta ** (-jnp.arange(half) / half)
-  angles_LJ = jnp.arange(length)[:, None] * frequencies_J
-  # Gathered, and so computed once: XLA would fuse sines of `positions_BL` into
-  # their uses, for each head anew, which took a tenth of a step on CPU.
-  cos_BL1J = jnp.cos(angles_LJ)[positions_BL][:, :, None]
-  sin_BL1J = jnp.sin(angles_LJ)[positions_BL][:, :, None]
-  a_BLHJ, b_BLHJ = jnp.split(x_BLHK.astype(jnp.float32), 2, axis=-1)
-  rotated_BLHK = jnp.concatenate(
-    [
-      a_BLHJ * cos_BL1J - b_BLHJ * sin_BL1J,
-      b_BLHJ * cos_BL1J + a_BLHJ * sin_BL1J,
-    ],
-    axis=-1,
-  )
-  return rotated_BLHK.astype(x_BLHK.dtype)
-
-
-def alibi_slopes(num_heads: int) -> np.ndarray:
-  """Returns float32[H], a geometric sequence from 2^(-8/H) (Press et al. 2022).
-
-  Where H is no power of two, every other slope of the next one's follows those
-  of the power below.
-  """
-  below = 1 << (num_heads.bit_length() - 1)
-  slopes = 2.0 ** (-8 * np.arange(1, below + 1) / below)
-  between = 2.0 ** (-4 * np.arange(1, 2 * below + 1, 2) / below)
-  both = np.concatenate([slopes, between])
-  return both[:num_heads].astype(np.float32)
-
-
-def relative_buckets(
-  config: EncoderConfig, length: int, causal: bool
-) -> np.ndarray:
-  """Returns int [L, M], the bucket of each distance (Raffel et al. 2020).
-
-  Half of the buckets are of single distances, the others of distances that grow
-  geometrically. Where a token sees both sides, each has half of all buckets.
-  """
-  ahead_LM = np.arange(length) - np.arange(length)[:, None]
-  if causal:
-    buckets, distance_LM = config.relative_buckets, np.maximum(-ahead_LM, 0)
-  else:
-    buckets, distance_LM = config.relative_buckets // 2, np.abs(ahead_LM)
-  single = buckets // 2
-  growth = np.log(np.maximum(distance_LM, 1) / single)
-  growth /= np.log(config.relative_distance / single)
-  far_LM = single + (growth * (buckets - single)).astype(np.int32)
-  bucket_LM = np.where(
-    distance_LM < single, distance_LM, np.minimum(far_LM, buckets - 1)
-  )
-  return bucket_LM + np.where((ahead_LM > 0) & (not causal), buckets, 0)
 
 
 class SelfAttention(nn.Module):

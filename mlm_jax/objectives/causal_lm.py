@@ -7,11 +7,11 @@ the document sees, it is a prefix language model (Raffel et al. 2020).
 import jax
 import jax.numpy as jnp
 
-from mlm_jax.data.tokenizer import Vocabulary
-from mlm_jax.models.heads import MaskedLM
+from mlm_jax.models.composite import MaskedLM
 from mlm_jax.objectives import mlm
+from mlm_jax.objectives.base import Batch, Objective, Sums
 from mlm_jax.objectives.cross_entropy import cross_entropy
-from mlm_jax.objectives.objective import Batch, Objective, Sums
+from mlm_jax.vocabulary import Vocabulary
 
 
 def sums(

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from mlm_jax.config import Config
-from mlm_jax.data.tokenizer import Vocabulary
-from mlm_jax.models.heads import MaskedLM
+from mlm_jax.models.composite import MaskedLM
 from mlm_jax.objectives import mlm
+from mlm_jax.objectives.base import Batch, Objective, Sums
 from mlm_jax.objectives.cross_entropy import cross_entropy
-from mlm_jax.objectives.objective import Batch, Objective, Sums
+from mlm_jax.vocabulary import Vocabulary
 
 
 def sums(

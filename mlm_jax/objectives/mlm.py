@@ -6,19 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from mlm_jax.config import Config
-from mlm_jax.data.tokenizer import Vocabulary
-from mlm_jax.models.heads import (
-  MaskedLM,
-  PairMaskedLM,
-  Scores,
-  SpanMaskedLM,
-)
-from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.models.composite import MaskedLM, PairMaskedLM, SpanMaskedLM
+from mlm_jax.models.heads import Scores
+from mlm_jax.models.positions import segments_and_positions
+from mlm_jax.objectives.base import Batch, Objective, Part, Sums
 from mlm_jax.objectives.cross_entropy import (
   binary_cross_entropy,
   cross_entropy,
 )
-from mlm_jax.objectives.objective import Batch, Objective, Part, Sums
+from mlm_jax.vocabulary import Vocabulary
 
 
 def tell(

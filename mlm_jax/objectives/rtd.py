@@ -5,54 +5,23 @@ it is the one that was there. The generator learns as a masked language model
 alone: nobody can differentiate through what it says.
 """
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlm_jax.config import Config, EncoderConfig
-from mlm_jax.data.tokenizer import Vocabulary
-from mlm_jax.models.encoder import Embeddings
-from mlm_jax.models.heads import Discriminator, MaskedLM
-from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.config import Config
+from mlm_jax.models.composite import Discriminator, Electra, MaskedLM
+from mlm_jax.models.positions import segments_and_positions
 from mlm_jax.objectives import mlm
+from mlm_jax.objectives.base import Batch, Objective, Part, Sums
 from mlm_jax.objectives.cross_entropy import (
   binary_cross_entropy,
   cross_entropy,
 )
-from mlm_jax.objectives.objective import Batch, Objective, Part, Sums
+from mlm_jax.vocabulary import Vocabulary
 
 # Rows of the vocabulary that are looked at together when a token is drawn.
 _BLOCK = 128
-
-
-class Electra(nn.Module):
-  """A generator and a discriminator over the same embeddings.
-
-  Attributes:
-    config: the discriminator's.
-    generator_config: the generator's.
-    vocab_size: the tokenizer's.
-  """
-
-  num_arrays = 4
-
-  config: EncoderConfig
-  generator_config: EncoderConfig
-  vocab_size: int
-
-  def setup(self):
-    self.embeddings = Embeddings(self.config, self.vocab_size)
-    shared = self.vocab_size, self.embeddings
-    self.generator = MaskedLM(self.generator_config, *shared)
-    self.discriminator = Discriminator(self.config, *shared)
-
-  def __call__(self, ids_BL, segment_ids_BL, positions_BL, target_positions_BP):
-    """Runs both, so that both have parameters."""
-    self.discriminator(ids_BL, segment_ids_BL, positions_BL)
-    return self.generator(
-      ids_BL, segment_ids_BL, positions_BL, target_positions_BP
-    )
 
 
 def sums(

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from mlm_jax.config import Config
-from mlm_jax.data.tokenizer import Vocabulary
-from mlm_jax.models.decoder import ConditionalMaskedLM, EncoderDecoder
-from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.models.composite import ConditionalMaskedLM, EncoderDecoder
+from mlm_jax.models.positions import segments_and_positions
+from mlm_jax.objectives.base import Batch, Objective, Sums
 from mlm_jax.objectives.cross_entropy import cross_entropy
-from mlm_jax.objectives.objective import Batch, Objective, Sums
+from mlm_jax.vocabulary import Vocabulary
 
 
 def arrays_of(model: EncoderDecoder, vocab: Vocabulary, batch: Batch):

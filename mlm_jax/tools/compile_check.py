@@ -21,11 +21,11 @@ import numpy as np
 from mlm_jax import config as config_lib
 from mlm_jax.config import Config
 from mlm_jax.data import pipeline
-from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import InputError
 from mlm_jax.tools import flop_count, hlo, tpus
 from mlm_jax.training import flops, partitioning
 from mlm_jax.training.run import Run
+from mlm_jax.vocabulary import Vocabulary
 
 _LOGGER = logging.getLogger("mlm_jax.tools")
 

@@ -12,7 +12,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from mlm_jax.config import TrainConfig
 from mlm_jax.errors import InputError, require
-from mlm_jax.training.step import TrainState
+from mlm_jax.training.state import TrainState
 from mlm_jax.workdir import Workdir
 
 

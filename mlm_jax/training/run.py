@@ -9,13 +9,14 @@ import jax
 from jax.sharding import Mesh
 
 from mlm_jax.config import Config
-from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.models.composite import MaskedLM, init_params
 from mlm_jax.models.encoder import Encoder
-from mlm_jax.models.heads import MaskedLM, init_params
 from mlm_jax.objectives import OBJECTIVES
-from mlm_jax.objectives.objective import Objective, Part
+from mlm_jax.objectives.base import Objective, Part
 from mlm_jax.training import optim, partitioning
 from mlm_jax.training import step as step_lib
+from mlm_jax.training.state import TrainState, init_state
+from mlm_jax.vocabulary import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,14 +72,14 @@ class Run:
 
   def _init_boxed(self):
     params = init_params(self.model, jax.random.key(self.config.seed))
-    return step_lib.init_state(params, self._optimizer, self.terms)
+    return init_state(params, self._optimizer, self.terms)
 
   @functools.cached_property
-  def state_shardings(self) -> step_lib.TrainState:
+  def state_shardings(self) -> TrainState:
     return partitioning.shardings(jax.eval_shape(self._init_boxed), self.mesh)
 
   @functools.cached_property
-  def abstract_state(self) -> step_lib.TrainState:
+  def abstract_state(self) -> TrainState:
     """Shapes, dtypes and shardings: what a checkpoint is restored to."""
     return jax.tree.map(
       lambda x, sharding: jax.ShapeDtypeStruct(
@@ -88,13 +89,13 @@ class Run:
       self.state_shardings,
     )
 
-  def init_state(self, params=None) -> step_lib.TrainState:
+  def init_state(self, params=None) -> TrainState:
     """Returns the state at step 0, born sharded, with parameters if given."""
     if params is None:
       init = lambda: nn.unbox(self._init_boxed())
       return jax.jit(init, out_shardings=self.state_shardings)()
     begin = jax.jit(
-      lambda params: step_lib.init_state(params, self._optimizer, self.terms),
+      lambda params: init_state(params, self._optimizer, self.terms),
       out_shardings=self.state_shardings,
     )
     return begin(params)

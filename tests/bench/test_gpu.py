@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.models.attention.seen import Seen
-from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.models.positions import segments_and_positions
 from mlm_jax.training import flops
+from mlm_jax.vocabulary import Vocabulary
 
 ROOT = pathlib.Path(__file__).parents[2]
 VOCAB = Vocabulary(512, 0, 1, 2, 3, 4)

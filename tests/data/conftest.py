@@ -8,8 +8,8 @@ from etils import epath
 from mlm_jax.config import CorruptionConfig, DataConfig
 from mlm_jax.data import corruption as corruption_lib
 from mlm_jax.data import rows as rows_lib
-from mlm_jax.data import tokenizer as tokenizer_lib
-from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.data import tokenizers
+from mlm_jax.vocabulary import Vocabulary
 
 VOCAB_SIZE = 512
 
@@ -30,7 +30,7 @@ def train_tokenizer(prose):
 
   def train(kind="unigram", vocab_size=VOCAB_SIZE, **options):
     data = DataConfig(tokenizer=kind, vocab_size=vocab_size, **options)
-    return tokenizer_lib.train(prose, data)
+    return tokenizers.train(prose, data)
 
   return train
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlm_jax.config import CorruptionConfig
-from mlm_jax.config.data import CONTINUING, NOISES, REWRITING
+from mlm_jax.config.corruption import CONTINUING, NOISES, REWRITING
 from mlm_jax.errors import InputError
 
 SIGMAS = 5

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlm_jax.config import CorruptionConfig
-from mlm_jax.config.data import NOISES
+from mlm_jax.config.corruption import NOISES
 from mlm_jax.data.corruption.spans import poisson_law
 from mlm_jax.errors import InputError
 from tests.data.packed import documents_of

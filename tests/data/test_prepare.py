@@ -203,7 +203,7 @@ def test_the_tokenizer_is_trained_on_no_heldout_document(
     seen.extend(documents)
     return tokenizer
 
-  monkeypatch.setattr(prepare_lib.tokenizer_lib, "train", train)
+  monkeypatch.setattr(prepare_lib.tokenizers, "train", train)
   config = run_of(**{"data.tokenizer": "unigram"})
   _, store = prepare_lib.prepare(config, workdir, quiet)
   assert set(seen) == set(texts(store, "train", tokenizer))

@@ -9,8 +9,8 @@ import pytest
 from etils import epath
 
 from mlm_jax.data import rows as rows_lib
-from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import InputError
+from mlm_jax.vocabulary import Vocabulary
 
 SEQ_LEN = 16
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from mlm_jax.__main__ import main
+from mlm_jax.cli.main import main
 
 ROOT = pathlib.Path(__file__).parents[2]
 RECIPE = f"--config={ROOT}/configs/quickstart.py"

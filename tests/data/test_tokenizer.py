@@ -8,13 +8,10 @@ import pytest
 import sentencepiece
 from etils import epath
 
-from mlm_jax.data.tokenizer import (
-  SentencePieceTokenizer,
-  Vocabulary,
-  find_stops,
-  load,
-)
+from mlm_jax.data.tokenizers import SentencePieceTokenizer, load
+from mlm_jax.data.tokenizers.base import find_stops
 from mlm_jax.errors import InputError
+from mlm_jax.vocabulary import Vocabulary
 
 # Code points that NFKC and case folding leave alone; none is in the corpus.
 BLOCKS = (

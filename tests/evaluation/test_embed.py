@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlm_jax.config import DataConfig
-from mlm_jax.data import tokenizer as tokenizer_lib
+from mlm_jax.data import tokenizers
 from mlm_jax.errors import InputError
 from mlm_jax.evaluation import embed as embed_lib
 from mlm_jax.evaluation.embed import embed, embed_file
@@ -24,7 +24,7 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def tokenizer(corpus):
   data = DataConfig(tokenizer="bpe", vocab_size=400)
-  return tokenizer_lib.train(corpus.read_text().split("\n\n")[:20], data)
+  return tokenizers.train(corpus.read_text().split("\n\n")[:20], data)
 
 
 @pytest.fixture

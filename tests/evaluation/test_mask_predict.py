@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlm_jax.__main__ import main
+from mlm_jax.cli.main import main
 from mlm_jax.errors import InputError
 from mlm_jax.evaluation import mask_predict as predict
 from mlm_jax.evaluation.fill_mask import least_sure

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlm_jax.evaluation import fill_mask, heldout
-from mlm_jax.evaluation.restoring import restore
+from mlm_jax.training.restoring import restore
 from mlm_jax.workdir import Workdir
 
 

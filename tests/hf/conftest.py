@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.vocabulary import Vocabulary
 from tests.hf.peers import SPECIALS, VOCAB
 
 

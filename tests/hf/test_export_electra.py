@@ -7,7 +7,7 @@ import shutil
 import pytest
 import transformers
 
-from mlm_jax.__main__ import main
+from mlm_jax.cli.main import main
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 import transformers
 from safetensors.numpy import load_file, save_file
 
-from mlm_jax.__main__ import main
+from mlm_jax.cli.main import main
 from mlm_jax.errors import InputError
 from mlm_jax.hf import exporting, parity
 from mlm_jax.workdir import Workdir

@@ -13,8 +13,8 @@ from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import InputError
 from mlm_jax.hf import families, files, parity, weights
 from mlm_jax.hf.families.bert import ELECTRA_DISCRIMINATOR
-from mlm_jax.models.heads import Discriminator, MaskedLM
-from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.models.composite import Discriminator, MaskedLM
+from mlm_jax.models.positions import segments_and_positions
 from mlm_jax.objectives import mlm
 from tests.hf.peers import FAMILIES, electra_discriminator, make_peer
 

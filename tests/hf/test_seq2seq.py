@@ -8,9 +8,9 @@ import torch
 import transformers
 
 from mlm_jax import config as config_lib
-from mlm_jax.__main__ import main
+from mlm_jax.cli.main import main
 from mlm_jax.config import EncoderConfig
-from mlm_jax.models.layers import relative_buckets
+from mlm_jax.models.positions import relative_buckets
 from tests.conftest import ROOT
 
 SMALL = {

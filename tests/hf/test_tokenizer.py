@@ -18,9 +18,8 @@ from etils import epath
 from tokenizers import models
 
 from mlm_jax.config import DataConfig
-from mlm_jax.data import tokenizer as tokenizer_lib
-from mlm_jax.data.hf_tokenizer import FILE, HuggingFaceTokenizer
-from mlm_jax.data.tokenizer import SentencePieceTokenizer
+from mlm_jax.data.tokenizers import SentencePieceTokenizer, train
+from mlm_jax.data.tokenizers.tokenizer_json import FILE, HuggingFaceTokenizer
 from mlm_jax.errors import InputError
 from mlm_jax.evaluation import fill_mask
 from mlm_jax.hf.tokenizer import (
@@ -95,7 +94,7 @@ def lines(corpus):
 def ours(request, lines):
   kind, *cased = request.param.split()
   data = DataConfig(tokenizer=kind, vocab_size=900, lowercase=not cased)
-  return tokenizer_lib.train(lines, data)
+  return train(lines, data)
 
 
 @pytest.fixture(scope="session")
@@ -432,7 +431,7 @@ def test_importing_data_does_not_import_transformers():
 
   code = (
     "import sys; sys.modules['transformers'] = None; "
-    "import mlm_jax.data.hf_tokenizer, mlm_jax.hf.tokenizer"
+    "import mlm_jax.data.tokenizers.tokenizer_json, mlm_jax.hf.tokenizer"
   )
   subprocess.run([sys.executable, "-c", code], check=True)
 

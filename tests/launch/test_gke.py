@@ -9,8 +9,9 @@ from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import (
   JobsetV1alpha2JobSet,
 )
 
-from mlm_jax import commands, recipe
-from mlm_jax.command_table import parser
+from mlm_jax import recipe
+from mlm_jax.cli import train
+from mlm_jax.cli.table import parser
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -66,7 +67,7 @@ def test_a_preemption_is_not_counted_and_a_failure_is(jobset, job):
 def test_what_stopped_training_exits_with_is_a_preemption(job, container):
   rules = job["podFailurePolicy"]["rules"]
   (codes,) = [rule["onExitCodes"] for rule in rules if "onExitCodes" in rule]
-  assert codes["operator"] == "In" and codes["values"] == [commands.STOPPED]
+  assert codes["operator"] == "In" and codes["values"] == [train.STOPPED]
   assert codes["containerName"] == container["name"]
   assert {rule["action"] for rule in rules} == {"FailJob"}
 

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 
-from mlm_jax.commands import STOPPED
+from mlm_jax.cli.train import STOPPED
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = ROOT / "launch/slurm.sbatch"

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from mlm_jax.commands import STOPPED
+from mlm_jax.cli.train import STOPPED
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = ROOT / "launch" / "tpu_vm.sh"

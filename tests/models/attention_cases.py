@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from mlm_jax.models.layers import alibi_slopes
+from mlm_jax.models.positions import alibi_slopes
 
 HEADS, WIDTH = 4, 8
 

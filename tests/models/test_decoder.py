@@ -6,9 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlm_jax.models.decoder import ConditionalMaskedLM, EncoderDecoder
-from mlm_jax.models.heads import init_params
-from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.models.composite import (
+  ConditionalMaskedLM,
+  EncoderDecoder,
+  init_params,
+)
+from mlm_jax.models.positions import segments_and_positions
 
 KINDS = [
   {},

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlm_jax.models.heads import MaskedLM
-from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.models.composite import MaskedLM
+from mlm_jax.models.positions import segments_and_positions
 
 KINDS = [
   {"model.norm_placement": placement, "model.position_kind": kind}

@@ -8,8 +8,8 @@ import pytest
 
 from mlm_jax.config import build, default
 from mlm_jax.errors import InputError
+from mlm_jax.models.composite import MaskedLM, init_params
 from mlm_jax.models.encoder import Encoder
-from mlm_jax.models.heads import MaskedLM, init_params
 
 CAUSAL = {"objective.name": "causal_lm", "corruption.kind": "next_token"}
 KINDS = [

@@ -5,7 +5,7 @@ import pytest
 
 from mlm_jax.config import build, default
 from mlm_jax.errors import InputError
-from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.models.positions import segments_and_positions
 
 MIXTURE = {
   "objective.name": "mixture",

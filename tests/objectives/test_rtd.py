@@ -7,7 +7,7 @@ import pytest
 
 from mlm_jax.config import build, default
 from mlm_jax.errors import InputError
-from mlm_jax.models.heads import Discriminator, MaskedLM
+from mlm_jax.models.composite import Discriminator, MaskedLM
 from mlm_jax.objectives import rtd
 from mlm_jax.objectives.rtd import RTD
 

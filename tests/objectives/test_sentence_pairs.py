@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from mlm_jax.models.heads import MaskedLM
+from mlm_jax.models.composite import MaskedLM
 
 PAIRS = {"corruption.sentence_pairs": "nsp", "data.packing": "single"}
 

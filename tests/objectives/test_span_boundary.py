@@ -7,7 +7,7 @@ import pytest
 
 from mlm_jax.config import build, default
 from mlm_jax.errors import InputError
-from mlm_jax.models.heads import SpanMaskedLM
+from mlm_jax.models.composite import SpanMaskedLM
 from mlm_jax.objectives import mlm
 
 SPANS = {"corruption.kind": "spans", "objective.span_boundary": True}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mlm_jax import config as config_lib
-from mlm_jax.__main__ import main
+from mlm_jax.cli.main import main
 from mlm_jax.data import pipeline
 from mlm_jax.errors import InputError
 from mlm_jax.tools import compile_check, compile_report, tpus

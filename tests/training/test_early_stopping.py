@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mlm_jax.__main__ import main
+from mlm_jax.cli.main import main
 from mlm_jax.config import build, default
 from mlm_jax.errors import InputError
 from tests.conftest import DROPOUTS

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from mlm_jax.__main__ import main
+from mlm_jax.cli.main import main
 
 WORKER = """
 import sys

@@ -18,7 +18,7 @@ from mlm_jax.data.corruption import (
 )
 from mlm_jax.data.corruption.draws import Draws
 from mlm_jax.data.host_tensorflow import tf
-from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.vocabulary import Vocabulary
 
 # No corruption has as many streams of random numbers.
 _OF_PAIRS = 1 << 10

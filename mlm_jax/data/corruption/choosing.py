@@ -18,8 +18,8 @@ from mlm_jax.data.corruption.documents import (
 from mlm_jax.data.corruption.draws import Draws, below
 from mlm_jax.data.corruption.sorting import largest
 from mlm_jax.data.host_tensorflow import tf
-from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import require
+from mlm_jax.vocabulary import Vocabulary
 
 _LOWEST = tf.int32.min
 

@@ -4,7 +4,7 @@ from mlm_jax.config import CorruptionConfig
 from mlm_jax.data.corruption.documents import Documents, find_documents
 from mlm_jax.data.corruption.draws import Draws, below, threshold
 from mlm_jax.data.host_tensorflow import tf
-from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.vocabulary import Vocabulary
 
 
 def next_tokens(rows_BL: tf.Tensor, vocab: Vocabulary) -> dict[str, tf.Tensor]:

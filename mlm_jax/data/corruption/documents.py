@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from mlm_jax.data.corruption.draws import Draws
 from mlm_jax.data.host_tensorflow import tf
-from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.vocabulary import Vocabulary
 
 
 class Documents(NamedTuple):

@@ -16,7 +16,7 @@ from mlm_jax.data.corruption.draws import Draws, below
 from mlm_jax.data.corruption.sentences import sentence_starts
 from mlm_jax.data.corruption.sorting import PLACES, ascending
 from mlm_jax.data.host_tensorflow import tf
-from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.vocabulary import Vocabulary
 
 # Of the numbers to put sentences in order by.
 _LAST = 1 << 28

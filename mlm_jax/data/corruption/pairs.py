@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mlm_jax.data.corruption.draws import Draws, below, threshold
 from mlm_jax.data.corruption.sentences import sentence_starts
 from mlm_jax.data.host_tensorflow import tf
-from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.vocabulary import Vocabulary
 
 # Above all random numbers: a better place has a greater key.
 _BETTER = 1 << 28

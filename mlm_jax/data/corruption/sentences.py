@@ -1,7 +1,7 @@
 """Where the sentences of packed rows begin."""
 
 from mlm_jax.data.host_tensorflow import tf
-from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.vocabulary import Vocabulary
 
 
 def sentence_starts(rows_BL: tf.Tensor, vocab: Vocabulary) -> tf.Tensor:

@@ -9,7 +9,7 @@ import rich.text
 from mlm_jax.config import Config
 from mlm_jax.data.corruption import corrupt
 from mlm_jax.data.host_tensorflow import tf
-from mlm_jax.data.tokenizer import Tokenizer
+from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require
 
 # What is done to a token, in the words of the legend, and how it looks.

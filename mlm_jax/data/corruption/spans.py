@@ -16,7 +16,7 @@ from mlm_jax.data.corruption.documents import scattered, squeeze
 from mlm_jax.data.corruption.draws import Draws, threshold
 from mlm_jax.data.corruption.sorting import ascending, largest
 from mlm_jax.data.host_tensorflow import tf
-from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.vocabulary import Vocabulary
 
 
 class Spans(NamedTuple):

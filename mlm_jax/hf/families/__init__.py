@@ -2,12 +2,11 @@
 
 import flax.linen as nn
 
-from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import InputError, unknown
 from mlm_jax.hf.families import bert, rotary, seq2seq
 from mlm_jax.hf.family import Family, Values
-from mlm_jax.models.decoder import EncoderDecoder
-from mlm_jax.models.heads import Discriminator, MaskedLM
+from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
+from mlm_jax.vocabulary import Vocabulary
 
 # Where several can express an encoder, the first is what it is exported as.
 FAMILIES = {

@@ -1,12 +1,9 @@
-"""What a tokenizer is to the rest, and SentencePiece, which trains one."""
+"""SentencePiece models, and training one on a corpus."""
 
-import abc
-import dataclasses
 import functools
 import hashlib
 import io
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import sentencepiece
@@ -14,15 +11,16 @@ from etils import epath
 from sentencepiece import sentencepiece_model_pb2
 
 from mlm_jax.config import DataConfig
+from mlm_jax.data.tokenizers.base import (
+  MASK,
+  SENTINEL,
+  SPACE,
+  Tokenizer,
+  find_sentinels,
+  find_stops,
+)
 from mlm_jax.errors import InputError
-
-MASK = "[MASK]"
-
-# The piece that stands for the n-th hidden span (T5's name).
-SENTINEL = "<extra_id_{}>"
-
-# The space that SentencePiece, and what follows it, keeps in its pieces.
-SPACE = "▁"
+from mlm_jax.vocabulary import Vocabulary
 
 # A SentencePiece model's name in a folder of its own.
 SPM_FILE = "spm.model"
@@ -30,147 +28,8 @@ SPM_FILE = "spm.model"
 # What our models begin with, sentinels before the mask; the 256 bytes follow.
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", MASK)
 
-# What ends a sentence where a space follows, spelled as bytes too, and what ends
-# one anyhow.
-_STOPS = (".", "!", "?", "<0x2E>", "<0x21>", "<0x3F>")
-_WIDE_STOPS = ("。", "।", "۔", "።")
-
 # SentencePiece leaves out longer sentences; lines are cut to fit.
 _MAX_SENTENCE_BYTES = 4192
-
-
-@dataclasses.dataclass(frozen=True)
-class Vocabulary:
-  """The ids that corruption, packing and models need to know.
-
-  Attributes:
-    size: as many rows as a model's table needs.
-    unk_id: the padding's where nothing is unknown.
-    other_special_ids: more ids that stand for no text.
-    sentinel_ids: those among them that stand for hidden spans, in their order.
-    starts_word: bool[size], does this piece begin a word?
-    stops: int8[size], 1 for a piece that ends a sentence if a word begins after
-      it, 2 for one that does anyhow.
-  """
-
-  size: int
-  pad_id: int
-  unk_id: int
-  start_id: int
-  end_id: int
-  mask_id: int
-  other_special_ids: tuple[int, ...] = ()
-  sentinel_ids: tuple[int, ...] = ()
-  starts_word: np.ndarray | None = dataclasses.field(
-    default=None, compare=False, repr=False
-  )
-  stops: np.ndarray | None = dataclasses.field(
-    default=None, compare=False, repr=False
-  )
-
-  @functools.cached_property
-  def special_ids(self) -> tuple[int, ...]:
-    """All ids that are neither masked nor predicted, each of them once."""
-    return tuple(
-      sorted(
-        {
-          *(self.pad_id, self.unk_id, self.start_id),
-          *(self.end_id, self.mask_id, *self.other_special_ids),
-        }
-      )
-    )
-
-  @functools.cached_property
-  def is_ordinary(self) -> np.ndarray:
-    """bool[size]: may this id be masked, predicted and drawn?"""
-    is_ordinary = np.ones(self.size, bool)
-    is_ordinary[list(self.special_ids)] = False
-    return is_ordinary
-
-
-class Tokenizer(abc.ABC):
-  """Text to ids and back.
-
-  Attributes:
-    vocabulary: its ids.
-    pieces: the piece of each id, as its model spells it.
-    mask_token: the mask's piece.
-    identity: a hash of all that the ids of a text depend on.
-  """
-
-  vocabulary: Vocabulary
-  pieces: Sequence[str]
-  mask_token: str
-  identity: str
-
-  @abc.abstractmethod
-  def encode(self, texts: Sequence[str]) -> list[list[int]]:
-    """Returns the ids of each text, without start and end."""
-
-  @abc.abstractmethod
-  def encode_with_masks(self, text: str) -> list[int]:
-    """Returns the ids of `text`, without start and end, but with masks.
-
-    "[MASK]" in it is a mask, and so is the tokenizer's own `mask_token`.
-    """
-
-  @abc.abstractmethod
-  def decode(self, ids: Sequence[int]) -> str:
-    """Returns the text of `ids`; start, end and padding have none."""
-
-  @abc.abstractmethod
-  def reading(self, piece_id: int) -> str:
-    """Returns a piece as a reader would see it, " " first if a word begins."""
-
-  @abc.abstractmethod
-  def save(self, folder: epath.Path) -> None:
-    """Writes what `load` reads; makes the folder if need be."""
-
-
-def find_sentinels(ids: Mapping[str, int]) -> tuple[int, ...]:
-  """Returns `Vocabulary.sentinel_ids` of a vocabulary, by its pieces' names."""
-  numbers = itertools.takewhile(
-    lambda number: SENTINEL.format(number) in ids, itertools.count()
-  )
-  return tuple(ids[SENTINEL.format(number)] for number in numbers)
-
-
-def find_stops(readings: Iterable[str]) -> np.ndarray:
-  """Returns `Vocabulary.stops` of pieces, given how they read."""
-  return np.array(
-    [
-      2 if reading.endswith(_WIDE_STOPS) else reading.endswith(_STOPS)
-      for reading in readings
-    ],
-    np.int8,
-  )
-
-
-def load(path: epath.Path, vocab_size: int | None = None) -> Tokenizer:
-  """Reads a SentencePiece model, or a tokenizer.json.
-
-  Args:
-    path: the file, or a folder with a spm.model or a tokenizer.json in it.
-    vocab_size: of the model, whose table may outgrow a tokenizer.json.
-
-  Raises:
-    InputError: there is none, or it lacks something.
-  """
-  # It derives from what is defined here.
-  from mlm_jax.data import hf_tokenizer
-
-  if path.is_dir():
-    names = (SPM_FILE, hf_tokenizer.FILE)
-    found = [path / name for name in names if (path / name).exists()]
-    if not found:
-      raise InputError(f"no tokenizer in {path}: no {', no '.join(names)}")
-    path = found[0]
-  if not path.exists():
-    raise InputError(f"no tokenizer at {path}")
-  if path.suffix == ".json":
-    files = hf_tokenizer.read(path)
-    return hf_tokenizer.HuggingFaceTokenizer(files, vocab_size, str(path))
-  return SentencePieceTokenizer(path.read_bytes(), str(path))
 
 
 class SentencePieceTokenizer(Tokenizer):

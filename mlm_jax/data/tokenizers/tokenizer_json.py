@@ -12,14 +12,14 @@ import tokenizers
 from etils import epath
 from tokenizers import decoders
 
-from mlm_jax.data.tokenizer import (
+from mlm_jax.data.tokenizers.base import (
   MASK,
   Tokenizer,
-  Vocabulary,
   find_sentinels,
   find_stops,
 )
 from mlm_jax.errors import InputError, require
+from mlm_jax.vocabulary import Vocabulary
 
 FILE = "tokenizer.json"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlm_jax.errors import InputError
-from mlm_jax.evaluation.restoring import restore
+from mlm_jax.training.restoring import restore
 from mlm_jax.workdir import Workdir
 
 README = pathlib.Path(__file__).parents[2] / "README.md"

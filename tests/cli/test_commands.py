@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from mlm_jax.__main__ import main
-from mlm_jax.data.tokenizer import MASK, load
+from mlm_jax.cli.main import main
+from mlm_jax.data.tokenizers import MASK, load
 from mlm_jax.errors import InputError
 from mlm_jax.evaluation import fill_mask
 from mlm_jax.hf.tokenizer import export_tokenizer

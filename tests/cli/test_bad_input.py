@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mlm_jax import __version__
-from mlm_jax.__main__ import COMMANDS, main
+from mlm_jax.cli.main import COMMANDS, main
 from mlm_jax.workdir import Workdir
 
 RECIPE = """
@@ -39,7 +39,7 @@ def root(tmp_path_factory):
   from pydoc_data import topics
 
   from mlm_jax.config import DataConfig
-  from mlm_jax.data import tokenizer
+  from mlm_jax.data import tokenizers
 
   root = tmp_path_factory.mktemp("root")
   texts = [topics.topics[name] for name in sorted(topics.topics)[:20]]
@@ -47,7 +47,7 @@ def root(tmp_path_factory):
   (root / "corpus.jsonl").write_text("".join(lines))
   (root / "empty").mkdir()
   (root / "short.jsonl").write_text('{"text": "one two"}\n')
-  trained = tokenizer.train(texts, DataConfig(vocab_size=400))
+  trained = tokenizers.train(texts, DataConfig(vocab_size=400))
   (root / "spm.model").write_bytes(trained.model)
   (root / "recipe.py").write_text(RECIPE.format(root=root, extra=""))
   return root
@@ -127,7 +127,8 @@ def test_an_interrupt_in_a_garbage_collection_is_not_lost():
   """Exceptions of its callbacks reach nobody; JAX has set up one."""
   program = """
 import gc, signal, sys
-from mlm_jax import __main__, recipe
+from mlm_jax import recipe
+from mlm_jax.cli import main
 
 def collect(*_):
   callback = lambda phase, info: phase == "start" and signal.raise_signal(2)
@@ -139,9 +140,9 @@ def collect(*_):
 
 recipe.load = lambda *_: None
 recipe.read = lambda *_: None
-command = __main__.COMMANDS["prepare"]
-__main__.COMMANDS["prepare"] = __main__.dataclasses.replace(command, run=collect)
-sys.exit(__main__.main(["prepare", "--config=a", "--workdir=w"]))
+command = main.COMMANDS["prepare"]
+main.COMMANDS["prepare"] = main.dataclasses.replace(command, run=collect)
+sys.exit(main.main(["prepare", "--config=a", "--workdir=w"]))
 """
   done = subprocess.run(
     [sys.executable, "-c", program],

@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from mlm_jax.models.layout import segments_and_positions
+from mlm_jax.models.positions import segments_and_positions
 
 
 def test_segments_count_pieces_and_positions_restart_at_each():

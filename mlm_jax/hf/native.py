@@ -9,11 +9,11 @@ import flax.linen as nn
 
 from mlm_jax import config as config_lib
 from mlm_jax.config import EncoderConfig
-from mlm_jax.data.tokenizer import Vocabulary
 from mlm_jax.errors import require
 from mlm_jax.hf.family import Values
+from mlm_jax.vocabulary import Vocabulary
 
-NAME = "mlm_jax's own format"
+NAME = "mlm_jax's native format"
 MODEL_TYPE = "mlm_jax"
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mlm_jax.config import Config
-from mlm_jax.data.tokenizer import Vocabulary
+from mlm_jax.vocabulary import Vocabulary
 
 Batch = dict[str, jax.Array]
 # By term: "loss" and "accuracy", each a sum over what the term asks about.

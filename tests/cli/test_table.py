@@ -10,10 +10,10 @@ import pytest
 
 from mlm_jax import config as config_lib
 from mlm_jax import recipe
-from mlm_jax.__main__ import main
-from mlm_jax.command_table import COMMANDS, parser
+from mlm_jax.cli.main import main
+from mlm_jax.cli.table import COMMANDS, parser
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

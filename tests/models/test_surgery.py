@@ -11,8 +11,8 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from mlm_jax.errors import InputError
-from mlm_jax.models.growth import add_tokens, extend_positions, grow
-from mlm_jax.models.heads import MaskedLM
+from mlm_jax.models.composite import MaskedLM
+from mlm_jax.models.surgery import add_tokens, extend_positions, grow
 
 SIZE = 300
 

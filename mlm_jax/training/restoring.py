@@ -6,8 +6,8 @@ import math
 import jax
 
 from mlm_jax import config as config_lib
-from mlm_jax.data import tokenizer as tokenizer_lib
-from mlm_jax.data.tokenizer import Tokenizer
+from mlm_jax.data import tokenizers
+from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir
@@ -32,7 +32,7 @@ def restore(
     mesh=config_lib.MeshConfig(),
     train=dataclasses.replace(config.train, microbatches=1),
   )
-  tokenizer = tokenizer_lib.load(workdir.tokenizer, config.data.vocab_size)
+  tokenizer = tokenizers.load(workdir.tokenizer, config.data.vocab_size)
   # As many devices as divide a batch.
   num_devices = math.gcd(config.train.batch_size, jax.device_count())
   run = Run.on(config, tokenizer.vocabulary, jax.devices()[:num_devices])

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable
 
-from mlm_jax import commands
+from mlm_jax.cli import inspect, interop, predict, train
 from mlm_jax.errors import InputError, unknown
 
 
@@ -48,7 +48,7 @@ NO_PARITY = (
 
 COMMANDS = {
   "prepare": Command(
-    commands.prepare,
+    train.prepare,
     "train the tokenizer and write the rows of a corpus",
     configured=True,
     examples=(
@@ -58,7 +58,7 @@ COMMANDS = {
     ),
   ),
   "train": Command(
-    commands.train,
+    train.train,
     "pre-train, or continue from the last checkpoint",
     configured=True,
     arguments=(
@@ -76,7 +76,7 @@ COMMANDS = {
     ),
   ),
   "show_config": Command(
-    commands.show_config,
+    inspect.show_config,
     "list every key, its value, and its default where that is another",
     configured=True,
     needs_workdir=False,
@@ -86,7 +86,7 @@ COMMANDS = {
     ),
   ),
   "show_corruption": Command(
-    commands.show_corruption,
+    inspect.show_corruption,
     "show what a recipe hides of a text",
     configured=True,
     needs_workdir=False,
@@ -103,7 +103,7 @@ COMMANDS = {
     ),
   ),
   "compile_check": Command(
-    commands.compile_check,
+    inspect.compile_check,
     "compile the training step for a TPU that is not there",
     configured=True,
     needs_workdir=False,
@@ -126,7 +126,7 @@ COMMANDS = {
     ),
   ),
   "evaluate": Command(
-    commands.evaluate,
+    predict.evaluate,
     "measure the loss on held-out documents",
     arguments=(
       CHECKPOINT,
@@ -141,7 +141,7 @@ COMMANDS = {
     ),
   ),
   "fill_mask": Command(
-    commands.fill_mask,
+    predict.fill_mask,
     "guess the [MASK]s of a text",
     arguments=(
       CHECKPOINT,
@@ -159,7 +159,7 @@ COMMANDS = {
     ),
   ),
   "mask_predict": Command(
-    commands.mask_predict,
+    predict.mask_predict,
     "mend a text, all of it at once, in a few passes",
     arguments=(
       CHECKPOINT,
@@ -175,7 +175,7 @@ COMMANDS = {
     ),
   ),
   "embed": Command(
-    commands.embed,
+    predict.embed,
     "turn each line of a file into a vector",
     arguments=(
       CHECKPOINT,
@@ -192,7 +192,7 @@ COMMANDS = {
     ),
   ),
   "export_hf": Command(
-    commands.export_hf,
+    interop.export_hf,
     "write the model as Hugging Face's transformers reads it",
     arguments=(
       CHECKPOINT,
@@ -209,7 +209,7 @@ COMMANDS = {
     ),
   ),
   "import_hf": Command(
-    commands.import_hf,
+    interop.import_hf,
     "make a work directory of a Hugging Face model, to train it on",
     arguments=(
       ("--from", {"required": True, "dest": "source", "metavar": "MODEL",

@@ -14,8 +14,12 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from mlm_jax.data import prepare as prepare_lib
 from mlm_jax.data import rows as rows_lib
-from mlm_jax.data import tokenizer as tokenizer_lib
-from mlm_jax.data.hf_tokenizer import FILE, HuggingFaceTokenizer, read
+from mlm_jax.data.tokenizers import load
+from mlm_jax.data.tokenizers.tokenizer_json import (
+  FILE,
+  HuggingFaceTokenizer,
+  read,
+)
 from mlm_jax.errors import InputError
 from mlm_jax.workdir import Workdir
 
@@ -244,7 +248,7 @@ def test_what_is_no_tokenizer_json_is_an_error(tmp_path, content):
   (tmp_path / FILE).write_text(content)
   for path in (tmp_path, tmp_path / FILE):
     with pytest.raises(InputError, match=r"is not a tokenizer\.json"):
-      tokenizer_lib.load(epath.Path(path))
+      load(epath.Path(path))
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"3"])
@@ -262,7 +266,7 @@ def test_what_is_saved_loads_as_it_was(trained, kind, prose, tmp_path):
   hf.save(folder)
   assert read(folder / FILE) == files
   for path in (folder, folder / FILE):
-    again = tokenizer_lib.load(path, SIZE + 20)
+    again = load(path, SIZE + 20)
     assert again.vocabulary == hf.vocabulary
     assert again.identity == hf.identity
     assert again.encode(prose) == hf.encode(prose)

@@ -11,7 +11,7 @@ import argcomplete
 
 from mlm_jax import config as config_lib
 from mlm_jax import recipe
-from mlm_jax.command_table import COMMANDS, add_arguments
+from mlm_jax.cli.table import COMMANDS, add_arguments
 
 _KEY = "--config."
 

@@ -1,0 +1,100 @@
+"""The commands that look at a recipe. Their imports wait until they are needed."""
+
+import dataclasses
+import json
+import pathlib
+import sys
+
+from mlm_jax import config as config_lib
+from mlm_jax.config import Config
+from mlm_jax.errors import require
+from mlm_jax.workdir import Workdir
+
+
+def show_config(args, config: Config) -> None:
+  if args.workdir:
+    Workdir.at(args.workdir).check(config)
+  values, defaults = config_lib.flat(config), config_lib.flat(Config())
+  width = max(map(len, values))
+  for key, value in values.items():
+    line = f"{key:<{width}}  {value!r}"
+    if value != defaults[key]:
+      line += f"  (not {defaults[key]!r})"
+    print(line)
+
+
+def show_corruption(args, config: Config) -> None:
+  import rich.console
+
+  from mlm_jax.data.corruption import showing
+
+  console = rich.console.Console(highlight=False, soft_wrap=True)
+  tokenizer = _some_tokenizer(args, config, console.print)
+  require(args.times > 0, f"--times must be positive, not {args.times}")
+  require(
+    config.corruption.sentence_pairs != "nsp" or len(args.text) > 1,
+    "corruption.sentence_pairs='nsp' takes sentences of other texts: give --text "
+    "twice",
+  )
+  for text, after in zip(args.text, args.text[1:] + args.text[:1], strict=True):
+    for line in showing.show(config, tokenizer, text, args.times, after):
+      console.print(line)
+
+
+def _some_tokenizer(args, config: Config, say):
+  """Returns the run's tokenizer if there is one, else one that will do."""
+  from etils import epath
+
+  from mlm_jax.data import tokenizers
+
+  data = config.data
+  if args.workdir and Workdir.at(args.workdir).tokenizer.exists():
+    path = Workdir.at(args.workdir).tokenizer
+    return tokenizers.load(path, data.vocab_size)
+  if data.tokenizer not in ("unigram", "bpe"):
+    path = epath.Path(data.tokenizer).expanduser()
+    return tokenizers.load(path, data.vocab_size)
+  # English that every Python holds.
+  from pydoc_data.topics import topics
+
+  data = dataclasses.replace(data, tokenizer="bpe", vocab_size=3000)
+  say(
+    f"No tokenizer yet: showing with {data.vocab_size:,} pieces learnt from "
+    "Python's documentation. --workdir=DIR takes a run's own.\n"
+  )
+  return tokenizers.train(topics.values(), data)
+
+
+def compile_check(args, config: Config | None) -> None:
+  from mlm_jax.tools import compile_report, tpus
+
+  if config and args.workdir:
+    Workdir.at(args.workdir).check(config)
+  rows = args.per_device_batch
+  require(rows >= 0, f"--per_device_batch must be positive, not {rows}")
+  topologies = args.topology or ["v5e:4x4", "v5p:2x2x2"]
+  topologies = [tpus.topology(name) for name in topologies]
+  if config is None:
+    out = pathlib.Path("bench/results/tpu_compile.md")
+    compile_report.write_all(topologies, out, print)
+    return
+  # Of standard output, a script reads the report.
+  say = lambda line: print(line, file=sys.stderr, flush=True)
+  fit = True
+  for topology in topologies:
+    report = compile_report.ask(
+      dataclasses.asdict(config),
+      topology,
+      per_device_batch=rows,
+      find_batch=args.find_batch,
+      remedies=not rows,
+      say=say,
+    )
+    fit = fit and report["fits"]
+    if args.json:
+      print(json.dumps(report))
+    else:
+      price = args.price_per_chip_hour
+      print("\n".join(compile_report.lines(report, price)), flush=True)
+  if not fit:
+    raise SystemExit(1)  # For scripts.

@@ -1,0 +1,53 @@
+"""The commands to and from Hugging Face. Their imports wait until they are needed."""
+
+import pathlib
+
+from mlm_jax import recipe
+from mlm_jax.errors import require, unknown
+from mlm_jax.workdir import Workdir
+
+
+def export_hf(args) -> None:
+  from mlm_jax.hf.exporting import export
+  from mlm_jax.training.restoring import restore
+
+  workdir = Workdir.at(args.workdir)
+  config = workdir.load_config()
+  require(
+    config.objective.name != "causal_lm",
+    "export_hf has no class for an encoder that sees only what comes before",
+  )
+  run, params, tokenizer, step = restore(workdir, args.checkpoint)
+  parts = run.parts(params)
+  part = args.part or next(iter(parts))
+  if part not in parts:
+    raise unknown("--part", part, parts)
+  export(
+    workdir,
+    run.config,
+    *parts[part],
+    tokenizer,
+    pathlib.Path(args.out).expanduser(),
+    step=step,
+    family_name=args.family,
+    check=not args.no_parity,
+  )
+
+
+def import_hf(args) -> None:
+  from mlm_jax.hf.importing import Changes, import_model
+
+  larger = recipe.load(recipe.read(args.grow_to), []) if args.grow_to else None
+  import_model(
+    args.source,
+    Workdir.at(args.workdir),
+    Changes(
+      add_mask_token=args.add_mask_token,
+      new_head=args.new_head,
+      tokens=args.add_tokens,
+      max_positions=args.max_positions,
+      rope_theta=args.rope_theta,
+      larger=larger and larger.model,
+    ),
+    check=not args.no_parity,
+  )

@@ -1,0 +1,111 @@
+"""`python -m mlm_jax COMMAND ...`, or `mlm_jax COMMAND ...`."""
+
+import _thread
+import dataclasses
+import os
+import sys
+import threading
+
+# Before TensorFlow and JAX are imported: their start-up chatter tells a user
+# nothing. TensorFlow computes integers only, for which oneDNN has no use.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+import ml_collections
+
+from mlm_jax import __version__, recipe
+from mlm_jax.cli.table import COMMANDS, parser
+from mlm_jax.errors import InputError, require, unknown
+from mlm_jax.workdir import Workdir
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command of the arguments; returns what the process exits with."""
+  if "_ARGCOMPLETE" in os.environ:
+    from mlm_jax.cli import completion
+
+    completion.complete()
+  argv = sys.argv[1:] if argv is None else argv
+  try:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+      _print_commands()
+      return 0
+    if argv[0] == "--version":
+      print(f"mlm_jax {__version__}")
+      return 0
+    name, *rest = argv
+    if name not in COMMANDS:
+      raise unknown("command", name, COMMANDS)
+    command = COMMANDS[name]
+    args, overrides = parser(name).parse_known_args(rest)
+    if command.configured:
+      # All recipes are none.
+      every = getattr(args, "all", False)
+      config = None if every else recipe.load(_values(args), overrides)
+      _quiet()
+      command.run(args, config)
+    else:
+      if overrides:
+        raise InputError(f"{name} does not know {overrides[0]!r}")
+      _quiet()
+      command.run(args)
+  except InputError as error:
+    print(f"mlm_jax: {error}", file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    print("mlm_jax: interrupted", file=sys.stderr)
+    return 130  # As shells have it.
+  return 0
+
+
+def _print_commands():
+  print("usage: python -m mlm_jax COMMAND [--help] ...\n")
+  width = max(map(len, COMMANDS))
+  for name, command in COMMANDS.items():
+    print(f"  {name:<{width}} {command.about}")
+
+
+def _values(args):
+  """Returns the recipe that was asked for, or the work directory's own."""
+  if args.config:
+    return recipe.read(args.config)
+  require(args.workdir, "--config=RECIPE or --workdir=DIR is needed")
+  workdir = Workdir.at(args.workdir)
+  require(
+    workdir.config.exists(),
+    f"--config=RECIPE is needed: {workdir.root} has no config.json yet",
+  )
+  return ml_collections.ConfigDict(
+    dataclasses.asdict(workdir.load_config())
+  ).lock()
+
+
+def _quiet() -> None:
+  """Keeps libraries' logs off the screen, but for errors."""
+  import logging
+  import warnings
+
+  import absl.logging
+  import jax
+
+  absl.logging.set_verbosity(absl.logging.ERROR)
+  for name in ("jax", "urllib3"):
+    logging.getLogger(name).setLevel(logging.ERROR)
+  warnings.simplefilter("ignore")
+  sys.unraisablehook = _unraisable
+  cache = os.path.expanduser("~/.cache/mlm_jax/xla")
+  if not jax.config.jax_compilation_cache_dir:
+    jax.config.update("jax_compilation_cache_dir", cache)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _unraisable(unraisable) -> None:
+  """Says nothing of exceptions that nobody can catch.
+
+  Orbax leaves coroutines behind when a broken file ends its reading. A Ctrl-C
+  during a garbage collection would end in a callback of JAX's: it comes again.
+  """
+  if isinstance(unraisable.exc_value, KeyboardInterrupt):
+    # From another thread: here it would be lost as well.
+    threading.Timer(0.01, _thread.interrupt_main).start()

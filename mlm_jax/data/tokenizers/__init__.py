@@ -1,0 +1,44 @@
+"""Text to ids: SentencePiece models and tokenizer.json files."""
+
+from etils import epath
+
+from mlm_jax.data.tokenizers import sentencepiece, tokenizer_json
+from mlm_jax.data.tokenizers.base import MASK, SENTINEL, SPACE, Tokenizer
+from mlm_jax.data.tokenizers.sentencepiece import SentencePieceTokenizer, train
+from mlm_jax.data.tokenizers.tokenizer_json import HuggingFaceTokenizer
+from mlm_jax.errors import InputError
+
+__all__ = [
+  "MASK",
+  "SENTINEL",
+  "SPACE",
+  "HuggingFaceTokenizer",
+  "SentencePieceTokenizer",
+  "Tokenizer",
+  "load",
+  "train",
+]
+
+
+def load(path: epath.Path, vocab_size: int | None = None) -> Tokenizer:
+  """Reads a SentencePiece model, or a tokenizer.json.
+
+  Args:
+    path: the file, or a folder with a spm.model or a tokenizer.json in it.
+    vocab_size: of the model, whose table may outgrow a tokenizer.json.
+
+  Raises:
+    InputError: there is none, or it lacks something.
+  """
+  if path.is_dir():
+    names = (sentencepiece.SPM_FILE, tokenizer_json.FILE)
+    found = [path / name for name in names if (path / name).exists()]
+    if not found:
+      raise InputError(f"no tokenizer in {path}: no {', no '.join(names)}")
+    path = found[0]
+  if not path.exists():
+    raise InputError(f"no tokenizer at {path}")
+  if path.suffix == ".json":
+    files = tokenizer_json.read(path)
+    return tokenizer_json.HuggingFaceTokenizer(files, vocab_size, str(path))
+  return sentencepiece.SentencePieceTokenizer(path.read_bytes(), str(path))

@@ -1,0 +1,166 @@
+"""Tables of what a configuration may name: each name and what it stands for.
+
+The package's own entries are imported when they are first looked up, so that
+the names are known without JAX or TensorFlow. A recipe file may register more:
+
+    from mlm_jax import registry
+
+    @registry.SCHEDULES.register("triangle")
+    def triangle(peak, steps): ...
+"""
+
+import contextlib
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mlm_jax.errors import InputError, unknown
+
+
+class Table(Mapping[str, Any]):
+  """Entries by name, in the order of their registration.
+
+  Args:
+    key: the configuration key whose values the names are.
+    builtin: the package's own entries, each "module:attribute".
+  """
+
+  def __init__(self, key: str, builtin: Mapping[str, str]):
+    self.key = key
+    self._entries: dict[str, Any] = dict(builtin)
+    self._unloaded = set(builtin)
+    self._registered_by: dict[str, str] = {}
+
+  def __getitem__(self, name: str) -> Any:
+    """Returns the entry called `name`.
+
+    Raises:
+      InputError: there is none; suggests the closest name.
+    """
+    if name not in self._entries:
+      raise unknown(self.key, name, self._entries)
+    if name in self._unloaded:
+      module, _, attribute = self._entries[name].partition(":")
+      entry = getattr(importlib.import_module(module), attribute)
+      self._entries[name] = entry
+      self._unloaded.discard(name)
+    return self._entries[name]
+
+  def __contains__(self, name: object) -> bool:
+    return name in self._entries
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._entries)
+
+  def __len__(self) -> int:
+    return len(self._entries)
+
+  def register(self, name: str, entry: Any = None) -> Callable[[Any], Any]:
+    """Adds an entry, also as a decorator: `@TABLE.register("name")`.
+
+    Raises:
+      InputError: the name is taken.
+    """
+    if entry is None:
+      return lambda entry: self.register(name, entry)
+    if name in self._entries:
+      owner = self._registered_by.get(name, "mlm_jax")
+      raise InputError(
+        f"{self.key}={name!r} is already registered by {owner}: choose another "
+        "name"
+      )
+    self._entries[name] = entry
+    self._registered_by[name] = _registering_file or "this program"
+    return entry
+
+  def registered_by(self, name: str) -> str | None:
+    """Returns the recipe file that registered a name; None for built-ins."""
+    return self._registered_by.get(name)
+
+  def forget(self, path: str) -> None:
+    """Removes what the recipe file at `path` registered."""
+    for name, owner in list(self._registered_by.items()):
+      if owner == path:
+        del self._entries[name], self._registered_by[name]
+
+
+_registering_file: str | None = None
+
+
+@contextlib.contextmanager
+def registrations_from(path: str) -> Iterator[None]:
+  """Within, registrations belong to the recipe file at `path`.
+
+  What it registered before is forgotten first: a recipe may be read again.
+  """
+  global _registering_file
+  for table in TABLES:
+    table.forget(path)
+  outer, _registering_file = _registering_file, path
+  try:
+    yield
+  finally:
+    _registering_file = outer
+
+
+_CORRUPTION = "mlm_jax.data.corruption"
+CORRUPTIONS = Table(
+  "corruption.kind",
+  {
+    "token_masking": f"{_CORRUPTION}.token_masking:TokenMasking",
+    "whole_words": f"{_CORRUPTION}.whole_words:WholeWords",
+    "spans": f"{_CORRUPTION}.spans:Spans",
+    "uniform_mask_rate": f"{_CORRUPTION}.uniform_mask_rate:UniformMaskRate",
+    "next_token": f"{_CORRUPTION}.next_token:NextToken",
+    "prefix": f"{_CORRUPTION}.prefix:Prefix",
+    "span_corruption": f"{_CORRUPTION}.span_corruption:SpanCorruption",
+    "bart": f"{_CORRUPTION}.bart:Bart",
+    "mass": f"{_CORRUPTION}.mass:Mass",
+    "cmlm": f"{_CORRUPTION}.cmlm:ConditionalMasking",
+  },
+)
+
+OBJECTIVES = Table(
+  "objective.name",
+  {
+    "mlm": "mlm_jax.objectives.mlm:MaskedLanguageModelling",
+    "rtd": "mlm_jax.objectives.rtd:ReplacedTokenDetection",
+    "causal_lm": "mlm_jax.objectives.causal_lm:CausalLanguageModelling",
+    "mixture": "mlm_jax.objectives.mixture:Mixture",
+    "seq2seq": "mlm_jax.objectives.seq2seq:SequenceToSequence",
+    "cmlm": "mlm_jax.objectives.cmlm:ConditionalMaskedLanguageModelling",
+  },
+)
+
+OPTIMIZERS = Table("optim.name", {"adamw": "mlm_jax.training.optimizers:adamw"})
+
+SCHEDULES = Table(
+  "optim.schedule",
+  {
+    "linear": "mlm_jax.training.schedules:linear",
+    "cosine": "mlm_jax.training.schedules:cosine",
+  },
+)
+
+CORPUS_FORMATS = Table(
+  "corpus format",
+  {
+    "tfds": "mlm_jax.data.sources.tfds:read",
+    "text": "mlm_jax.data.sources.text:read",
+    "jsonl": "mlm_jax.data.sources.jsonl:read",
+    "parquet": "mlm_jax.data.sources.parquet:read",
+  },
+)
+
+# Measured on held-out batches beside the objective's own; chosen by
+# train.metrics.
+METRICS = Table("train.metrics", {})
+
+TABLES = [
+  CORRUPTIONS,
+  OBJECTIVES,
+  OPTIMIZERS,
+  SCHEDULES,
+  CORPUS_FORMATS,
+  METRICS,
+]

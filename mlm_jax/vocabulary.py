@@ -1,0 +1,55 @@
+"""The ids that corruption, packing and models need to know."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+  """The ids that corruption, packing and models need to know.
+
+  Attributes:
+    size: as many rows as a model's table needs.
+    unk_id: the padding's where nothing is unknown.
+    other_special_ids: more ids that stand for no text.
+    sentinel_ids: those among them that stand for hidden spans, in their order.
+    starts_word: bool[size], does this piece begin a word?
+    stops: int8[size], 1 for a piece that ends a sentence if a word begins after
+      it, 2 for one that does anyhow.
+  """
+
+  size: int
+  pad_id: int
+  unk_id: int
+  start_id: int
+  end_id: int
+  mask_id: int
+  other_special_ids: tuple[int, ...] = ()
+  sentinel_ids: tuple[int, ...] = ()
+  starts_word: np.ndarray | None = dataclasses.field(
+    default=None, compare=False, repr=False
+  )
+  stops: np.ndarray | None = dataclasses.field(
+    default=None, compare=False, repr=False
+  )
+
+  @functools.cached_property
+  def special_ids(self) -> tuple[int, ...]:
+    """All ids that are neither masked nor predicted, each of them once."""
+    return tuple(
+      sorted(
+        {
+          *(self.pad_id, self.unk_id, self.start_id),
+          *(self.end_id, self.mask_id, *self.other_special_ids),
+        }
+      )
+    )
+
+  @functools.cached_property
+  def is_ordinary(self) -> np.ndarray:
+    """bool[size]: may this id be masked, predicted and drawn?"""
+    is_ordinary = np.ones(self.size, bool)
+    is_ordinary[list(self.special_ids)] = False
+    return is_ordinary
