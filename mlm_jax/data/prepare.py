@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from etils import epath
 
 from mlm_jax.config import Config, DataConfig
-from mlm_jax.data import corpus, packing, rows, tokenizers
+from mlm_jax.data import packing, rows, sources, tokenizers
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require, unknown
 from mlm_jax.progress import Progress
@@ -41,7 +41,7 @@ def prepare(
     if path and rows.is_finished(path):
       return _kept(data, workdir), _checked(config, path, say)
   # First, for a corpus that is not there should not wait for a tokenizer.
-  identity = corpus.identity(data)
+  identity = sources.identity(data)
   workdir.make()
   tokenizer = _tokenizer(data, workdir, say)
   made_of = {
@@ -126,7 +126,7 @@ def _tokenizer(data, workdir, say):
     say(f"Training a {data.tokenizer} tokenizer of {data.vocab_size:,} pieces")
     documents = (
       text
-      for text in corpus.read_documents(data)
+      for text in sources.read_documents(data)
       if not is_heldout(text, data.heldout_fraction)
     )
     tokenizer = tokenizers.train(documents, data)
@@ -184,7 +184,7 @@ def _write_split(
   def documents():
     nonlocal characters
     shown = 0
-    for text in corpus.read_documents(data):
+    for text in sources.read_documents(data):
       characters += len(text)
       if is_heldout(text, data.heldout_fraction) == (split == "heldout"):
         yield text

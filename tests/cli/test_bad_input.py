@@ -190,7 +190,7 @@ def test_a_command_that_is_like_no_other_gets_the_list(capsys):
     ("train.batch_size=0", ["train.batch_size must be > 0"]),
     ("mesh.data=0", ["mesh sizes"]),
     ("data.corpus=", ["no corpus", "--config.data.corpus"]),
-    ("data.corpus=txt:a", ["kind of corpus", "mean 'text:...'"]),
+    ("data.corpus=txt:a", ["unknown data.corpus", "mean 'text:...'"]),
     ("data.corpus=text:/none/*.txt", ["no file matches '/none/*.txt'"]),
     ("data.corpus=jsonl:{root}/recipe.py", ["recipe.py", "line 2 is not JSON"]),
     ("data.corpus=jsonl:{root}/short.jsonl", ["not one batch"]),

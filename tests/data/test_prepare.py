@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from etils import epath
 
-from mlm_jax.data import corpus
 from mlm_jax.data import prepare as prepare_lib
 from mlm_jax.data import rows as rows_lib
+from mlm_jax.data import sources
 from mlm_jax.errors import InputError
 from mlm_jax.workdir import Workdir
 
@@ -111,7 +111,7 @@ def test_what_is_made_is_not_made_again(run_of, workdir, monkeypatch):
   def read_documents(data):
     raise AssertionError("the corpus was read again")
 
-  monkeypatch.setattr(corpus, "read_documents", read_documents)
+  monkeypatch.setattr(sources, "read_documents", read_documents)
   again, same = prepare_lib.prepare(run_of(), workdir, quiet)
   assert same.path == store.path
   assert (store.path / "rows.json").stat().mtime == written
@@ -155,7 +155,7 @@ def test_a_preparation_that_was_stopped_is_done_again(
   run_of, workdir, monkeypatch
 ):
   """Stopped in its second split, as Ctrl-C would."""
-  read_documents, passes = corpus.read_documents, []
+  read_documents, passes = sources.read_documents, []
 
   def stop_in_second_pass(data):
     passes.append(data)
@@ -165,7 +165,7 @@ def test_a_preparation_that_was_stopped_is_done_again(
       yield text
 
   with monkeypatch.context() as patch:
-    patch.setattr(corpus, "read_documents", stop_in_second_pass)
+    patch.setattr(sources, "read_documents", stop_in_second_pass)
     with pytest.raises(KeyboardInterrupt):
       prepare_lib.prepare(run_of(), workdir, quiet)
   assert not list(workdir.rows.iterdir())
