@@ -193,7 +193,7 @@ def test_a_command_that_is_like_no_other_gets_the_list(capsys):
     ("data.corpus=txt:a", ["unknown data.corpus", "mean 'text:...'"]),
     ("data.corpus=text:/none/*.txt", ["no file matches '/none/*.txt'"]),
     ("data.corpus=jsonl:{root}/recipe.py", ["recipe.py", "line 2 is not JSON"]),
-    ("data.corpus=jsonl:{root}/short.jsonl", ["not one batch"]),
+    ("data.corpus=jsonl:{root}/short.jsonl", ["data.seq_len", "batch_size"]),
     ("data.text_field=body", ["data.text_field='body'", "its fields: text"]),
     ("train.batch_size=100000", ["rows", "train.batch_size=100000"]),
     ("data.vocab_size=401", ["400 pieces", "data.vocab_size=401"]),
