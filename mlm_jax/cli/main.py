@@ -15,6 +15,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 import ml_collections
 
 from mlm_jax import __version__, recipe
+from mlm_jax import config as config_lib
 from mlm_jax.cli.table import COMMANDS, parser
 from mlm_jax.errors import InputError, require, unknown
 from mlm_jax.workdir import Workdir
@@ -70,6 +71,9 @@ def _values(args):
   """Returns the recipe that was asked for, or the work directory's own."""
   if args.config:
     return recipe.read(args.config)
+  if getattr(args, "explain", None) is not None and not args.workdir:
+    # Whoever looks for a key may have no recipe yet.
+    return config_lib.default()
   require(args.workdir, "--config=RECIPE or --workdir=DIR is needed")
   workdir = Workdir.at(args.workdir)
   require(
