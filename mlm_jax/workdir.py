@@ -10,20 +10,6 @@ from mlm_jax import config as config_lib
 from mlm_jax.config import Config
 from mlm_jax.errors import InputError, require
 
-# What the tokenizer and the weights in a work directory were made for: these
-# keys, and all of the model's but for those that shape nothing that is kept.
-_FIXED = (
-  *("objective.name", "objective.generator_share", "objective.span_boundary"),
-  "corruption.sentence_pairs",
-  "optim.name",
-  *("data.tokenizer", "data.vocab_size", "data.lowercase"),
-  "data.num_sentinels",
-)
-_FREE = (
-  *("model.embedding_dropout", "model.attention_dropout", "model.mlp_dropout"),
-  *("model.dtype", "model.attention", "model.remat", "model.scan_layers"),
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class Workdir:
@@ -88,19 +74,18 @@ class Workdir:
 
   def check(self, config: Config) -> None:
     """Raises InputError where `config` does not fit what is already there."""
-    for key, (old, new) in self.changed(config).items():
-      if key in _FIXED or (key.startswith("model.") and key not in _FREE):
-        raise InputError(
-          f"{self.root} was made with {key}={old!r}, not {new!r}: "
-          "choose another --workdir, or the value it was made with"
-        )
+    if not self.config.exists():
+      return
+    try:
+      config_lib.may_follow(self.load_config(), config, "restart")
+    except InputError as error:
+      raise InputError(f"{self.root}: {error}") from error
 
   def changed(self, config: Config) -> dict[str, tuple]:
     """Returns the keys whose values are others than here: (old, new)."""
     if not self.config.exists():
       return {}
-    old, new = map(config_lib.flat, (self.load_config(), config))
-    return {key: (old[key], new[key]) for key in new if old[key] != new[key]}
+    return config_lib.changed(self.load_config(), config)
 
   def save_config(self, config: Config) -> None:
     self.make()

@@ -5,7 +5,6 @@ is run at each press of Tab, so nothing heavy may be imported.
 """
 
 import argparse
-import typing
 
 import argcomplete
 
@@ -31,6 +30,8 @@ class _Finder(argcomplete.CompletionFinder):
     if not cword_prefix.startswith(_KEY):
       # A hundred keys would hide the options.
       return [word for word in found if not word.startswith(_KEY)]
+    help_of = self.get_display_completions()
+    help_of |= {f"{word}=": text for word, text in help_of.items()}
     return [word if "=" in word else f"{word}=" for word in found]
 
 
@@ -45,18 +46,19 @@ def _whole_parser() -> argparse.ArgumentParser:
       if flag in added:
         added[flag].completer = completer
     if command.configured:
-      for key, kind in config_lib.key_types().items():
-        option = one.add_argument(_KEY + key)
-        option.completer = _values(kind)
+      for name, key in config_lib.keys().items():
+        # argparse would expand a "%".
+        summary = key.summary.replace("%", "%%")
+        option = one.add_argument(_KEY + name, help=summary)
+        option.completer = _values(key)
   return whole
 
 
-def _values(kind: type):
-  """Returns a completer of what a key of a type may be."""
-  values = ("False", "True") if kind is bool else typing.get_args(kind)
-  if not values and kind is str:
+def _values(key: config_lib.Key):
+  """Returns a completer of the values that a key may have."""
+  if not key.values and key.type is str:
     return argcomplete.FilesCompleter()
-  return argcomplete.ChoicesCompleter(values)
+  return argcomplete.ChoicesCompleter(key.values)
 
 
 def _recipes(prefix, **_):
@@ -69,5 +71,8 @@ def _recipes(prefix, **_):
 _COMPLETERS = {
   "--config": _recipes,
   "--grow_to": _recipes,
+  "--explain": argcomplete.ChoicesCompleter(
+    [*config_lib.groups(), *config_lib.keys()]
+  ),
   "--checkpoint": argcomplete.ChoicesCompleter(["last", "best"]),
 }

@@ -5,22 +5,9 @@ import json
 import pathlib
 import sys
 
-from mlm_jax import config as config_lib
 from mlm_jax.config import Config
 from mlm_jax.errors import require
 from mlm_jax.workdir import Workdir
-
-
-def show_config(args, config: Config) -> None:
-  if args.workdir:
-    Workdir.at(args.workdir).check(config)
-  values, defaults = config_lib.flat(config), config_lib.flat(Config())
-  width = max(map(len, values))
-  for key, value in values.items():
-    line = f"{key:<{width}}  {value!r}"
-    if value != defaults[key]:
-      line += f"  (not {defaults[key]!r})"
-    print(line)
 
 
 def show_corruption(args, config: Config) -> None:

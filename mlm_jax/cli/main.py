@@ -15,6 +15,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 import ml_collections
 
 from mlm_jax import __version__, recipes
+from mlm_jax import config as config_lib
 from mlm_jax.cli import overrides as overrides_lib
 from mlm_jax.cli.table import COMMANDS, parser
 from mlm_jax.errors import InputError, require, unknown
@@ -71,6 +72,9 @@ def _values(args):
   """Returns the recipe that was asked for, or the work directory's own."""
   if args.config:
     return recipes.read(args.config).values
+  if getattr(args, "explain", None) is not None and not args.workdir:
+    # Whoever looks for a key may have no recipe yet.
+    return config_lib.default()
   require(args.workdir, "--config=RECIPE or --workdir=DIR is needed")
   workdir = Workdir.at(args.workdir)
   require(

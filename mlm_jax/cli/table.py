@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable
 
 from mlm_jax.cli import inspect, interop, predict, train
+from mlm_jax.cli.show_config import show_config
 from mlm_jax.errors import InputError, unknown
 
 
@@ -76,13 +77,19 @@ COMMANDS = {
     ),
   ),
   "show_config": Command(
-    inspect.show_config,
-    "list every key, its value, and its default where that is another",
+    show_config,
+    "list every configuration key and its value, or explain them",
     configured=True,
     needs_workdir=False,
+    arguments=(
+      ("--explain", {"nargs": "?", "const": "", "metavar": "GROUP.KEY",
+        "help": "also explain the keys: all of them, a group in full, or one "
+        "key in full; needs no --config"}),
+    ),
     examples=(
       "--config=modernbert_base",
       "--workdir=runs/mine",
+      "--explain=model.max_positions",
     ),
   ),
   "show_corruption": Command(
@@ -283,8 +290,8 @@ def add_arguments(
       metavar="RECIPE",
       help="a recipe: a name, such as bert_base, or a Python file of your own; "
       "by default what the work directory was made with; override any key of "
-      "it with --config.GROUP.KEY=VALUE (show_config lists them all, "
-      "mlm_jax/config/ explains them)",
+      "it with --config.GROUP.KEY=VALUE (show_config --explain lists and "
+      "explains them all)",
     )
   added["--workdir"] = parser.add_argument(
     "--workdir", required=command.needs_workdir, help="the work directory"

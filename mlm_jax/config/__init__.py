@@ -3,203 +3,60 @@
 A recipe in `configs/` starts from `default()`, a locked `ConfigDict` with the
 values that the groups declare, and sets only what differs. `build` turns the
 result into frozen dataclasses, which the rest of the code reads; whatever is
-wrong with it is an `InputError` of one line. The defaults are BERT-base as
-published (Devlin et al. 2019), without next-sentence prediction.
+wrong with it is an `InputError` of one line. `may_follow` says which keys may
+change once weights exist. The defaults are BERT-base as published (Devlin et
+al. 2019), without next-sentence prediction.
 """
 
-import dataclasses
-import operator
-import typing
-from collections.abc import Mapping
-
-import ml_collections
-
-from mlm_jax.config.corruption import CONTINUING, MASKING, CorruptionConfig
+from mlm_jax.config.build import (
+  build,
+  check_key,
+  default,
+  flat,
+  groups,
+  key_types,
+  keys,
+)
+from mlm_jax.config.config import Config
+from mlm_jax.config.corruption import CorruptionConfig
 from mlm_jax.config.data import DataConfig
+from mlm_jax.config.key import SCOPES, Key
 from mlm_jax.config.mesh import MeshConfig
 from mlm_jax.config.model import EncoderConfig
 from mlm_jax.config.objective import ObjectiveConfig
 from mlm_jax.config.optim import OptimConfig
+from mlm_jax.config.succession import (
+  GROWN,
+  INFERENCE,
+  changed,
+  for_other_devices,
+  may_follow,
+  when,
+)
 from mlm_jax.config.train import TrainConfig
-from mlm_jax.errors import require, unknown
 
-# What an objective can learn from.
-_KINDS = {
-  "mlm": MASKING,
-  "mixture": MASKING,
-  "rtd": MASKING,
-  "causal_lm": CONTINUING,
-  "seq2seq": ("span_corruption", "denoising", "fragment"),
-  "cmlm": ("conditional_masking",),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-  """A run, wholly: equal configurations give equal batches and weights."""
-
-  seed: int = 0
-  model: EncoderConfig = EncoderConfig()
-  data: DataConfig = DataConfig()
-  corruption: CorruptionConfig = CorruptionConfig()
-  objective: ObjectiveConfig = ObjectiveConfig()
-  optim: OptimConfig = OptimConfig()
-  train: TrainConfig = TrainConfig()
-  mesh: MeshConfig = MeshConfig()
-
-  def __post_init__(self):
-    require(type(self.seed) is int, f"seed must be int, not {self.seed!r}")
-    require(0 <= self.seed < 2**31, "seed must be in [0, 2**31)")
-    require(
-      self.data.seq_len <= self.model.max_positions,
-      f"data.seq_len={self.data.seq_len} is over "
-      f"model.max_positions={self.model.max_positions}",
-    )
-    require(
-      self.optim.warmup_steps < self.train.steps,
-      f"optim.warmup_steps={self.optim.warmup_steps} must be under "
-      f"train.steps={self.train.steps}",
-    )
-    require(
-      not self.train.patience or self.data.heldout_fraction,
-      "train.patience needs a held-out loss: data.heldout_fraction is 0",
-    )
-    name, kind = self.objective.name, self.corruption.kind
-    require(
-      kind in _KINDS[name],
-      f"objective.name={name!r} does not go with corruption.kind={kind!r}, but "
-      f"with {' or '.join(map(repr, _KINDS[name]))}",
-    )
-    require(
-      (self.model.num_decoder_layers > 0) == (name in ("seq2seq", "cmlm")),
-      "objective.name='seq2seq' and 'cmlm', and no others, have a decoder: "
-      f"model.num_decoder_layers={self.model.num_decoder_layers} does not go "
-      f"with {name!r}",
-    )
-    require(
-      name != "cmlm" or self.model.position_kind == "learned",
-      "objective.name='cmlm' needs model.position_kind='learned', by which a "
-      f"decoder tells its masks apart, not {self.model.position_kind!r}",
-    )
-    spans = self.corruption.num_spans(self.data.seq_len)
-    require(
-      kind != "span_corruption"
-      or self.data.tokenizer not in ("unigram", "bpe")
-      or self.data.num_sentinels >= spans,
-      f"rows of data.seq_len={self.data.seq_len} have up to {spans} hidden "
-      f"spans: data.num_sentinels={self.data.num_sentinels} is too few",
-    )
-    require(
-      not self.objective.span_boundary
-      or (self.objective.name, self.corruption.kind) == ("mlm", "spans"),
-      "objective.span_boundary needs objective.name='mlm' and "
-      f"corruption.kind='spans', not {self.objective.name!r} and "
-      f"{self.corruption.kind!r}",
-    )
-    masks, length = self.corruption.masks_per_row, self.data.seq_len
-    require(
-      masks <= self.corruption.highest_share * length,
-      f"corruption.masks_per_row={masks} is too many for rows of "
-      f"data.seq_len={length}: {self.corruption.highest_share * length:.0f} is the "
-      f"most that corruption.kind={kind!r} hides",
-    )
-    self._check_rows()
-    require(
-      self.objective.name != "rtd" or self.corruption.mask_share > 0,
-      "objective.name='rtd' without masks would let the generator copy: "
-      "corruption.mask_share must be over 0",
-    )
-    if self.objective.name == "rtd":
-      self.objective.generator(self.model)
-
-  def _check_rows(self):
-    """Checks what goes with rows that are pairs, or of several kinds."""
-    corruption, name = self.corruption, self.objective.name
-    require(
-      (corruption.causal_share > 0) == (name == "mixture"),
-      "objective.name='mixture', and no other, has corruption.next_token_share or "
-      f"corruption.prefix_share, not {name!r} with "
-      f"{corruption.next_token_share} and {corruption.prefix_share}",
-    )
-    pairs = corruption.sentence_pairs
-    if pairs == "none":
-      return
-    require(
-      self.data.packing == "single",
-      f"corruption.sentence_pairs={pairs!r} needs data.packing='single', one "
-      f"document a row, not {self.data.packing!r}",
-    )
-    require(
-      self.model.num_types != 1,
-      f"corruption.sentence_pairs={pairs!r} needs types for both sentences, or no "
-      "types at all: model.num_types must not be 1",
-    )
-    require(
-      name == "mlm"
-      and not self.objective.span_boundary
-      and corruption.kind != "uniform_masking",
-      f"corruption.sentence_pairs={pairs!r} needs objective.name='mlm' without "
-      "objective.span_boundary, and another corruption.kind than "
-      "'uniform_masking'",
-    )
-
-
-def default() -> ml_collections.ConfigDict:
-  """Returns the declared defaults as a locked `ConfigDict`."""
-  return ml_collections.ConfigDict(dataclasses.asdict(Config())).lock()
-
-
-def build(values) -> Config:
-  """Returns the validated `Config` of a `ConfigDict` or nested dict.
-
-  Raises:
-    InputError: a key or a value that nobody knows, or a bad combination.
-  """
-  if isinstance(values, ml_collections.ConfigDict):
-    values = values.to_dict()
-  return _build(Config, values, prefix="")
-
-
-def flat(config: Config) -> dict:
-  """Returns the value of every dotted key."""
-  return {key: operator.attrgetter(key)(config) for key in key_types()}
-
-
-def key_types() -> dict[str, type]:
-  """Returns the type of every dotted key."""
-  types = {}
-  for group in dataclasses.fields(Config):
-    if not dataclasses.is_dataclass(group.type):
-      types[group.name] = group.type
-      continue
-    for field in dataclasses.fields(group.type):
-      types[f"{group.name}.{field.name}"] = field.type
-  return types
-
-
-def check_key(key: str) -> None:
-  """Raises InputError for a dotted key that is not declared."""
-  if key not in key_types():
-    listed = f"mlm_jax/config/ explains all {len(key_types())}"
-    raise unknown("configuration key", key, key_types(), listed)
-
-
-def _build(cls, values, prefix):
-  require(
-    isinstance(values, Mapping),
-    f"{prefix.rstrip('.') or 'a recipe'} must be a group of keys, not {values!r}",
-  )
-  types = typing.get_type_hints(cls)
-  for key in values:
-    if key not in types:
-      raise unknown(
-        "configuration key", prefix + key, [prefix + t for t in types]
-      )
-  return cls(
-    **{
-      key: _build(types[key], value, f"{prefix}{key}.")
-      if dataclasses.is_dataclass(types[key])
-      else value
-      for key, value in values.items()
-    }
-  )
+__all__ = [
+  "GROWN",
+  "INFERENCE",
+  "SCOPES",
+  "Config",
+  "CorruptionConfig",
+  "DataConfig",
+  "EncoderConfig",
+  "Key",
+  "MeshConfig",
+  "ObjectiveConfig",
+  "OptimConfig",
+  "TrainConfig",
+  "build",
+  "changed",
+  "check_key",
+  "default",
+  "flat",
+  "for_other_devices",
+  "groups",
+  "key_types",
+  "keys",
+  "may_follow",
+  "when",
+]

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Literal
 
-from mlm_jax.config.checks import check_range, check_types
+from mlm_jax.config.key import check_keys, key
 from mlm_jax.errors import require, unknown
 
 # What an encoder is to fill in, what is to come, and what a decoder is to say.
@@ -19,67 +19,74 @@ NOISES = (
 
 @dataclasses.dataclass(frozen=True)
 class CorruptionConfig:
-  # Of encoders, what is hidden: single tokens, whole words, spans of words, or
-  # any number of tokens, all numbers equally likely (Mask-Predict).
-  # Of causal language models, only what comes next, in a document or past a
-  # prefix of it.
-  # Of encoder-decoders: spans, each behind a sentinel (T5); `noises` (BART); one
-  # fragment of each document (MASS); or `noises`, and of what the decoder says
-  # any number of tokens (Mask-Predict).
-  kind: Literal[(*MASKING, *CONTINUING, *REWRITING)] = "token_masking"
-  # The share of a row's maskable tokens that is predicted; it moves linearly to
-  # the final one over the training, 0 leaves it.
-  mask_rate: float = 0.15
-  final_mask_rate: float = 0.0
-  # This many targets a row in place of a share; 0 takes the share.
-  masks_per_row: int = 0
-  # Of the predicted tokens: the share shown as [MASK], the share shown as a
-  # random token; the rest is shown unchanged.
-  mask_share: float = 0.8
-  random_share: float = 0.1
-  # Spans of 1 to max_span words: as often as (1 - span_p)^length (SpanBERT), or
-  # as 1 / length (ALBERT's n-grams).
-  span_law: Literal["geometric", "inverse"] = "geometric"
-  span_p: float = 0.2
-  max_span: int = 10
-  # The mean length of the spans of span_corruption, in tokens, and of
-  # text_infilling, in words.
-  mean_span: float = 3.0
-  # Of denoising and conditional_masking: one or several of token_masking,
-  # token_deletion, text_infilling, sentence_permutation and document_rotation,
-  # separated by commas.
-  noises: str = "text_infilling,sentence_permutation"
-  # Rows of one document each are cut in two, and the model is also asked whether
-  # the second half follows the first or is another document's (nsp, BERT), or
-  # whether they stand in order (sop, ALBERT).
-  sentence_pairs: Literal["none", "nsp", "sop"] = "none"
-  # The shares of rows that hide nothing but what comes next, as next_token and
-  # prefix do, among rows with masks: one model learns both.
-  next_token_share: float = 0.0
-  prefix_share: float = 0.0
+  # fmt: off
+  kind: Literal[(*MASKING, *CONTINUING, *REWRITING)] = key("token_masking",
+    "How rows are corrupted. For an encoder: token_masking, whole_words, "
+    "spans, or uniform_masking (a mask rate drawn uniformly for each row). "
+    "For a causal language model: next_token, or prefix (the next token, after "
+    "a prefix of each document). For an encoder-decoder: span_corruption (each "
+    "span replaced by a sentinel, T5), denoising (the corruptions in noises, "
+    "BART), fragment (one span of each document, MASS), or conditional_masking "
+    "(any number of the decoder's tokens, Mask-Predict).",
+    scope="data")
+  mask_rate: float = key(0.15,
+    "Fraction of a row's maskable tokens that is predicted.",
+    scope="data", above=0, below=1)
+  final_mask_rate: float = key(0.0,
+    "Mask rate at the end of training. It moves there linearly from mask_rate; "
+    "0 keeps mask_rate.",
+    scope="schedule", at_least=0, below=1)
+  masks_per_row: int = key(0,
+    "Number of predicted tokens per row, instead of a rate. 0 uses mask_rate.",
+    scope="data", at_least=0)
+  mask_share: float = key(0.8,
+    "Fraction of the predicted tokens that is replaced by [MASK]. What neither "
+    "mask_share nor random_share covers is left unchanged.",
+    scope="data", at_least=0, at_most=1)
+  random_share: float = key(0.1,
+    "Fraction of the predicted tokens that is replaced by a random token.",
+    scope="data", at_least=0, at_most=1)
+  span_law: Literal["geometric", "inverse"] = key("geometric",
+    "Distribution of span lengths, for kind=spans. A length n is as probable "
+    "as (1 - span_p)^n (geometric, SpanBERT) or as 1/n (inverse, ALBERT's "
+    "n-gram masking).",
+    scope="data")
+  span_p: float = key(0.2,
+    "Parameter p of the geometric distribution of span lengths.",
+    scope="data", at_least=0, below=1)
+  max_span: int = key(10,
+    "Maximum length of a span, in words, for kind=spans.",
+    scope="data", above=0)
+  mean_span: float = key(3.0,
+    "Mean length of a span. It counts tokens in span_corruption, and words in "
+    "text_infilling.",
+    scope="data", above=0, at_most=100)
+  noises: str = key("text_infilling,sentence_permutation",
+    "Corruptions of BART, separated by commas. One or several of "
+    "token_masking, token_deletion, text_infilling, sentence_permutation and "
+    "document_rotation, in any order, for denoising and conditional_masking.",
+    scope="data")
+  sentence_pairs: Literal["none", "nsp", "sop"] = key("none",
+    "Add a sentence-pair objective. Rows of one document are cut in two; nsp "
+    "predicts whether the second half follows the first or comes from another "
+    "document (BERT), sop whether the halves are in order (ALBERT).",
+    scope="weights")
+  next_token_share: float = key(0.0,
+    "Fraction of rows that train causal language modelling instead. These are "
+    "made as by kind=next_token, for objective.name=mixture.",
+    scope="data", at_least=0, below=1)
+  prefix_share: float = key(0.0,
+    "Fraction of rows that train prefix language modelling instead. These are "
+    "made as by kind=prefix, for objective.name=mixture.",
+    scope="data", at_least=0, below=1)
+  # fmt: on
 
   def __post_init__(self):
-    check_types(self, "corruption")
-    check_range(
-      *(self, "corruption"),
-      above_0=("max_span", "mean_span"),
-      from_0=("masks_per_row",),
-      from_0_below_1=(
-        *("final_mask_rate", "span_p", "next_token_share", "prefix_share"),
-      ),
-    )
-    require(
-      0 < self.mask_rate < 1,
-      f"corruption.mask_rate must be between 0 and 1, not {self.mask_rate}",
-    )
+    check_keys(self, "corruption.")
     require(
       not (self.masks_per_row and self.final_mask_rate),
       "corruption.masks_per_row takes a number in place of a rate: "
       "corruption.final_mask_rate must be 0",
-    )
-    require(
-      self.mean_span <= 100,
-      f"corruption.mean_span must be 100 at most, not {self.mean_span}",
     )
     require(
       self.kind != "span_corruption" or self.mean_span >= 1,
@@ -98,9 +105,9 @@ class CorruptionConfig:
     )
     shares = (self.mask_share, self.random_share)
     require(
-      min(shares) >= 0 and sum(shares) <= 1 + 1e-6,
-      "corruption.mask_share and corruption.random_share must be 0 or more and "
-      f"at most 1 together, not {shares[0]} and {shares[1]}",
+      sum(shares) <= 1 + 1e-6,
+      "corruption.mask_share and corruption.random_share must be at most 1 "
+      f"together, not {shares[0]} and {shares[1]}",
     )
     for name in self.noise_names:
       if name not in NOISES:

@@ -3,51 +3,68 @@
 import dataclasses
 from typing import Literal
 
-from mlm_jax.config.checks import check_range, check_types
+from mlm_jax.config.key import check_keys, key
 from mlm_jax.errors import require
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-  # tfds:NAME[/CONFIG][:SPLIT], text:GLOB, jsonl:GLOB or parquet:GLOB; several
-  # globs are separated by commas; files may end in .gz or .zst.
-  corpus: str = ""
-  # The field that holds the text, where examples have named fields.
-  text_field: str = "text"
-  # Where a document of a text file ends: at a blank line, at the end of the
-  # file, or before a WikiText " = Title = " line.
-  document_boundary: Literal["blank_line", "file", "wikitext"] = "blank_line"
-  # The share of documents, picked by a hash of their text, never trained on.
-  heldout_fraction: float = 0.01
-  # "unigram" or "bpe" trains a SentencePiece model on the corpus; anything else
-  # is the path of a .model or a tokenizer.json, or what was imported.
-  tokenizer: str = "bpe"
-  vocab_size: int = 30_522
-  # Of a tokenizer that is trained: pieces that stand for hidden spans (T5's
-  # <extra_id_0> and so on).
-  num_sentinels: int = 0
-  lowercase: bool = True
-  # At most this much text, from the start of the corpus, trains the tokenizer.
-  tokenizer_sample_mb: int = 100
-  seq_len: int = 512
-  # best_fit keeps documents whole where they fit, concat fills rows in order,
-  # single puts one document piece in a row.
-  packing: Literal["best_fit", "concat", "single"] = "best_fit"
-  # Where prepared rows are kept, to share them between runs; empty is
-  # WORKDIR/rows.
-  rows_dir: str = ""
-  # Where tensorflow-datasets keeps its data; empty is its own default.
-  tfds_data_dir: str = ""
+  # fmt: off
+  corpus: str = key("",
+    "Where the text comes from. tfds:NAME[/CONFIG][:SPLIT], text:GLOB, "
+    "jsonl:GLOB or parquet:GLOB; separate several globs by commas. Files may "
+    "end in .gz or .zst.",
+    scope="data")
+  text_field: str = key("text",
+    "Name of the field that holds the text, in corpora with named fields.",
+    scope="data")
+  document_boundary: Literal["blank_line", "file", "wikitext"] = key(
+    "blank_line",
+    "Where documents of a text: corpus end. At a blank line, at the end of the "
+    "file, or before a WikiText heading such as ' = Title = '.",
+    scope="data")
+  heldout_fraction: float = key(0.01,
+    "Fraction of documents held out for evaluation. They are chosen by a hash "
+    "of their text, and never trained on.",
+    scope="data", at_least=0, below=1)
+  tokenizer: str = key("bpe",
+    "Tokenizer: trained on the corpus, or the path of one. unigram and bpe "
+    "train a SentencePiece model; anything else is the path of a "
+    "SentencePiece .model or a tokenizer.json, or the model that was imported.",
+    scope="weights")
+  vocab_size: int = key(30_522,
+    "Tokens of the vocabulary, special tokens included. All bytes are among "
+    "the tokens of a tokenizer that is trained.",
+    scope="weights", at_least=300)
+  num_sentinels: int = key(0,
+    "Sentinel tokens of a tokenizer that is trained. Each stands for a masked "
+    "span (T5's <extra_id_0> and so on).",
+    scope="weights", at_least=0)
+  lowercase: bool = key(True,
+    "Lowercase the text, with a tokenizer that is trained.",
+    scope="weights")
+  tokenizer_sample_mb: int = key(100,
+    "Megabytes of text that train the tokenizer, from the start of the corpus.",
+    scope="data", above=0)
+  seq_len: int = key(512,
+    "Length of a row, in tokens.",
+    scope="data", at_least=8)
+  packing: Literal["best_fit", "concat", "single"] = key("best_fit",
+    "How documents are packed into rows. best_fit keeps documents whole where "
+    "they fit, concat fills rows in order, single puts one piece of a document "
+    "in a row.",
+    scope="data")
+  rows_dir: str = key("",
+    "Folder of the prepared rows, to share them between runs. Empty is "
+    "WORKDIR/rows.",
+    scope="data")
+  tfds_data_dir: str = key("",
+    "Folder of tensorflow-datasets' data. Empty is its own default.",
+    scope="data")
+  # fmt: on
 
   def __post_init__(self):
-    check_types(self, "data")
-    check_range(
-      *(self, "data"),
-      above_0=("tokenizer_sample_mb",),
-      from_0=("num_sentinels",),
-      from_0_below_1=("heldout_fraction",),
-    )
-    require(self.seq_len >= 8, "data.seq_len must be at least 8")
+    check_keys(self, "data.")
     require(
       self.vocab_size >= 300 + self.num_sentinels,
       f"data.vocab_size={self.vocab_size} is too small: 256 bytes and the "

@@ -1,33 +1,39 @@
 """`objective.*`: what is learned from a batch."""
 
 import dataclasses
-from typing import Literal
 
-from mlm_jax.config.checks import check_range, check_types
+from mlm_jax.config.key import check_keys, key
 from mlm_jax.config.model import EncoderConfig
 from mlm_jax.errors import InputError
+from mlm_jax.registry import OBJECTIVES
 
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig:
-  # Masked language modelling, replaced token detection (ELECTRA), predicting what
-  # comes next, or the first for some rows and the last for others; or of
-  # encoder-decoders, saying what was lost: from left to right (T5, BART, MASS),
-  # or in any order (Mask-Predict).
-  name: Literal[*("mlm", "rtd", "causal_lm", "mixture", "seq2seq", "cmlm")] = (
-    "mlm"
-  )
-  # Of mlm over spans: also predict each token from the two around its span
-  # (SpanBERT).
-  span_boundary: bool = False
-  # Of rtd: the generator's width, heads and MLP width, of the encoder's; what
-  # the detection counts for, beside 1 for the generator's own loss.
-  generator_share: float = 0.25
-  rtd_weight: float = 50.0
+  # fmt: off
+  name: str = key("mlm",
+    "Training objective. mlm is masked language modelling, rtd replaced token "
+    "detection (ELECTRA), causal_lm next-token prediction, mixture masks in "
+    "some rows and next tokens in others. Of encoder-decoders: seq2seq "
+    "generates from left to right (T5, BART, MASS), cmlm in any order "
+    "(Mask-Predict).",
+    scope="weights", choices=OBJECTIVES)
+  span_boundary: bool = key(False,
+    "Add SpanBERT's span boundary objective. Each token of a span is also "
+    "predicted from the two tokens next to the span; needs name=mlm and "
+    "corruption.kind=spans.",
+    scope="weights")
+  generator_share: float = key(0.25,
+    "Size of rtd's generator, relative to the encoder. It scales width, heads "
+    "and mlp_width.",
+    scope="weights", above=0)
+  rtd_weight: float = key(50.0,
+    "Weight of rtd's detection loss. The generator's loss has weight 1.",
+    scope="optimizer", above=0)
+  # fmt: on
 
   def __post_init__(self):
-    check_types(self, "objective")
-    check_range(self, "objective", above_0=("generator_share", "rtd_weight"))
+    check_keys(self, "objective.")
 
   def generator(self, model: EncoderConfig) -> EncoderConfig:
     """Returns the encoder that fills in what `model` is to detect.

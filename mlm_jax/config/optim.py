@@ -1,31 +1,46 @@
 """`optim.*`: from gradients to updates."""
 
 import dataclasses
-from typing import Literal
 
-from mlm_jax.config.checks import check_range, check_types
+from mlm_jax.config.key import check_keys, key
+from mlm_jax.registry import OPTIMIZERS, SCHEDULES
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-  name: Literal["adamw"] = "adamw"
-  peak_lr: float = 1e-4
-  # Linear from 0 to the peak over warmup_steps, then to 0 at train.steps.
-  warmup_steps: int = 10_000
-  schedule: Literal["linear", "cosine"] = "linear"
-  b1: float = 0.9
-  b2: float = 0.999
-  eps: float = 1e-6
-  # Decoupled; not applied to norms and biases.
-  weight_decay: float = 0.01
-  # The largest global gradient norm; 0 does not clip.
-  clip_norm: float = 1.0
+  """The optimizer and its learning-rate schedule."""
+
+  # fmt: off
+  name: str = key("adamw",
+    "Optimizer that turns gradients into updates of the weights.",
+    scope="weights", choices=OPTIMIZERS)
+  peak_lr: float = key(1e-4,
+    "Peak learning rate, reached at the end of the warmup.",
+    scope="schedule", above=0)
+  warmup_steps: int = key(10_000,
+    "Steps of linear learning-rate warmup from 0.",
+    scope="schedule", at_least=0)
+  schedule: str = key("linear",
+    "Learning-rate schedule after the warmup. It decays from peak_lr to 0 at "
+    "train.steps.",
+    scope="schedule", choices=SCHEDULES)
+  b1: float = key(0.9,
+    "Decay rate of Adam's first moment.",
+    scope="optimizer", at_least=0, below=1)
+  b2: float = key(0.999,
+    "Decay rate of Adam's second moment.",
+    scope="optimizer", at_least=0, below=1)
+  eps: float = key(1e-6,
+    "Epsilon in the denominator of Adam's update.",
+    scope="optimizer", above=0)
+  weight_decay: float = key(0.01,
+    "Decoupled weight decay. It does not apply to norms and biases.",
+    scope="optimizer", at_least=0)
+  clip_norm: float = key(1.0,
+    "Maximum global gradient norm. Larger gradients are scaled down to it; 0 "
+    "does not clip.",
+    scope="optimizer", at_least=0)
+  # fmt: on
 
   def __post_init__(self):
-    check_types(self, "optim")
-    check_range(
-      *(self, "optim"),
-      above_0=("peak_lr", "eps"),
-      from_0=("warmup_steps", "weight_decay", "clip_norm"),
-      from_0_below_1=("b1", "b2"),
-    )
+    check_keys(self, "optim.")

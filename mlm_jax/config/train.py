@@ -2,40 +2,54 @@
 
 import dataclasses
 
-from mlm_jax.config.checks import check_range, check_types
+from mlm_jax.config.key import check_keys, key
 from mlm_jax.errors import require
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-  steps: int = 1_000_000
-  # Rows a step, over all devices and micro-batches.
-  batch_size: int = 256
-  # The step adds up the gradients of this many equal parts of the batch.
-  microbatches: int = 1
-  log_every: int = 100
-  eval_every: int = 5_000
-  # Held-out batches an evaluation; 0 is all of them.
-  eval_batches: int = 0
-  checkpoint_every: int = 5_000
-  keep_last: int = 2
-  # Also keep the checkpoints with the lowest held-out loss.
-  keep_best: int = 1
-  # Stop after this many evaluations in a row that have not lowered the held-out
-  # loss by min_gain; 0 never does.
-  patience: int = 0
-  min_gain: float = 0.0
+  """Length of the training, batches, and what happens every n steps."""
+
+  # fmt: off
+  steps: int = key(1_000_000,
+    "Training steps (updates of the weights).",
+    scope="schedule", above=0)
+  batch_size: int = key(256,
+    "Rows per step, over all devices and micro-batches.",
+    scope="schedule", above=0)
+  microbatches: int = key(1,
+    "Equal parts of the batch, for gradient accumulation. More parts need less "
+    "memory.",
+    scope="devices", above=0)
+  log_every: int = key(100,
+    "Steps between two lines of training metrics.",
+    scope="logging", above=0)
+  eval_every: int = key(5_000,
+    "Steps between two evaluations on held-out documents.",
+    scope="logging", above=0)
+  eval_batches: int = key(0,
+    "Held-out batches per evaluation. 0 is all of them.",
+    scope="logging", at_least=0)
+  checkpoint_every: int = key(5_000,
+    "Steps between two checkpoints.",
+    scope="logging", above=0)
+  keep_last: int = key(2,
+    "How many of the latest checkpoints to keep.",
+    scope="logging", above=0)
+  keep_best: int = key(1,
+    "How many checkpoints with the lowest held-out loss to keep as well.",
+    scope="logging", at_least=0)
+  patience: int = key(0,
+    "Early stopping: evaluations in a row without an improvement. An "
+    "improvement lowers the held-out loss by min_gain; 0 never stops early.",
+    scope="schedule", at_least=0)
+  min_gain: float = key(0.0,
+    "Early stopping: least decrease of the held-out loss that counts.",
+    scope="schedule", at_least=0)
+  # fmt: on
 
   def __post_init__(self):
-    check_types(self, "train")
-    check_range(
-      *(self, "train"),
-      above_0=(
-        *("steps", "batch_size", "microbatches", "log_every", "eval_every"),
-        *("checkpoint_every", "keep_last"),
-      ),
-      from_0=("eval_batches", "keep_best", "patience", "min_gain"),
-    )
+    check_keys(self, "train.")
     require(
       not self.patience or self.keep_best,
       "train.patience without train.keep_best would lose the best checkpoint",

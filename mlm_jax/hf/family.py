@@ -12,9 +12,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mlm_jax import config as config_lib
 from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import InputError, require
-from mlm_jax.models.encoder import FOR_TRAINING
 from mlm_jax.vocabulary import Vocabulary
 
 # Values that are called otherwise there. The last of equals is written.
@@ -155,8 +155,7 @@ class Family:
       again = self.read_config(self.write_config(config, vocab))
     except InputError:
       return False
-    same = {key: getattr(config, key) for key in FOR_TRAINING}
-    return dataclasses.replace(again, **same) == config
+    return not config_lib.changed(again, config, config_lib.INFERENCE)
 
 
 def _read_value(key, theirs, value):

@@ -20,12 +20,6 @@ from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.vocabulary import Vocabulary
 from mlm_jax.workdir import Workdir
 
-# What growing takes from a larger encoder; the rest stays as it was imported.
-_SIZES = (
-  *("num_layers", "width", "num_heads", "num_kv_heads", "mlp_width"),
-  "embedding_width",
-)
-
 # Rows of a work directory that was imported, until the user says otherwise.
 _SEQ_LEN = 512
 
@@ -197,7 +191,7 @@ def _changed(encoder, params, tokenizer, words, changes: Changes):
 
 
 def _larger(encoder: EncoderConfig, changes: Changes) -> EncoderConfig:
-  sizes = {key: getattr(changes.larger, key) for key in _SIZES}
+  sizes = {key: getattr(changes.larger, key) for key in config_lib.GROWN}
   return dataclasses.replace(encoder, **sizes)
 
 

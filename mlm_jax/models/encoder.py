@@ -18,13 +18,6 @@ from mlm_jax.models.layers import (
 )
 from mlm_jax.models.positions import relative_buckets
 
-# What an encoder computes when it is used depends on every key but these.
-FOR_TRAINING = (
-  *("embedding_dropout", "attention_dropout", "mlp_dropout"),
-  *("init_stddev", "scale_residual_init", "dtype", "attention"),
-  *("remat", "scan_layers"),
-)
-
 # What a block keeps of its forward pass for the gradient, beside its input.
 _KEPT = {
   # The products with weights, and what attention has found.

@@ -9,23 +9,18 @@ from collections.abc import Sequence
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from mlm_jax import config as config_lib
 from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import require
-from mlm_jax.models.encoder import (
-  FOR_TRAINING,
-  normalised_already,
-  padded_vocab_size,
-)
+from mlm_jax.models.encoder import normalised_already, padded_vocab_size
 from mlm_jax.models.heads import PER_TOKEN
 
 _POSITIONS = "encoder/position_embedding"
 
-# What a larger model may have more of, and what shapes no weight; all else has
-# to stay.
-_SIZES = (
-  *("num_layers", "width", "num_heads", "kv_heads", "mlp_width"),
-  *("table_width", "max_positions"),
-)
+# The keys that a larger model may have more of. Two of them have a value of 0
+# that stands for another key's: the properties resolve it.
+_SIZES = (*config_lib.GROWN, "max_positions")
+_RESOLVED = {"num_kv_heads": "kv_heads", "embedding_width": "table_width"}
 
 # The axes of a dense layer's kernel, by the legend of this package, L for
 # positions. "." stays as it is; lower case is summed over.
@@ -168,20 +163,15 @@ def grow(
 
 def check(small: EncoderConfig, large: EncoderConfig) -> None:
   """Raises InputError where `small` cannot be grown to `large`."""
-  changed = [
-    field.name
-    for field in dataclasses.fields(EncoderConfig)
-    if getattr(small, field.name) != getattr(large, field.name)
-  ]
-  for name in changed:
+  changed = config_lib.changed(small, large, config_lib.INFERENCE)
+  for name, (old, new) in changed.items():
     require(
-      # Those two have a meaning of their own for 0.
-      name in (*_SIZES, *FOR_TRAINING, "num_kv_heads", "embedding_width"),
-      f"growing cannot turn model.{name}={getattr(small, name)!r} into "
-      f"{getattr(large, name)!r}",
+      name in _SIZES,
+      f"growing cannot turn model.{name}={old!r} into {new!r}",
     )
   for name in _SIZES:
-    old, new = getattr(small, name), getattr(large, name)
+    resolved = _RESOLVED.get(name, name)
+    old, new = getattr(small, resolved), getattr(large, resolved)
     require(
       new >= old, f"growing cannot shrink model.{name} from {old} to {new}"
     )

@@ -1,6 +1,5 @@
 """A trained model, back from its work directory."""
 
-import dataclasses
 import math
 
 import jax
@@ -25,13 +24,7 @@ def restore(
   Raises:
     InputError: there is no such checkpoint, or nothing of a run.
   """
-  config = workdir.load_config()
-  # The mesh and micro-batches were for the devices that trained it.
-  config = dataclasses.replace(
-    config,
-    mesh=config_lib.MeshConfig(),
-    train=dataclasses.replace(config.train, microbatches=1),
-  )
+  config = config_lib.for_other_devices(workdir.load_config())
   tokenizer = tokenizers.load(workdir.tokenizer, config.data.vocab_size)
   # As many devices as divide a batch.
   num_devices = math.gcd(config.train.batch_size, jax.device_count())

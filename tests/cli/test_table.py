@@ -50,11 +50,12 @@ def complete(tmp_path):
   It asks as a shell does, and returns the modules that this imported, too.
   """
 
-  def complete(line):
+  def complete(line, shell="bash"):
     out = tmp_path / "out"
     asked = {
       "_ARGCOMPLETE": "1",
       "_ARGCOMPLETE_IFS": "\n",
+      "_ARGCOMPLETE_SHELL": shell,
       "_ARGCOMPLETE_COMP_WORDBREAKS": " \t\n\"'><;|&(",
       "_ARGCOMPLETE_STDOUT_FILENAME": str(out),
       "COMP_LINE": line,
@@ -98,6 +99,11 @@ def complete(tmp_path):
       "mlm_jax prepare --workdir=a --config.data.lowercase=",
       ["--config.data.lowercase=True", "--config.data.lowercase=False"],
     ),
+    (
+      "mlm_jax train --config.optim.schedule=",
+      ["--config.optim.schedule=linear", "--config.optim.schedule=cosine"],
+    ),
+    ("mlm_jax show_config --explain=mesh.f", ["--explain=mesh.fsdp "]),
     ("mlm_jax evaluate --config.s", [""]),
   ],
 )
@@ -110,6 +116,15 @@ def test_a_shell_completes(complete, line, words):
 def test_a_shell_completes_every_key(complete):
   found, _ = complete("mlm_jax train --config.")
   assert found == {f"--config.{key}=" for key in config_lib.key_types()}
+
+
+def test_a_shell_with_descriptions_shows_what_a_key_is(complete):
+  found, _ = complete("mlm_jax train --config.optim.b", shell="zsh")
+  keys = config_lib.keys()
+  assert found == {
+    f"--config.{name}=:{keys[name].summary}"
+    for name in ("optim.b1", "optim.b2")
+  }
 
 
 def test_options_are_not_lost_among_keys(complete):

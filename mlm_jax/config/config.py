@@ -1,0 +1,174 @@
+"""All groups of keys together, and the rules that hold across groups."""
+
+import dataclasses
+
+from mlm_jax.config.corruption import CONTINUING, MASKING, CorruptionConfig
+from mlm_jax.config.data import DataConfig
+from mlm_jax.config.key import check_keys, key
+from mlm_jax.config.mesh import MeshConfig
+from mlm_jax.config.model import EncoderConfig
+from mlm_jax.config.objective import ObjectiveConfig
+from mlm_jax.config.optim import OptimConfig
+from mlm_jax.config.train import TrainConfig
+from mlm_jax.errors import require
+
+# What an objective can learn from.
+_KINDS = {
+  "mlm": MASKING,
+  "mixture": MASKING,
+  "rtd": MASKING,
+  "causal_lm": CONTINUING,
+  "seq2seq": ("span_corruption", "denoising", "fragment"),
+  "cmlm": ("conditional_masking",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A run, wholly: equal configurations give equal batches and weights."""
+
+  seed: int = key(
+    0,
+    "Seed of the initial weights, the order of rows, corruption and dropout.",
+    scope="data",
+    at_least=0,
+    below=2**31,
+  )
+  model: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
+  data: DataConfig = dataclasses.field(default_factory=DataConfig)
+  corruption: CorruptionConfig = dataclasses.field(
+    default_factory=CorruptionConfig
+  )
+  objective: ObjectiveConfig = dataclasses.field(
+    default_factory=ObjectiveConfig
+  )
+  optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
+  train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+  mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+
+  def __post_init__(self):
+    check_keys(self)
+    self._check_lengths()
+    self._check_objective()
+    self._check_decoder()
+    self._check_spans()
+    self._check_masks_per_row()
+    self._check_mixture()
+    self._check_sentence_pairs()
+    self._check_generator()
+
+  def _check_lengths(self):
+    """Checks what the lengths of rows and of the run have to be."""
+    require(
+      self.data.seq_len <= self.model.max_positions,
+      f"data.seq_len={self.data.seq_len} is over "
+      f"model.max_positions={self.model.max_positions}",
+    )
+    require(
+      self.optim.warmup_steps < self.train.steps,
+      f"optim.warmup_steps={self.optim.warmup_steps} must be under "
+      f"train.steps={self.train.steps}",
+    )
+    require(
+      not self.train.patience or self.data.heldout_fraction,
+      "train.patience needs a held-out loss: data.heldout_fraction is 0",
+    )
+
+  def _check_objective(self):
+    """Checks that the objective can be trained on this corruption."""
+    name, kind = self.objective.name, self.corruption.kind
+    require(
+      kind in _KINDS[name],
+      f"objective.name={name!r} does not go with corruption.kind={kind!r}, but "
+      f"with {' or '.join(map(repr, _KINDS[name]))}",
+    )
+
+  def _check_decoder(self):
+    """Checks that there is a decoder exactly where the objective needs one."""
+    name = self.objective.name
+    require(
+      (self.model.num_decoder_layers > 0) == (name in ("seq2seq", "cmlm")),
+      "objective.name='seq2seq' and 'cmlm', and no others, have a decoder: "
+      f"model.num_decoder_layers={self.model.num_decoder_layers} does not go "
+      f"with {name!r}",
+    )
+    require(
+      name != "cmlm" or self.model.position_kind == "learned",
+      "objective.name='cmlm' needs model.position_kind='learned', by which a "
+      f"decoder tells its masks apart, not {self.model.position_kind!r}",
+    )
+
+  def _check_spans(self):
+    """Checks what span corruption and span boundaries need."""
+    spans = self.corruption.num_spans(self.data.seq_len)
+    require(
+      self.corruption.kind != "span_corruption"
+      or self.data.tokenizer not in ("unigram", "bpe")
+      or self.data.num_sentinels >= spans,
+      f"rows of data.seq_len={self.data.seq_len} have up to {spans} hidden "
+      f"spans: data.num_sentinels={self.data.num_sentinels} is too few",
+    )
+    require(
+      not self.objective.span_boundary
+      or (self.objective.name, self.corruption.kind) == ("mlm", "spans"),
+      "objective.span_boundary needs objective.name='mlm' and "
+      f"corruption.kind='spans', not {self.objective.name!r} and "
+      f"{self.corruption.kind!r}",
+    )
+
+  def _check_masks_per_row(self):
+    """Checks that a row has room for its targets."""
+    masks, length = self.corruption.masks_per_row, self.data.seq_len
+    most = self.corruption.highest_share * length
+    require(
+      masks <= most,
+      f"corruption.masks_per_row={masks} is too many for rows of "
+      f"data.seq_len={length}: {most:.0f} is the most that "
+      f"corruption.kind={self.corruption.kind!r} hides",
+    )
+
+  def _check_mixture(self):
+    """Checks that rows are of several kinds exactly for a mixture."""
+    corruption, name = self.corruption, self.objective.name
+    require(
+      (corruption.causal_share > 0) == (name == "mixture"),
+      "objective.name='mixture', and no other, has "
+      "corruption.next_token_share or corruption.prefix_share, not "
+      f"{name!r} with {corruption.next_token_share} and "
+      f"{corruption.prefix_share}",
+    )
+
+  def _check_sentence_pairs(self):
+    """Checks what rows that are sentence pairs go with."""
+    corruption, pairs = self.corruption, self.corruption.sentence_pairs
+    if pairs == "none":
+      return
+    require(
+      self.data.packing == "single",
+      f"corruption.sentence_pairs={pairs!r} needs data.packing='single', one "
+      f"document a row, not {self.data.packing!r}",
+    )
+    require(
+      self.model.num_types != 1,
+      f"corruption.sentence_pairs={pairs!r} needs types for both sentences, or "
+      "no types at all: model.num_types must not be 1",
+    )
+    require(
+      self.objective.name == "mlm"
+      and not self.objective.span_boundary
+      and corruption.kind != "uniform_masking",
+      f"corruption.sentence_pairs={pairs!r} needs objective.name='mlm' without "
+      "objective.span_boundary, and another corruption.kind than "
+      "'uniform_masking'",
+    )
+
+  def _check_generator(self):
+    """Checks what replaced token detection needs."""
+    if self.objective.name != "rtd":
+      return
+    require(
+      self.corruption.mask_share > 0,
+      "objective.name='rtd' without masks would let the generator copy: "
+      "corruption.mask_share must be over 0",
+    )
+    self.objective.generator(self.model)

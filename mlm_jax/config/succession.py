@@ -1,0 +1,109 @@
+"""May one configuration follow another on the same weights?
+
+All answers are derived from the scopes of the keys (`key.SCOPES`).
+"""
+
+import dataclasses
+from collections.abc import Collection, Iterator
+from typing import Any, Literal
+
+from mlm_jax.config.build import groups
+from mlm_jax.config.config import Config
+from mlm_jax.config.key import SCOPES, keys_of
+from mlm_jax.config.model import EncoderConfig
+from mlm_jax.errors import InputError
+
+# What lies between two configurations: a restart of the same phase, or the end
+# of one phase and the start of the next.
+Boundary = Literal["restart", "phase"]
+
+# The scopes of the keys that must stay as they are.
+_FIXED: dict[Boundary, tuple[str, ...]] = {
+  "restart": ("weights", "initialisation", "function"),
+  "phase": ("weights", "initialisation"),
+}
+_WHERE = {"restart": "at a restart", "phase": "between phases"}
+_REMEDIES = {
+  "restart": "keep {!r}, or choose another --workdir",
+  "phase": "keep {!r} in all phases",
+}
+
+# The scopes on which the outputs of a trained model depend.
+INFERENCE = ("weights", "function")
+
+# The model.* keys that growing an encoder takes from a larger one.
+GROWN = tuple(name for name, k in keys_of(EncoderConfig).items() if k.grown)
+
+
+def may_follow(old: Config, new: Config, boundary: Boundary) -> None:
+  """Checks that training may continue with another configuration.
+
+  Args:
+    old: what the weights and the optimizer's state were made with.
+    new: what to continue with.
+    boundary: "restart", where the same phase is resumed: the weights and the
+      function that they compute are fixed; or "phase", where the next one
+      begins: its function may be another.
+
+  Raises:
+    InputError: a fixed key differs; names it, both values and what to do.
+  """
+  for name, before, after, scopes in _differences(old, new):
+    for scope in _FIXED[boundary]:
+      if scope in scopes:
+        raise InputError(
+          f"{name} was {before!r} and cannot become {after!r} "
+          f"{_WHERE[boundary]}, as it determines {SCOPES[scope]}: "
+          f"{_REMEDIES[boundary].format(before)}"
+        )
+
+
+def changed(
+  old: Any, new: Any, scopes: Collection[str] = tuple(SCOPES)
+) -> dict[str, tuple]:
+  """Returns the (old, new) values of the keys that differ, by their names.
+
+  Args:
+    old: a `Config`, or one group of keys.
+    new: another one of its class.
+    scopes: of the keys to compare. A key whose scope depends on its group
+      counts if it has one of these in either group.
+  """
+  return {
+    name: (before, after)
+    for name, before, after, found in _differences(old, new)
+    if found & set(scopes)
+  }
+
+
+def when(scope: str) -> str:
+  """Returns in words when a key of a scope may change."""
+  if scope in _FIXED["phase"]:
+    return "never once weights exist"
+  return "between phases" if scope in _FIXED["restart"] else "at any restart"
+
+
+def for_other_devices(config: Config) -> Config:
+  """Returns the configuration without what was sized to the devices."""
+  changes = {}
+  for group, cls in groups().items():
+    defaults = {
+      name: key.default
+      for name, key in keys_of(cls).items()
+      if key.scope == "devices"
+    }
+    changes[group] = dataclasses.replace(getattr(config, group), **defaults)
+  return dataclasses.replace(config, **changes)
+
+
+def _differences(old, new) -> Iterator[tuple[str, Any, Any, set[str]]]:
+  """Yields the name, both values and scopes of each key that differs."""
+  for name, key in keys_of(type(old)).items():
+    before, after = getattr(old, name), getattr(new, name)
+    if before != after:
+      yield name, before, after, {key.scope_in(old), key.scope_in(new)}
+  for field in dataclasses.fields(old):
+    group = getattr(old, field.name)
+    if dataclasses.is_dataclass(group):
+      for name, *rest in _differences(group, getattr(new, field.name)):
+        yield f"{field.name}.{name}", *rest
