@@ -10,7 +10,7 @@ import pytest
 
 from mlm_jax.config import CorruptionConfig
 from mlm_jax.config.corruption import NOISES
-from mlm_jax.data.corruption.spans import poisson_law
+from mlm_jax.data.corruption.primitives.spans import poisson_law
 from mlm_jax.errors import InputError
 from tests.data.packed import documents_of
 

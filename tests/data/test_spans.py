@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from mlm_jax.config import CorruptionConfig
-from mlm_jax.data.corruption import spans
 from mlm_jax.data.corruption.draws import Draws
+from mlm_jax.data.corruption.primitives import spans
 
 SIGMAS = 5
 KINDS = [

@@ -14,9 +14,9 @@ from mlm_jax.data.corruption import (
   masking,
   pairs,
   sequences,
-  spans,
 )
 from mlm_jax.data.corruption.draws import Draws
+from mlm_jax.data.corruption.primitives import spans
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
 

@@ -5,7 +5,7 @@ no row gets longer, so they follow one another in any number.
 """
 
 from mlm_jax.config import CorruptionConfig
-from mlm_jax.data.corruption import choosing, masking, spans
+from mlm_jax.data.corruption import choosing, masking
 from mlm_jax.data.corruption.documents import (
   find_documents,
   runs_begin,
@@ -13,6 +13,7 @@ from mlm_jax.data.corruption.documents import (
   squeeze,
 )
 from mlm_jax.data.corruption.draws import Draws, below
+from mlm_jax.data.corruption.primitives import spans
 from mlm_jax.data.corruption.sentences import sentence_starts
 from mlm_jax.data.corruption.sorting import PLACES, ascending
 from mlm_jax.data.host_tensorflow import tf

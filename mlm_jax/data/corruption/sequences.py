@@ -10,7 +10,6 @@ from mlm_jax.data.corruption import (
   continuing,
   masking,
   noising,
-  spans,
 )
 from mlm_jax.data.corruption.documents import (
   find_documents,
@@ -18,6 +17,7 @@ from mlm_jax.data.corruption.documents import (
   squeeze,
 )
 from mlm_jax.data.corruption.draws import Draws, below
+from mlm_jax.data.corruption.primitives import spans
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.errors import require
 from mlm_jax.vocabulary import Vocabulary
