@@ -251,10 +251,11 @@ def _tfds_builder(source: str, data: DataConfig):
   import tensorflow_datasets as tfds
 
   from mlm_jax.data import (
-    host_tensorflow,  # noqa: F401
+    host_tensorflow,
     python_docs,  # noqa: F401  registers the builder
   )
 
+  host_tensorflow.load()
   tfds.disable_progress_bar()
   name, _, split = source.partition(":")
   try:
