@@ -24,7 +24,7 @@ To see it learn in two minutes on two cores, with 4.1 nats a token after it (wor
 frequencies alone reach 6.2):
 
   python -m mlm_jax train --config=configs/quickstart.py --workdir=runs/bart \
-    --config.objective.name=seq2seq --config.corruption.kind=denoising \
+    --config.objective.name=seq2seq --config.corruption.kind=bart \
     --config.model.num_layers=2 --config.model.num_decoder_layers=2 \
     --config.train.steps=600
 """
@@ -47,7 +47,7 @@ def get_config():
   config.model.head_bias = False
 
   config.objective.name = "seq2seq"
-  config.corruption.kind = "denoising"
+  config.corruption.kind = "bart"
   config.corruption.noises = "text_infilling,sentence_permutation"
   config.corruption.mask_rate = 0.3
   config.corruption.mask_share = 1.0

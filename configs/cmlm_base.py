@@ -24,7 +24,7 @@ To see it learn in two minutes on two cores (what the encoder shows is to be cop
 so that losses are low; word frequencies alone reach 6.2):
 
   python -m mlm_jax train --config=configs/quickstart.py --workdir=runs/cmlm \
-    --config.objective.name=cmlm --config.corruption.kind=conditional_masking \
+    --config.objective.name=cmlm --config.corruption.kind=cmlm \
     --config.model.num_layers=2 --config.model.num_decoder_layers=2 \
     --config.model.position_kind=learned --config.data.seq_len=32 \
     --config.corruption.noises=token_masking --config.train.batch_size=32 \
@@ -47,7 +47,7 @@ def get_config():
   config.model.head_dense = "none"
 
   config.objective.name = "cmlm"
-  config.corruption.kind = "conditional_masking"
+  config.corruption.kind = "cmlm"
   config.corruption.noises = "text_infilling"
   config.corruption.mask_rate = 0.3
   config.corruption.mask_share = 1.0

@@ -18,7 +18,7 @@ To see it learn in two minutes on two cores, with 4.9 nats a token after it (wor
 frequencies alone reach 6.2; what is read tells little yet):
 
   python -m mlm_jax train --config=configs/quickstart.py --workdir=runs/mass \
-    --config.objective.name=seq2seq --config.corruption.kind=fragment \
+    --config.objective.name=seq2seq --config.corruption.kind=mass \
     --config.corruption.mask_rate=0.5 --config.model.num_layers=2 \
     --config.model.num_decoder_layers=2 --config.train.steps=800
 """
@@ -35,7 +35,7 @@ def get_config():
   config.model.head_dense = "none"
 
   config.objective.name = "seq2seq"
-  config.corruption.kind = "fragment"
+  config.corruption.kind = "mass"
   config.corruption.mask_rate = 0.5
 
   # The logits of half of all places are large: a part of the batch at a time.

@@ -10,7 +10,7 @@ import typing
 import argcomplete
 
 from mlm_jax import config as config_lib
-from mlm_jax import recipe
+from mlm_jax import recipe, registry
 from mlm_jax.cli.table import COMMANDS, add_arguments
 
 _KEY = "--config."
@@ -47,12 +47,15 @@ def _whole_parser() -> argparse.ArgumentParser:
     if command.configured:
       for key, kind in config_lib.key_types().items():
         option = one.add_argument(_KEY + key)
-        option.completer = _values(kind)
+        option.completer = _values(key, kind)
   return whole
 
 
-def _values(kind: type):
+def _values(key: str, kind: type):
   """Returns a completer of what a key of a type may be."""
+  for table in registry.TABLES:
+    if table.key == key:
+      return argcomplete.ChoicesCompleter(tuple(table))
   values = ("False", "True") if kind is bool else typing.get_args(kind)
   if not values and kind is str:
     return argcomplete.FilesCompleter()

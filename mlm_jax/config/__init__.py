@@ -14,23 +14,24 @@ from collections.abc import Mapping
 
 import ml_collections
 
-from mlm_jax.config.corruption import CONTINUING, MASKING, CorruptionConfig
+from mlm_jax import registry
+from mlm_jax.config.corruption import CorruptionConfig
 from mlm_jax.config.data import DataConfig
 from mlm_jax.config.mesh import MeshConfig
 from mlm_jax.config.model import EncoderConfig
 from mlm_jax.config.objective import ObjectiveConfig
 from mlm_jax.config.optim import OptimConfig
 from mlm_jax.config.train import TrainConfig
-from mlm_jax.errors import require, unknown
+from mlm_jax.errors import InputError, require, unknown
 
-# What an objective can learn from.
-_KINDS = {
-  "mlm": MASKING,
-  "mixture": MASKING,
-  "rtd": MASKING,
-  "causal_lm": CONTINUING,
-  "seq2seq": ("span_corruption", "denoising", "fragment"),
-  "cmlm": ("conditional_masking",),
+# What an objective trains on, as `Corruption.task` names it.
+_TASKS = {
+  "mlm": "fill_masks",
+  "mixture": "fill_masks",
+  "rtd": "fill_masks",
+  "causal_lm": "predict_next",
+  "seq2seq": "generate",
+  "cmlm": "fill_decoder_masks",
 }
 
 
@@ -65,11 +66,17 @@ class Config:
       "train.patience needs a held-out loss: data.heldout_fraction is 0",
     )
     name, kind = self.objective.name, self.corruption.kind
-    require(
-      kind in _KINDS[name],
-      f"objective.name={name!r} does not go with corruption.kind={kind!r}, but "
-      f"with {' or '.join(map(repr, _KINDS[name]))}",
-    )
+    corruption = registry.CORRUPTIONS[kind](self.corruption)
+    if corruption.task != _TASKS[name]:
+      kinds = [
+        repr(other)
+        for other, cls in registry.CORRUPTIONS.items()
+        if cls.task == _TASKS[name]
+      ]
+      raise InputError(
+        f"objective.name={name!r} does not go with corruption.kind={kind!r}, "
+        f"but with {' or '.join(kinds)}"
+      )
     require(
       (self.model.num_decoder_layers > 0) == (name in ("seq2seq", "cmlm")),
       "objective.name='seq2seq' and 'cmlm', and no others, have a decoder: "
@@ -81,28 +88,14 @@ class Config:
       "objective.name='cmlm' needs model.position_kind='learned', by which a "
       f"decoder tells its masks apart, not {self.model.position_kind!r}",
     )
-    spans = self.corruption.num_spans(self.data.seq_len)
-    require(
-      kind != "span_corruption"
-      or self.data.tokenizer not in ("unigram", "bpe")
-      or self.data.num_sentinels >= spans,
-      f"rows of data.seq_len={self.data.seq_len} have up to {spans} hidden "
-      f"spans: data.num_sentinels={self.data.num_sentinels} is too few",
-    )
     require(
       not self.objective.span_boundary
-      or (self.objective.name, self.corruption.kind) == ("mlm", "spans"),
+      or (name == "mlm" and corruption.masks_spans),
       "objective.span_boundary needs objective.name='mlm' and "
       f"corruption.kind='spans', not {self.objective.name!r} and "
       f"{self.corruption.kind!r}",
     )
-    masks, length = self.corruption.masks_per_row, self.data.seq_len
-    require(
-      masks <= self.corruption.highest_share * length,
-      f"corruption.masks_per_row={masks} is too many for rows of "
-      f"data.seq_len={length}: {self.corruption.highest_share * length:.0f} is the "
-      f"most that corruption.kind={kind!r} hides",
-    )
+    corruption.check(self)
     self._check_rows()
     require(
       self.objective.name != "rtd" or self.corruption.mask_share > 0,
@@ -116,31 +109,16 @@ class Config:
     """Checks what goes with rows that are pairs, or of several kinds."""
     corruption, name = self.corruption, self.objective.name
     require(
-      (corruption.causal_share > 0) == (name == "mixture"),
+      (corruption.causal_row_share > 0) == (name == "mixture"),
       "objective.name='mixture', and no other, has corruption.next_token_share or "
       f"corruption.prefix_share, not {name!r} with "
       f"{corruption.next_token_share} and {corruption.prefix_share}",
     )
     pairs = corruption.sentence_pairs
-    if pairs == "none":
-      return
     require(
-      self.data.packing == "single",
-      f"corruption.sentence_pairs={pairs!r} needs data.packing='single', one "
-      f"document a row, not {self.data.packing!r}",
-    )
-    require(
-      self.model.num_types != 1,
-      f"corruption.sentence_pairs={pairs!r} needs types for both sentences, or no "
-      "types at all: model.num_types must not be 1",
-    )
-    require(
-      name == "mlm"
-      and not self.objective.span_boundary
-      and corruption.kind != "uniform_masking",
+      pairs == "none" or (name == "mlm" and not self.objective.span_boundary),
       f"corruption.sentence_pairs={pairs!r} needs objective.name='mlm' without "
-      "objective.span_boundary, and another corruption.kind than "
-      "'uniform_masking'",
+      "objective.span_boundary",
     )
 
 

@@ -1,16 +1,12 @@
 """`corruption.*`: from rows to batches."""
 
 import dataclasses
-import math
 from typing import Literal
 
+from mlm_jax import registry
 from mlm_jax.config.checks import check_range, check_types
 from mlm_jax.errors import require, unknown
 
-# What an encoder is to fill in, what is to come, and what a decoder is to say.
-MASKING = ("token_masking", "whole_words", "spans", "uniform_masking")
-CONTINUING = ("next_token", "prefix")
-REWRITING = ("span_corruption", "denoising", "fragment", "conditional_masking")
 NOISES = (
   *("token_masking", "token_deletion", "text_infilling"),
   *("sentence_permutation", "document_rotation"),
@@ -26,7 +22,7 @@ class CorruptionConfig:
   # Of encoder-decoders: spans, each behind a sentinel (T5); `noises` (BART); one
   # fragment of each document (MASS); or `noises`, and of what the decoder says
   # any number of tokens (Mask-Predict).
-  kind: Literal[(*MASKING, *CONTINUING, *REWRITING)] = "token_masking"
+  kind: str = "token_masking"
   # The share of a row's maskable tokens that is predicted; it moves linearly to
   # the final one over the training, 0 leaves it.
   mask_rate: float = 0.15
@@ -45,7 +41,7 @@ class CorruptionConfig:
   # The mean length of the spans of span_corruption, in tokens, and of
   # text_infilling, in words.
   mean_span: float = 3.0
-  # Of denoising and conditional_masking: one or several of token_masking,
+  # Of bart and cmlm: one or several of token_masking,
   # token_deletion, text_infilling, sentence_permutation and document_rotation,
   # separated by commas.
   noises: str = "text_infilling,sentence_permutation"
@@ -81,21 +77,6 @@ class CorruptionConfig:
       self.mean_span <= 100,
       f"corruption.mean_span must be 100 at most, not {self.mean_span}",
     )
-    require(
-      self.kind != "span_corruption" or self.mean_span >= 1,
-      "corruption.kind='span_corruption' has no empty spans: "
-      f"corruption.mean_span must be 1 or more, not {self.mean_span}",
-    )
-    require(
-      not self.masks_per_row
-      or self.kind not in ("uniform_masking", "fragment", *CONTINUING),
-      f"corruption.masks_per_row is of no use to corruption.kind={self.kind!r}",
-    )
-    require(
-      self._highest_rate <= self.highest_share,
-      "spans have something between any two: corruption.mask_rate must be "
-      f"{self.highest_share:.2g} at most, not {self._highest_rate}",
-    )
     shares = (self.mask_share, self.random_share)
     require(
       min(shares) >= 0 and sum(shares) <= 1 + 1e-6,
@@ -105,67 +86,13 @@ class CorruptionConfig:
     for name in self.noise_names:
       if name not in NOISES:
         raise unknown("corruption.noises", name, NOISES)
-    require(
-      self.causal_share == 0 or (self.masks and self.causal_share < 1),
-      "corruption.next_token_share and corruption.prefix_share leave some rows "
-      f"their masks: they must be under 1 together, not {self.causal_share}, "
-      f"and corruption.kind one of {', '.join(MASKING)}, not {self.kind!r}",
-    )
+    registry.CORRUPTIONS[self.kind](self).check_keys()
 
   @property
   def noise_names(self) -> list[str]:
     return [name.strip() for name in self.noises.split(",")]
 
   @property
-  def masks(self) -> bool:
-    """Are there masks for an encoder to fill in?"""
-    return self.kind in MASKING
-
-  @property
-  def highest_share(self) -> float:
-    """Returns what share of a row's tokens can be hidden."""
-    between = self.mean_span / (self.mean_span + 1)
-    if self.kind == "span_corruption":
-      return between
-    if self.kind == "spans":
-      return 0.5
-    noisy = self.kind in ("denoising", "conditional_masking")
-    if noisy and "text_infilling" in self.noise_names:
-      return min(0.5, between)
-    return 1.0
-
-  @property
-  def causal_share(self) -> float:
+  def causal_row_share(self) -> float:
+    """The share of rows that predict the next token, not masks."""
     return self.next_token_share + self.prefix_share
-
-  @property
-  def rows_ahead(self) -> int:
-    """Returns how many rows past its own a batch is made of."""
-    return int(self.sentence_pairs == "nsp")
-
-  def num_hidden(self, seq_len: int) -> int:
-    """Returns a multiple of 4 that no row has more hidden tokens than."""
-    hidden = self.masks_per_row or self._highest_rate * seq_len
-    if self.kind == "uniform_masking":
-      hidden = seq_len
-    return min(seq_len, 4 * math.ceil(hidden / 4))
-
-  def num_spans(self, seq_len: int) -> int:
-    """Returns how many spans a row has at most, of span_corruption."""
-    return max(1, round(self.num_hidden(seq_len) / self.mean_span))
-
-  def num_targets(self, seq_len: int) -> int:
-    """Returns P, the target slots of a row, or the decoder's length."""
-    if self.masks and not self.causal_share:
-      return self.num_hidden(seq_len)
-    if self.kind not in ("span_corruption", "fragment"):
-      return seq_len
-    said = self.num_hidden(seq_len)
-    if self.kind == "span_corruption":
-      said += self.num_spans(seq_len)
-    # An eighth more, for the starts and ends of documents.
-    return min(2 * seq_len, 8 * math.ceil(said * 9 / 64))
-
-  @property
-  def _highest_rate(self) -> float:
-    return max(self.mask_rate, self.final_mask_rate)

@@ -1,7 +1,18 @@
-"""BART denoising (Lewis et al. 2020)."""
+"""Text with noise, which a decoder restores (BART, Lewis et al. 2020)."""
 
-from mlm_jax.data.corruption.base import Corruption
+from __future__ import annotations
+
+from mlm_jax.batch import select
+from mlm_jax.data.corruption.noised import NoisedInput
+from mlm_jax.data.corruption.primitives.targets import decoder_batch
 
 
-class Bart(Corruption):
+class Bart(NoisedInput):
+  """Adds `corruption.noises` to the text; the decoder generates it as it was."""
+
   task = "generate"
+  fields = select("input_ids", "decoder_ids", "target_ids", "target_weights")
+
+  def corrupt(self, rows_BL, rate, vocab, random):
+    noised_BL = self.add_noise(rows_BL, rate, vocab, random)
+    return decoder_batch(noised_BL, rows_BL, vocab)

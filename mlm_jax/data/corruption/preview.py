@@ -1,4 +1,4 @@
-"""A corruption, shown to a person: what the model sees, and what it must say."""
+"""The preview of a corruption: what the model reads and must predict."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -7,29 +7,30 @@ import numpy as np
 import rich.text
 
 from mlm_jax.config import Config
-from mlm_jax.data.corruption import corrupt
+from mlm_jax.data.corruption import bind, corrupt
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require
+from mlm_jax.vocabulary import Vocabulary
 
-# What is done to a token, in the words of the legend, and how it looks.
-_LEFT, _SEEN = "left as it is, and asked for", "seen by all"
-_MOVED, _LOST = "moved", "not seen by the encoder"
-_SECOND = "the second sentence"
+# What was done to a token, in the words of the legend, and its style.
+_UNCHANGED, _PREFIX = "unchanged target", "prefix"
+_MOVED, _HIDDEN = "moved", "hidden from the encoder"
+_SECOND = "second sentence"
 STYLES = {
   "masked": "bold black on yellow",
   "replaced": "bold white on red",
-  _LEFT: "bold black on cyan",
-  _SEEN: "black on green",
+  _UNCHANGED: "bold black on cyan",
+  _PREFIX: "black on green",
   _MOVED: "black on green",
-  _LOST: "bold black on cyan",
+  _HIDDEN: "bold black on cyan",
   _SECOND: "underline",
 }
 
-# What is said of a pair, by its label.
+# What is printed of a pair, by its label.
 _PAIRS = {
-  "nsp": ("the second is another text's", "the second follows the first"),
-  "sop": ("the second stood first", "they stand in order"),
+  "nsp": ("the second is from the other text", "the second follows the first"),
+  "sop": ("the second came first", "in order"),
 }
 
 # A line: ids, what was done to each, and the ids whose spaces they have.
@@ -43,51 +44,50 @@ def show(
   times: int = 3,
   after: str = "",
 ) -> Iterator[rich.text.Text]:
-  """Yields lines: the text, then what `times` corruptions make of it.
+  """Yields lines: the text, then `times` corruptions of it.
 
   Args:
     config: its `corruption` and `seed`.
-    tokenizer: cuts the text.
+    tokenizer: of the text.
     text: one document, of at most `data.seq_len` tokens.
-    times: how many.
-    after: another one, for pairs of sentences.
+    times: how many corruptions.
+    after: the document whose sentences may be second in a pair.
 
   Raises:
     InputError: a text is longer than a row.
   """
-  vocab, corruption = tokenizer.vocabulary, config.corruption
+  vocab, keys = tokenizer.vocabulary, config.corruption
+  corruption = bind(keys)
   rows = [_row(config, tokenizer, one) for one in (text, after)]
   size = int(np.sum(rows[0] != vocab.pad_id))
   batch = corrupt(
-    # Each is followed by the other one, and it alone is shown.
-    tf.constant(np.tile(rows, [times + corruption.rows_ahead, 1])),
+    # Each text is followed by the other one; only its own rows are shown.
+    tf.constant(np.tile(rows, [times + corruption.lookahead_rows, 1])),
     tf.constant(0, tf.int64),
-    corruption,
+    keys,
     vocab,
     config.seed,
   )
   original, shown = rows[0][:size], set()
   yield _line("original", tokenizer, (original, [""] * size, original))
   for number in range(0, 2 * times, 2):
-    one = {name: value.numpy()[number] for name, value in batch.items()}
-    if "decoder_ids" in one:
-      lines = _rewritten(vocab, original, one)
-    elif corruption.masks and (
-      "prefix" not in one or one["prefix"][:size].all()
-    ):
-      lines = _masked(vocab, one)
+    row = {name: value.numpy()[number] for name, value in batch.items()}
+    if corruption.task in ("generate", "fill_decoder_masks"):
+      lines = _decoder_lines(vocab, original, row)
+    elif corruption.task == "predict_next" or not _all_prefix(row, size):
+      lines = _next_token_lines(vocab, row)
     else:
-      lines = _continued(vocab, one)
+      lines = _masked_lines(vocab, row)
     yield rich.text.Text()
     for name, line in lines.items():
-      between = " |" if name == "asked for" else ""
+      between = " |" if name == "targets" else ""
       yield _line(name, tokenizer, line, between)
       shown |= set(line[1])
-    if corruption.sentence_pairs != "none":
-      said = "no pair"
-      if one["pair_weights"]:
-        said = _PAIRS[corruption.sentence_pairs][one["pair_labels"]]
-      yield rich.text.Text(f"{'and':<11}{said}")
+    if keys.sentence_pairs != "none":
+      label = "no pair"
+      if row["pair_weights"]:
+        label = _PAIRS[keys.sentence_pairs][row["pair_labels"]]
+      yield rich.text.Text(f"{'pair':<11}{label}")
   yield rich.text.Text()
   legend = rich.text.Text()
   for name in filter(shown.__contains__, STYLES):
@@ -100,7 +100,7 @@ def _row(config, tokenizer, text):
   ids = [vocab.start_id, *tokenizer.encode([text])[0], vocab.end_id]
   require(
     len(ids) <= config.data.seq_len,
-    f"the text has {len(ids)} tokens, a row takes data.seq_len="
+    f"the text has {len(ids)} tokens, a row at most data.seq_len="
     f"{config.data.seq_len}",
   )
   row = np.full([config.data.seq_len], vocab.pad_id, np.int32)
@@ -108,83 +108,100 @@ def _row(config, tokenizer, text):
   return row
 
 
-def _masked(vocab, one) -> dict[str, _Line]:
-  """Returns the lines of an encoder, which is asked for what was there."""
-  seen, asked = _seen_and_asked(vocab, one)
-  types = one.get("type_ids", np.zeros_like(one["input_ids"]))
-  done = [_SECOND if second else "" for second in types[: len(seen)]]
-  whole = seen.copy()
-  for place, original in asked.items():
-    done[place] = _done(vocab, seen[place], original)
-    whole[place] = original
-  words = [*asked.values()]
+def _all_prefix(row, size) -> bool:
+  return "prefix" not in row or row["prefix"][:size].all()
+
+
+def _masked_lines(vocab: Vocabulary, row) -> dict[str, _Line]:
+  """Returns the lines of a row with masks for an encoder."""
+  ids, targets = _ids_and_targets(vocab, row)
+  types = row.get("type_ids", np.zeros_like(row["input_ids"]))
+  done = [_SECOND if second else "" for second in types[: len(ids)]]
+  restored = ids.copy()
+  for position, target in targets.items():
+    done[position] = _replacement(vocab, ids[position], target)
+    restored[position] = target
+  words = [*targets.values()]
   return {
-    # A mask has the space of the word that it hides.
-    "seen": (seen, done, whole),
-    "asked for": (words, [done[place] for place in asked], words),
+    # A mask has the space of the word that it replaces.
+    "input": (ids, done, restored),
+    "targets": (words, [done[position] for position in targets], words),
   }
 
 
-def _continued(vocab, one) -> dict[str, _Line]:
-  """Returns the lines of an encoder that is asked for what comes next."""
-  seen, asked = _seen_and_asked(vocab, one)
-  prefix = one.get("prefix", np.zeros_like(one["input_ids"]))
-  done = [_SEEN if part else "" for part in prefix[: len(seen)]]
-  words = [*asked.values()]
+def _next_token_lines(vocab: Vocabulary, row) -> dict[str, _Line]:
+  """Returns the lines of a row that predicts the next token."""
+  ids, targets = _ids_and_targets(vocab, row)
+  prefix = row.get("prefix", np.zeros_like(row["input_ids"]))
+  done = [_PREFIX if inside else "" for inside in prefix[: len(ids)]]
+  words = [*targets.values()]
   return {
-    "seen": (seen, done, seen),
-    "asked for": (words, [""] * len(words), words),
+    "input": (ids, done, ids),
+    "targets": (words, [""] * len(words), words),
   }
 
 
-def _seen_and_asked(vocab, one):
-  seen = one["input_ids"][one["input_ids"] != vocab.pad_id]
-  real = one["target_weights"] > 0
-  pairs = zip(
-    one["target_positions"][real], one["target_ids"][real], strict=True
-  )
-  return seen, dict(sorted(pairs))
+def _ids_and_targets(vocab, row):
+  """Returns the tokens of a row, and its targets by their positions."""
+  ids = row["input_ids"][row["input_ids"] != vocab.pad_id]
+  is_target = row["target_weights"] > 0
+  positions, targets = row["target_positions"], row["target_ids"]
+  pairs = zip(positions[is_target], targets[is_target], strict=True)
+  return ids, dict(sorted(pairs))
 
 
-def _rewritten(vocab, original, one) -> dict[str, _Line]:
-  """Returns the lines of an encoder-decoder, whose tokens have moved."""
-  seen = one["input_ids"][one["input_ids"] != vocab.pad_id]
-  decoded = one["decoder_ids"][one["decoder_ids"] != vocab.pad_id]
-  asked = np.flatnonzero(one["target_weights"])
-  said = one["target_ids"][asked]
-  hides = {vocab.mask_id, *vocab.sentinel_ids}
-  matcher = difflib.SequenceMatcher(None, original, seen, autojunk=False)
-  # What is left after all that stayed in order: it moved, or is gone.
-  left = dict(enumerate(original.tolist()))
-  done = [_MOVED] * len(seen)
+def _decoder_lines(vocab: Vocabulary, original, row) -> dict[str, _Line]:
+  """Returns the lines of an encoder-decoder, whose tokens may have moved."""
+  ids = row["input_ids"][row["input_ids"] != vocab.pad_id]
+  decoded = row["decoder_ids"][row["decoder_ids"] != vocab.pad_id]
+  positions = np.flatnonzero(row["target_weights"])
+  targets = row["target_ids"][positions]
+  masks = {vocab.mask_id, *vocab.sentinel_ids}
+  done, missing = _moved_and_missing(original, ids, masks)
+  lines = {"input": (ids, done, ids)}
+  if vocab.mask_id in decoded:
+    masked = ["masked" if token in masks else "" for token in decoded]
+    lines["decoder"] = (decoded, masked, decoded)
+    hidden = [_HIDDEN if place in missing else "" for place in positions]
+  elif np.array_equal(decoded, original):
+    # Each token is predicted at the one before it.
+    hidden = [_HIDDEN if place + 1 in missing else "" for place in positions]
+  else:
+    hidden = ["masked" if token in masks else _HIDDEN for token in targets]
+  return lines | {"targets": (targets, hidden, targets)}
+
+
+def _moved_and_missing(original, ids, masks) -> tuple[list[str], dict]:
+  """Compares the encoder's tokens with the original text.
+
+  Returns:
+    What was done to each of `ids`; and the original tokens, by their positions,
+    that are not among them.
+  """
+  matcher = difflib.SequenceMatcher(None, original, ids, autojunk=False)
+  # All that did not stay in order has moved, or is missing.
+  missing = dict(enumerate(original.tolist()))
+  done = [_MOVED] * len(ids)
   for block in matcher.get_matching_blocks():
     for i in range(block.size):
-      del left[block.a + i]
+      del missing[block.a + i]
       done[block.b + i] = ""
-  for place, token in enumerate(seen.tolist()):
-    if done[place] and token in hides:
+  for place, token in enumerate(ids.tolist()):
+    if not done[place]:
+      continue
+    if token in masks:
       done[place] = "masked"
-    elif done[place]:
-      found = next((i for i, other in left.items() if other == token), None)
-      done[place] = _MOVED if left.pop(found, None) is not None else "replaced"
-
-  lines = {"seen": (seen, done, seen)}
-  if vocab.mask_id in decoded:
-    masked = ["masked" if token in hides else "" for token in decoded]
-    lines["decoder"] = (decoded, masked, decoded)
-    lost = [_LOST if place in left else "" for place in asked]
-  elif np.array_equal(decoded, original):
-    # Each token is asked for by the one before it.
-    lost = [_LOST if place + 1 in left else "" for place in asked]
-  else:
-    lost = ["masked" if token in hides else _LOST for token in said.tolist()]
-  return lines | {"asked for": (said, lost, said)}
+      continue
+    found = next((i for i, other in missing.items() if other == token), None)
+    moved = missing.pop(found, None) is not None
+    done[place] = _MOVED if moved else "replaced"
+  return done, missing
 
 
-def _done(vocab, here, original) -> str:
-  if here == vocab.mask_id:
+def _replacement(vocab, token, target) -> str:
+  if token == vocab.mask_id:
     return "masked"
-  return _LEFT if here == original else "replaced"
+  return _UNCHANGED if token == target else "replaced"
 
 
 def _line(name, tokenizer, line: _Line, between: str = "") -> rich.text.Text:

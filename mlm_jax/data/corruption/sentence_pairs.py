@@ -1,27 +1,36 @@
-"""Sentence pairs: a document cut in two, and whether its halves belong so.
+"""Sentence pairs: NSP (Devlin et al. 2019) and SOP (Lan et al. 2020).
 
-Rows have one document each. It is cut where a sentence begins, or if it is one
+A row has one document. It is split where a sentence begins or, if it is one
 sentence, where a word does: [start] first [end] second [end].
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
-from mlm_jax.data.corruption.draws import Draws, below, threshold
-from mlm_jax.data.corruption.sentences import sentence_starts
+from mlm_jax.batch import select
+from mlm_jax.data.corruption.primitives.random import (
+  RowRandom,
+  threshold,
+  uniform_int,
+)
+from mlm_jax.data.corruption.primitives.sentences import sentence_starts
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
 
-# Above all random numbers: a better place has a greater key.
+FIELDS = select("type_ids", "pair_labels", "pair_weights")
+
+# Above all random numbers: a better position has a greater key.
 _BETTER = 1 << 28
 
 
-class Stretch(NamedTuple):
-  """Of each row, some of its tokens.
+class Part(NamedTuple):
+  """A part of each row.
 
   Attributes:
     rows_BL: the rows.
-    begin_B: where the first of them is.
-    size_B: how many they are.
+    begin_B: the position of its first token.
+    size_B: the number of its tokens.
   """
 
   rows_BL: tf.Tensor
@@ -30,39 +39,38 @@ class Stretch(NamedTuple):
 
 
 def next_sentence(
-  rows_NL: tf.Tensor, vocab: Vocabulary, draws: Draws
+  rows_NL: tf.Tensor, vocab: Vocabulary, random: RowRandom
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-  """Returns rows of pairs whose second follows, or is of the next row.
+  """Returns rows of pairs whose second follows, or is from the next row.
 
-  One is as likely as the other, and both are as long as the shorter of the two,
-  so that lengths tell nothing (Devlin et al. 2019).
+  Both are equally likely, and the second is as long as the shorter of the two,
+  so that its length does not give it away (Devlin et al. 2019).
 
   Args:
-    rows_NL: one more than there are to be pairs.
-    vocab: which pieces begin sentences and words.
-    draws: for as many rows.
+    rows_NL: one more row than there are pairs.
+    vocab: the ids that begin sentences and words.
+    random: for all N rows.
   """
-  first_N, second_N = _cut(rows_NL, vocab, draws)
-  first, own = (
-    Stretch(*(x[:-1] for x in side)) for side in (first_N, second_N)
-  )
-  next_rows = Stretch(*(x[1:] for x in second_N))
-  follows_B = _coin(draws)[:-1]
-  second = _either(follows_B, own, next_rows)
-  size_B = tf.minimum(own.size_B, next_rows.size_B)
+  first_N, second_N = _split(rows_NL, vocab, random)
+  first = Part(*(x[:-1] for x in first_N))
+  following = Part(*(x[:-1] for x in second_N))
+  other = Part(*(x[1:] for x in second_N))
+  follows_B = _coin(random)[:-1]
+  second = _either(follows_B, following, other)
+  size_B = tf.minimum(following.size_B, other.size_B)
   return _join(first, second._replace(size_B=size_B), follows_B, vocab)
 
 
 def sentence_order(
-  rows_BL: tf.Tensor, vocab: Vocabulary, draws: Draws
+  rows_BL: tf.Tensor, vocab: Vocabulary, random: RowRandom
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-  """Returns rows of pairs that stand as they stood, or the other way round.
+  """Returns rows of pairs in their order or, equally likely, swapped.
 
-  One is as likely as the other (Lan et al. 2020).
+  (Lan et al. 2020)
   """
-  first, second = _cut(rows_BL, vocab, draws)
-  # What is no pair stays as it is.
-  ordered_B = _coin(draws) | (second.size_B == 0)
+  first, second = _split(rows_BL, vocab, random)
+  # A row that is no pair stays as it is.
+  ordered_B = _coin(random) | (second.size_B == 0)
   return _join(
     _either(ordered_B, first, second),
     _either(ordered_B, second, first),
@@ -71,58 +79,59 @@ def sentence_order(
   )
 
 
-def _cut(rows_BL, vocab, draws) -> tuple[Stretch, Stretch]:
-  """Returns both sides of a random sentence's start; the second may be empty.
+def _split(rows_BL, vocab, random) -> tuple[Part, Part]:
+  """Splits each document where a random sentence starts.
 
-  Together they are short enough for one more end.
+  The second part may be empty. Together they leave room for one more end.
   """
   length = rows_BL.shape[1]
   real_B = tf.reduce_sum(tf.cast(rows_BL != vocab.pad_id, tf.int32), axis=1)
   ends_B = tf.clip_by_value(real_B - 1, 1, length - 2)
   index_L = tf.range(length)
-  is_place_BL = (index_L > 1) & (index_L < ends_B[:, None])
+  allowed_BL = (index_L > 1) & (index_L < ends_B[:, None])
   word_BL = tf.cast(tf.gather(vocab.starts_word, rows_BL), tf.int32)
   better_BL = tf.where(sentence_starts(rows_BL, vocab), 2, word_BL)
-  key_BL = better_BL * _BETTER + below(_BETTER, draws.bits(length))
-  key_BL = tf.where(is_place_BL, key_BL, -1)
+  key_BL = better_BL * _BETTER + uniform_int(_BETTER, random.bits(length))
+  key_BL = tf.where(allowed_BL, key_BL, -1)
   middle_B = tf.argmax(key_BL, axis=1, output_type=tf.int32)
-  # Of a single token, nothing is left for the second.
-  middle_B = tf.where(tf.reduce_any(is_place_BL, axis=1), middle_B, ends_B)
+  # A single token leaves nothing for the second part.
+  middle_B = tf.where(tf.reduce_any(allowed_BL, axis=1), middle_B, ends_B)
   ones_B = tf.ones_like(middle_B)
   return (
-    Stretch(rows_BL, ones_B, middle_B - 1),
-    Stretch(rows_BL, middle_B, ends_B - middle_B),
+    Part(rows_BL, ones_B, middle_B - 1),
+    Part(rows_BL, middle_B, ends_B - middle_B),
   )
 
 
-def _coin(draws):
-  return tf.cast(draws.bits(1)[:, 0], tf.int64) < threshold(0.5)
+def _coin(random):
+  return tf.cast(random.bits(1)[:, 0], tf.int64) < threshold(0.5)
 
 
-def _either(which_B, one: Stretch, other: Stretch) -> Stretch:
-  return Stretch(
+def _either(which_B, one: Part, other: Part) -> Part:
+  return Part(
     tf.where(which_B[:, None], one.rows_BL, other.rows_BL),
-    *(tf.where(which_B, a, b) for a, b in zip(one[1:], other[1:], strict=True)),
+    tf.where(which_B, one.begin_B, other.begin_B),
+    tf.where(which_B, one.size_B, other.size_B),
   )
 
 
 def _join(first, second, labels_B, vocab):
-  """Returns the rows of pairs, and what else there is to know about them."""
+  """Returns the rows of pairs, and the other fields of their batch."""
   length = first.rows_BL.shape[1]
   index_L = tf.range(length)
   first_B1, second_B1 = first.size_B[:, None], second.size_B[:, None]
   is_pair_B1 = second_B1 > 0
-  # The start and the end of the first, and the end of the second.
+  # After the start and the first part is its end, and at last the second's.
   middle_B1 = first_B1 + 1
   last_B1 = middle_B1 + second_B1 + tf.cast(is_pair_B1, tf.int32)
-  place_BL = tf.where(
+  position_BL = tf.where(
     index_L < middle_B1,
     first.begin_B[:, None] + index_L - 1,
     length + second.begin_B[:, None] + index_L - middle_B1 - 1,
   )
-  both_BM = tf.concat([first.rows_BL, second.rows_BL], axis=1)
+  both_BT = tf.concat([first.rows_BL, second.rows_BL], axis=1)
   rows_BL = tf.gather(
-    both_BM, tf.clip_by_value(place_BL, 0, 2 * length - 1), batch_dims=1
+    both_BT, tf.clip_by_value(position_BL, 0, 2 * length - 1), batch_dims=1
   )
   is_end_BL = (index_L == middle_B1) | (index_L == last_B1)
   rows_BL = tf.where(is_end_BL, vocab.end_id, rows_BL)
@@ -136,4 +145,5 @@ def _join(first, second, labels_B, vocab):
   }
 
 
+# By the values of corruption.sentence_pairs.
 PAIRS = {"nsp": next_sentence, "sop": sentence_order}

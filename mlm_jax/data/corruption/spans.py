@@ -1,9 +1,61 @@
-"""Spans of words are masked (SpanBERT, Joshi et al. 2020)."""
+"""Spans of words are masked (SpanBERT, Joshi et al. 2020; ALBERT, Lan et al. 2020).
 
-from mlm_jax.data.corruption.base import Corruption
+T5's spans, each of which a decoder generates, are span_corruption.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlm_jax.data.corruption.mask_filling import MaskFilling
+from mlm_jax.data.corruption.primitives.masks import Targets
+from mlm_jax.data.corruption.primitives.sort import compact
+from mlm_jax.data.corruption.primitives.spans import sample_spans, select
+from mlm_jax.data.corruption.primitives.words import find_words
+from mlm_jax.data.host_tensorflow import tf
+
+if TYPE_CHECKING:
+  from mlm_jax.config import CorruptionConfig
 
 
-class Spans(Corruption):
-  task = "fill_masks"
-  supports_sentence_pairs = True
+class Spans(MaskFilling):
+  """Masks spans of words, with an unmasked word between any two."""
+
   masks_spans = True
+  heldout_kind = "whole_words"
+
+  @property
+  def max_mask_rate(self) -> float:
+    return 0.5
+
+  def sample(self, rows_BL, rate, vocab, random):
+    length = rows_BL.shape[1]
+    slots = self.num_hidden(length)
+    words = find_words(rows_BL, vocab)
+    spans = sample_spans(words, slots, span_law(self.keys), random)
+    count_B1 = self.num_masked(words.maskable_BL, rate)
+    masked_BL = select(spans, words, count_B1)
+    index_BL = tf.broadcast_to(tf.range(length), tf.shape(rows_BL))
+    positions_BP = compact(index_BL, masked_BL, slots, 0)
+    num_masked_B1 = tf.reduce_sum(
+      tf.cast(masked_BL, tf.int32), axis=1, keepdims=True
+    )
+    # All tokens of a span are replaced in the same way.
+    number_BP = tf.gather(spans.number_BL, positions_BP, batch_dims=1)
+    bits_BS = random.bits(spans.starts_BS.shape[1] + 1)
+    action_bits_BP = tf.gather(bits_BS, number_BP, batch_dims=1)
+    return Targets(
+      positions_BP, tf.range(slots) < num_masked_B1, action_bits_BP
+    )
+
+
+def span_law(keys: CorruptionConfig) -> np.ndarray:
+  """Returns the probabilities of spans of 0, 1, 2, ... max_span words."""
+  lengths = np.arange(1, keys.max_span + 1)
+  if keys.span_law == "geometric":
+    law = (1 - keys.span_p) ** lengths
+  else:
+    law = 1 / lengths
+  return np.concatenate([[0], law / law.sum()])

@@ -1,5 +1,7 @@
 """Where the sentences of packed rows begin."""
 
+from __future__ import annotations
+
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
 
