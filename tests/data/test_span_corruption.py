@@ -14,7 +14,7 @@ SIGMAS = 5
 
 
 def woven(seen, said, vocab):
-  """Returns the text: each sentinel seen, in its place what is said after it."""
+  """Returns the text, with each sentinel's span in the sentinel's place."""
   spans, sentinel = {}, None
   for token in said[1:]:
     if token in vocab.sentinel_ids:

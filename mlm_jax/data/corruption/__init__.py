@@ -4,10 +4,10 @@ One file a kind, named as the value of `corruption.kind`; sentence_pairs.py and
 causal_rows.py add to kinds with masks for an encoder; primitives/ holds what
 several are made of; preview.py shows one to a person.
 
-A corruption is a TensorFlow function of a whole batch. Its random numbers depend
-on the seed and on each row's position in the stream of rows, never on the batch,
-worker or host: equal rows are corrupted equally on every machine. Shapes are
-static: a row has P target slots, and empty ones have weight 0.
+A corruption is a TensorFlow function of a whole batch. Its random numbers
+depend on the seed and on each row's position in the stream of rows, never on
+the batch, worker or host: equal rows are corrupted equally on every machine.
+Shapes are static: a row has P target slots, and empty ones have weight 0.
 
 Shape suffixes:
   B  rows of the batch

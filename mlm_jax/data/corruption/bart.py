@@ -8,7 +8,7 @@ from mlm_jax.data.corruption.primitives.targets import decoder_batch
 
 
 class Bart(NoisedInput):
-  """Adds `corruption.noises` to the text; the decoder generates it as it was."""
+  """Adds `corruption.noises` to the text; a decoder generates the original."""
 
   task = "generate"
   fields = select("input_ids", "decoder_ids", "target_ids", "target_weights")

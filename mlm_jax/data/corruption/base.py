@@ -82,12 +82,12 @@ class Corruption:
     return int(self.keys.sentence_pairs == "nsp")
 
   def num_hidden(self, seq_len: int) -> int:
-    """Returns the most masked tokens of a row, rounded up to a multiple of 4."""
+    """Returns the most masked tokens of a row, a multiple of 4 below L."""
     hidden = self.keys.masks_per_row or self._peak_rate * seq_len
     return min(seq_len, 4 * math.ceil(hidden / 4))
 
   def num_targets(self, seq_len: int) -> int:
-    """Returns P, the target slots of a row, or the length of a decoder's row."""
+    """Returns P, the target slots of a row or the length of a decoder's."""
     return seq_len
 
   def num_masked(
@@ -147,8 +147,8 @@ class Corruption:
     require(
       self.supports_sentence_pairs,
       f"corruption.kind={keys.kind!r} does not support "
-      f"corruption.sentence_pairs={pairs!r}: use 'token_masking', 'whole_words' "
-      "or 'spans'",
+      f"corruption.sentence_pairs={pairs!r}: use 'token_masking', "
+      "'whole_words' or 'spans'",
     )
     require(
       config.data.packing == "single",
@@ -157,8 +157,8 @@ class Corruption:
     )
     require(
       config.model.num_types != 1,
-      f"corruption.sentence_pairs={pairs!r} needs model.num_types=2, a type for "
-      "each sentence, or 0, no types at all; not 1",
+      f"corruption.sentence_pairs={pairs!r} needs model.num_types=2, a type "
+      "for each sentence, or 0, no types at all; not 1",
     )
 
   def heldout(self) -> CorruptionConfig:

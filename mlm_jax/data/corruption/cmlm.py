@@ -1,4 +1,4 @@
-"""Text with noise, and masks in the decoder (CMLM, Ghazvininejad et al. 2019)."""
+"""Masks for a decoder to fill in (CMLM, Ghazvininejad et al. 2019)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mlm_jax.data.host_tensorflow import tf
 
 
 class ConditionalMasking(NoisedInput):
-  """Adds noise to the encoder's text and masks any number of the decoder's tokens.
+  """Adds noise to the encoder's text, and masks to the decoder's.
 
-  The decoder predicts the masked tokens; the encoder predicts at the start of
-  each document how many tokens it has.
+  Any number of a document's tokens is masked. The decoder predicts them; the
+  encoder predicts at the start of each document how many tokens it has.
   """
 
   task = "fill_decoder_masks"

@@ -1,4 +1,4 @@
-"""A fragment of each document, which a decoder generates (MASS, Song et al. 2019)."""
+"""A fragment that a decoder generates (MASS, Song et al. 2019)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Spans behind sentinels, which a decoder generates (T5, Raffel et al. 2020).
 
-SpanBERT's masked spans, which an encoder fills in, are spans.py.
+SpanBERT's masked spans, which an encoder fills in, are in spans.py.
 """
 
 from __future__ import annotations

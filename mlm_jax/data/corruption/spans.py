@@ -1,6 +1,7 @@
-"""Spans of words are masked (SpanBERT, Joshi et al. 2020; ALBERT, Lan et al. 2020).
+"""Spans of words are masked (SpanBERT, Joshi et al. 2020).
 
-T5's spans, each of which a decoder generates, are span_corruption.py.
+With corruption.span_law='inverse', ALBERT's n-grams (Lan et al. 2020). T5's
+spans, which a decoder generates, are in span_corruption.py.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Words(NamedTuple):
   count_B: tf.Tensor
 
   def gather(self, values_BW: tf.Tensor, outside: int) -> tf.Tensor:
-    """Returns [B, L], the value of each token's word, `outside` for specials."""
+    """Returns [B, L], the value of each token's word, or `outside` of words."""
     of_word_BL = tf.gather(values_BW, tf.maximum(self.word_BL, 0), batch_dims=1)
     return tf.where(self.maskable_BL, of_word_BL, outside)
 
