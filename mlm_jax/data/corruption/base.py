@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from mlm_jax import registry
 from mlm_jax.batch import Fields
 from mlm_jax.data.corruption.primitives.random import RowRandom
 from mlm_jax.data.host_tensorflow import tf
-from mlm_jax.errors import require
+from mlm_jax.errors import InputError, require
 from mlm_jax.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Corruption:
     return int(self.keys.sentence_pairs == "nsp")
 
   def num_hidden(self, seq_len: int) -> int:
-    """Returns the most masked tokens of a row, a multiple of 4 below L."""
+    """Returns the most masked tokens of a row, L or a multiple of 4."""
     hidden = self.keys.masks_per_row or self._peak_rate * seq_len
     return min(seq_len, 4 * math.ceil(hidden / 4))
 
@@ -144,12 +145,16 @@ class Corruption:
     pairs = keys.sentence_pairs
     if pairs == "none":
       return
-    require(
-      self.supports_sentence_pairs,
-      f"corruption.kind={keys.kind!r} does not support "
-      f"corruption.sentence_pairs={pairs!r}: use 'token_masking', "
-      "'whole_words' or 'spans'",
-    )
+    if not self.supports_sentence_pairs:
+      kinds = [
+        repr(kind)
+        for kind, cls in registry.CORRUPTIONS.items()
+        if cls.supports_sentence_pairs
+      ]
+      raise InputError(
+        f"corruption.kind={keys.kind!r} does not support "
+        f"corruption.sentence_pairs={pairs!r}: use {' or '.join(kinds)}"
+      )
     require(
       config.data.packing == "single",
       f"corruption.sentence_pairs={pairs!r} needs data.packing='single', one "
