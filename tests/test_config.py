@@ -121,14 +121,15 @@ def test_every_key_is_read_somewhere():
 
 def test_every_choice_is_in_the_table_that_serves_it():
   from mlm_jax import objectives
-  from mlm_jax.data import corpus, packing
+  from mlm_jax.data import packing
+  from mlm_jax.data.sources import text
   from mlm_jax.models import attention, layers
   from mlm_jax.training import optim
 
   tables = {
     "EncoderConfig.activation": layers._ACTIVATIONS,
     "EncoderConfig.attention": {"auto", *attention._BACKENDS},
-    "DataConfig.document_boundary": corpus._BOUNDARIES,
+    "DataConfig.document_boundary": text._BOUNDARIES,
     "DataConfig.packing": packing._PACKERS,
     "ObjectiveConfig.name": objectives.OBJECTIVES,
     "OptimConfig.name": optim._OPTIMIZERS,

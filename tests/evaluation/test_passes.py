@@ -71,7 +71,7 @@ def test_each_pass_sees_what_the_ones_before_filled_in(trained, monkeypatch):
   places = np.flatnonzero(seen[0] == vocab.mask_id)
   filled = [int(i) for i in seen[-1][places] if i != vocab.mask_id]
   best = [guess[0][0] for guess in guesses]
-  assert all(tokenizer.reading(i) in best for i in filled)
+  assert all(tokenizer.display_text(i) in best for i in filled)
   seen.clear()
   once = fill_mask.fill_mask(run, params, tokenizer, text, 3)
   assert len(seen) == 1

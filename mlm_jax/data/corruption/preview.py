@@ -206,7 +206,7 @@ def _replacement(vocab, token, target) -> str:
 
 def _line(name, tokenizer, line: _Line, between: str = "") -> rich.text.Text:
   text = rich.text.Text(f"{name:<11}")
-  read = lambda token: tokenizer.reading(int(token))
+  read = lambda token: tokenizer.display_text(int(token))
   for place, (token, what, like) in enumerate(zip(*line, strict=True)):
     text.append(between if place else "")
     text.append(" " if read(like).startswith(" ") else "")

@@ -1,4 +1,4 @@
-"""Paths behind a URL, which TensorFlow reads; ram:// stands for gs://."""
+"""Files behind a URL, which TensorFlow reads; ram:// stands in for gs://."""
 
 import gzip
 import io
@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from mlm_jax.config import DataConfig
-from mlm_jax.data import corpus
+from mlm_jax.data import sources
 from mlm_jax.errors import InputError
 
 TEXTS = ["one two", "three\nfour", "five " * 5_000]
@@ -31,17 +31,17 @@ def parquet(texts):
     ("parquet", "a.parquet", parquet(TEXTS)),
   ],
 )
-def test_documents_behind_a_url_are_those_of_a_file(kind, name, data):
+def test_remote_files_yield_the_documents_of_local_ones(kind, name, data):
   with tf.io.gfile.GFile(f"ram://{kind}/{name}", "wb") as file:
     file.write(data)
   config = DataConfig(corpus=f"{kind}:ram://{kind}/*{name.partition('.')[2]}")
   expected = [text.strip() for text in TEXTS]
-  assert list(corpus.read_documents(config)) == expected
-  (identity,) = corpus.identity(config)
+  assert list(sources.read_documents(config)) == expected
+  (identity,) = sources.identity(config)
   assert identity.startswith(name)
 
 
-def test_no_file_behind_a_url_is_an_error():
+def test_missing_remote_file_raises_input_error():
   config = DataConfig(corpus="text:ram://nowhere/*.txt")
   with pytest.raises(InputError, match="no file matches"):
-    list(corpus.read_documents(config))
+    list(sources.read_documents(config))

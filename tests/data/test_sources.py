@@ -1,4 +1,4 @@
-"""Documents come out whole, once and in order, or an error says why not."""
+"""Readers yield each document whole, once and in order, or raise InputError."""
 
 import gzip
 import inspect
@@ -13,12 +13,13 @@ import pyarrow.parquet
 import pytest
 
 from mlm_jax.config import DataConfig
-from mlm_jax.data import corpus, python_docs
+from mlm_jax.data import python_docs, sources
+from mlm_jax.data.sources import files
 from mlm_jax.errors import InputError
 
 
 def read(name, **options):
-  return list(corpus.read_documents(DataConfig(corpus=name, **options)))
+  return list(sources.read_documents(DataConfig(corpus=name, **options)))
 
 
 def without_space(text):
@@ -46,7 +47,7 @@ def test_wikitext_sections_do_not_end_a_document(tmp_path):
   assert found == [text.strip()]
 
 
-def test_a_document_does_not_run_on_into_the_next_file(tmp_path):
+def test_documents_end_at_the_end_of_a_file(tmp_path):
   for name in "ab":
     (tmp_path / name).write_text(f"of {name}")
   for boundary in ("blank_line", "file", "wikitext"):
@@ -55,10 +56,8 @@ def test_a_document_does_not_run_on_into_the_next_file(tmp_path):
 
 
 @pytest.mark.parametrize("boundary", ["blank_line", "file", "wikitext"])
-def test_a_long_document_is_cut_and_nothing_is_lost(
-  tmp_path, monkeypatch, boundary
-):
-  monkeypatch.setattr(corpus, "MAX_DOCUMENT_CHARS", 100)
+def test_long_documents_are_cut_without_loss(tmp_path, monkeypatch, boundary):
+  monkeypatch.setattr(files, "MAX_DOCUMENT_CHARS", 100)
   text = "\n".join(f"line {i} ends" for i in range(200)) + "\n\nanother one"
   (tmp_path / "long.txt").write_text(text)
   found = read(f"text:{tmp_path}/long.txt", document_boundary=boundary)
@@ -67,10 +66,10 @@ def test_a_long_document_is_cut_and_nothing_is_lost(
 
 
 @pytest.mark.parametrize("offset", ["", "a", "ab", "abc"])
-def test_a_long_line_is_not_cut_within_a_character(
+def test_long_lines_are_not_cut_within_a_character(
   tmp_path, monkeypatch, offset
 ):
-  monkeypatch.setattr(corpus, "MAX_DOCUMENT_CHARS", 64)
+  monkeypatch.setattr(files, "MAX_DOCUMENT_CHARS", 64)
   text = offset + "é🙂東" * 200
   (tmp_path / "line.txt").write_text(text)
   assert "".join(read(f"text:{tmp_path}/line.txt")) == text
@@ -88,7 +87,7 @@ def test_jsonl_and_parquet_yield_the_named_field_in_order(tmp_path):
     assert found == bodies
 
 
-def test_empty_fields_are_no_documents(tmp_path):
+def test_empty_fields_yield_no_documents(tmp_path):
   (tmp_path / "a.jsonl").write_text(
     '{"text": null}\n{"text": " "}\n{"text": "x"}\n'
   )
@@ -110,7 +109,7 @@ COMPRESSORS = {"gz": gzip.compress, "zst": compress_zst}
 
 @pytest.mark.parametrize("suffix", COMPRESSORS)
 @pytest.mark.parametrize("kind", ["text", "jsonl"])
-def test_compressed_files_hold_the_same_documents(tmp_path, kind, suffix):
+def test_compressed_files_yield_the_same_documents(tmp_path, kind, suffix):
   documents = [f"document {i}" for i in range(20_000)]
   lines = documents
   if kind == "jsonl":
@@ -122,15 +121,15 @@ def test_compressed_files_hold_the_same_documents(tmp_path, kind, suffix):
 
 
 @pytest.mark.parametrize("suffix", COMPRESSORS)
-def test_a_file_that_was_cut_short_is_an_error(tmp_path, suffix):
-  """As after a download that stopped: half a corpus is not the corpus."""
+def test_truncated_compressed_file_raises_input_error(tmp_path, suffix):
+  """As after an interrupted download."""
   noise = random.Random(0).randbytes(400_000).hex().encode()
   (tmp_path / f"a.{suffix}").write_bytes(COMPRESSORS[suffix](noise)[:-5000])
   with pytest.raises(InputError, match="cannot read"):
     read(f"text:{tmp_path}/a.{suffix}")
 
 
-def test_files_are_sorted_within_a_glob_and_globs_kept_in_order(tmp_path):
+def test_files_are_sorted_within_a_glob_and_globs_keep_their_order(tmp_path):
   names = [f"{i:02}.txt" for i in range(12)]
   for name in reversed(names):
     (tmp_path / name).write_text(name)
@@ -147,7 +146,7 @@ def test_files_are_sorted_within_a_glob_and_globs_kept_in_order(tmp_path):
     ("text:a", b"abc\0def", "binary"),
     ("text:a", b"caf\xe9 au lait", "line 1 is not UTF-8"),
     ("text:a", b" \n\n \n", "holds no text"),
-    ("text:b", b"x", "no file matches"),
+    ("text:b", b"x", "data.corpus.*no file matches"),
     ("text:a,b", b"x", "no file matches"),
     ("text:a.gz", b"not gzip", "cannot read"),
     ("text:a.zst", b"not zstd", "cannot read"),
@@ -155,13 +154,13 @@ def test_files_are_sorted_within_a_glob_and_globs_kept_in_order(tmp_path):
     ("jsonl:a", b'{"title": 1, "body": 2}', "its fields: title, body"),
     ("jsonl:a", b'["text"]', "no field"),
     ("jsonl:a", b'{"text": 5}', "data.text_field"),
-    ("parquet:a", b"PAR1 not", "not a parquet file"),
+    ("parquet:a", b"PAR1 not", "not a Parquet file"),
     ("jsnl:a", b"x", "did you mean 'jsonl:...'"),
-    ("a", b"x", "known: tfds:..., text:..."),
-    ("", b"x", "no corpus"),
+    ("a", b"x", "data.corpus.*known: tfds:..., text:..."),
+    ("", b"x", "set --config.data.corpus"),
   ],
 )
-def test_bad_corpora_are_errors_of_one_line(
+def test_invalid_corpora_raise_input_error_of_one_line(
   tmp_path, monkeypatch, name, content, message
 ):
   monkeypatch.chdir(tmp_path)
@@ -172,7 +171,7 @@ def test_bad_corpora_are_errors_of_one_line(
   assert "\n" not in str(raised.value)
 
 
-def test_a_missing_parquet_column_is_named_with_those_there(tmp_path):
+def test_missing_parquet_column_lists_the_columns(tmp_path):
   table = pyarrow.table({"title": ["a"], "body": ["b"]})
   pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
   with pytest.raises(InputError, match="'text'; its fields: title, body"):
@@ -181,7 +180,7 @@ def test_a_missing_parquet_column_is_named_with_those_there(tmp_path):
 
 @pytest.fixture(scope="module")
 def tfds_data_dir(tmp_path_factory):
-  """Has python_docs of a standard library of one package: the whole is slow."""
+  """Holds python_docs of one package of the standard library: all is slow."""
   stdlib = tmp_path_factory.mktemp("stdlib")
   shutil.copytree(os.path.dirname(json.__file__), stdlib / "json")
   (stdlib / "broken.py").write_text('"""Broken."""\ndef (')
@@ -191,13 +190,13 @@ def tfds_data_dir(tmp_path_factory):
   with pytest.MonkeyPatch.context() as patch:
     paths = types.SimpleNamespace(get_path=lambda name: str(stdlib))
     patch.setattr(python_docs, "sysconfig", paths)
-    corpus.identity(
+    sources.identity(
       DataConfig(corpus="tfds:python_docs", tfds_data_dir=data_dir)
     )
   return data_dir
 
 
-def test_python_docs_hold_topics_and_docstrings(tfds_data_dir):
+def test_python_docs_contain_topics_and_docstrings(tfds_data_dir):
   from pydoc_data import topics
 
   found = read("tfds:python_docs", tfds_data_dir=tfds_data_dir)
@@ -209,7 +208,7 @@ def test_python_docs_hold_topics_and_docstrings(tfds_data_dir):
   assert not any("Not of Python" in text for text in found)
 
 
-def test_python_docs_are_in_a_fixed_order_and_can_be_sliced(tfds_data_dir):
+def test_python_docs_have_a_fixed_order_and_can_be_sliced(tfds_data_dir):
   found = read("tfds:python_docs", tfds_data_dir=tfds_data_dir)
   assert read("tfds:python_docs:train", tfds_data_dir=tfds_data_dir) == found
   part = read("tfds:python_docs:train[:10%]", tfds_data_dir=tfds_data_dir)
@@ -225,6 +224,8 @@ def test_python_docs_are_in_a_fixed_order_and_can_be_sliced(tfds_data_dir):
     ("tfds:python_doc", {}, "did you mean 'python_docs'"),
   ],
 )
-def test_bad_tfds_names_are_errors(tfds_data_dir, name, options, message):
+def test_invalid_tfds_names_raise_input_error(
+  tfds_data_dir, name, options, message
+):
   with pytest.raises(InputError, match=message):
     read(name, tfds_data_dir=tfds_data_dir, **options)
