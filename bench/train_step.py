@@ -27,6 +27,8 @@ import numpy as np
 
 from mlm_jax import config as config_lib
 from mlm_jax import families
+from mlm_jax.batch import masked
+from mlm_jax.data.corruption import batch_contract
 from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.training import flops
 from mlm_jax.training.run import Run
@@ -79,21 +81,13 @@ def make_batch(config, vocab, seed=0):
   shape = (config.train.batch_size, config.data.seq_len)
   original = rng.integers(5, vocab.size, shape).astype(np.int32)
   original[:, 0], original[:, -1] = vocab.start_id, vocab.end_id
-  slots = config.corruption.num_targets(shape[1])
+  slots = batch_contract(config).sizes["P"]
   count = round(config.corruption.mask_rate * (shape[1] - 2))
   places = np.stack(
     [1 + rng.permutation(shape[1] - 2)[:slots] for _ in range(shape[0])]
-  ).astype(np.int32)
-  rows = np.arange(shape[0])[:, None]
-  input_ids = original.copy()
-  input_ids[rows, places[:, :count]] = vocab.mask_id
-  weights = (np.arange(slots) < count) * np.ones([shape[0], 1])
-  return {
-    "input_ids": input_ids,
-    "target_positions": places,
-    "target_ids": original[rows, places],
-    "target_weights": weights.astype(np.float32),
-  }
+  )
+  is_target = np.broadcast_to(np.arange(slots) < count, places.shape)
+  return masked(original, places, is_target, vocab.mask_id)
 
 
 def our_step(config, vocab, batch):

@@ -34,7 +34,7 @@ def get_config(variant=""):
   config.data.vocab_size = 50_265
 
   config.objective.name = "seq2seq"
-  config.corruption.kind = "denoising"
+  config.corruption.kind = "bart"
   config.corruption.noises = "text_infilling,sentence_permutation"
   config.corruption.mask_rate = 0.3
   config.corruption.mask_share = 1.0

@@ -33,7 +33,7 @@ def get_config(variant=""):
   config.model.update(width=512, num_heads=8, mlp_width=2048)
 
   config.objective.name = "cmlm"
-  config.corruption.kind = "conditional_masking"
+  config.corruption.kind = "cmlm"
   config.corruption.noises = "text_infilling"
   config.corruption.mask_rate = 0.3
   config.corruption.mask_share = 1.0

@@ -24,7 +24,7 @@ def get_config(variant=""):
   config.model.update(families.MASS, num_layers=6, num_decoder_layers=6)
 
   config.objective.name = "seq2seq"
-  config.corruption.kind = "fragment"
+  config.corruption.kind = "mass"
   config.corruption.mask_rate = 0.5
 
   # Logits at half of all positions are large: a part of the batch at a time.

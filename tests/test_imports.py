@@ -14,6 +14,7 @@ ORDER = [
   "cli",
 ]
 GROUND = {
+  "batch",
   "errors",
   "config",
   "families",

@@ -76,13 +76,13 @@ LEARN = {
     **DECODER,
   },
   "bart": {
-    "corruption.kind": "denoising",
+    "corruption.kind": "bart",
     **DECODER,
     "train.steps": 300,
     "train.eval_every": 300,
   },
   "mass": {
-    "corruption.kind": "fragment",
+    "corruption.kind": "mass",
     "model.position_kind": "learned",
     **DECODER,
   },
@@ -103,7 +103,7 @@ def test_it_learns_more_than_word_frequencies(name, recipe, tmp_path):
   _, store = prepare.load(config, workdir)
   loss, _ = of_tokens(last, OBJECTIVES[config.objective.name])
   assert loss < store.info["heldout"].unigram_entropy - GAIN
-  if config.corruption.kind == "denoising":
+  if config.corruption.kind == "bart":
     assert loss < loss_of_another_text(workdir, config, store) - READING_GAIN
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mlm_jax.data.corruption.sentences import sentence_starts
+from mlm_jax.data.corruption.primitives.sentences import sentence_starts
 
 
 def test_a_sentence_begins_with_its_document_and_after_a_stop(tokenizer):

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from mlm_jax.config import DataConfig
 from mlm_jax.data import (
-  host_tensorflow,  # noqa: F401  hides accelerators from TensorFlow
+  host_tensorflow,
   python_docs,  # noqa: F401  registers the builder
 )
 from mlm_jax.data.sources.fields import missing_field
@@ -46,6 +46,7 @@ def _builder_and_split(
   spec: str, data: DataConfig
 ) -> tuple[tfds.core.DatasetBuilder, str]:
   """Returns the builder of a dataset, prepared on disk, and a split of it."""
+  host_tensorflow.load()
   tfds.disable_progress_bar()
   name, _, split = spec.partition(":")
   try:

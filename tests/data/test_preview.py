@@ -1,4 +1,4 @@
-"""What show_corruption prints is what the model gets."""
+"""show_corruption prints the batches that the model gets."""
 
 import pathlib
 import re
@@ -30,16 +30,16 @@ def lines_of(out, name):
 
 
 @pytest.mark.parametrize(
-  "kind", ["token_masking", "whole_words", "spans", "uniform_masking"]
+  "kind", ["token_masking", "whole_words", "spans", "uniform_mask_rate"]
 )
-def test_masks_and_what_they_hide_make_the_text(kind, capsys):
+def test_targets_in_place_of_their_masks_restore_the_text(kind, capsys):
   out = show(
     capsys,
     *(f"corruption.kind={kind}", "corruption.random_share=0.0"),
     "corruption.mask_share=1.0",
   )
   (original,) = lines_of(out, "original")
-  seen, asked = lines_of(out, "seen"), lines_of(out, "asked for")
+  seen, asked = lines_of(out, "input"), lines_of(out, "targets")
   assert len(seen) == len(asked) == 2
   assert seen[0] != seen[1]
   for line, words in zip(seen, asked, strict=True):
@@ -52,31 +52,31 @@ def test_masks_and_what_they_hide_make_the_text(kind, capsys):
   assert "replaced" not in out
 
 
-def test_causal_models_are_asked_for_all_that_comes_next(capsys):
+def test_next_token_targets_are_the_whole_text(capsys):
   out = show(capsys, "corruption.kind=next_token", "objective.name=causal_lm")
   original, seen, asked = (
-    lines_of(out, name)[0] for name in ("original", "seen", "asked for")
+    lines_of(out, name)[0] for name in ("original", "input", "targets")
   )
   assert original == seen
   assert "[CLS] " + asked.replace(" |", "") == original
 
 
-def test_a_prefix_is_not_asked_for(capsys):
+def test_prefix_targets_are_the_text_after_the_prefix(capsys):
   out = show(capsys, "corruption.kind=prefix", "objective.name=causal_lm")
-  assert "seen by all" in out
+  assert " prefix " in out
   (original,) = lines_of(out, "original")
-  assert lines_of(out, "seen") == [original] * 2
-  for asked in lines_of(out, "asked for"):
+  assert lines_of(out, "input") == [original] * 2
+  for asked in lines_of(out, "targets"):
     assert original.endswith(asked.replace(" |", "").strip())
 
 
-def test_rows_of_a_mixture_are_shown_as_what_they_are(capsys):
+def test_rows_of_a_mixture_are_masked_or_predict_the_next_token(capsys):
   out = show(
     *(capsys, "objective.name=mixture", "corruption.next_token_share=0.5"),
     times=8,
   )
   (original,) = lines_of(out, "original")
-  seen, asked = lines_of(out, "seen"), lines_of(out, "asked for")
+  seen, asked = lines_of(out, "input"), lines_of(out, "targets")
   kinds = {"[MASK]" in line for line in seen}
   assert kinds == {True, False}, "half of them have masks"
   for line, words in zip(seen, asked, strict=True):
@@ -85,13 +85,13 @@ def test_rows_of_a_mixture_are_shown_as_what_they_are(capsys):
       assert "[CLS] " + words.replace(" |", "") == original
 
 
-def test_spans_and_their_sentinels_make_the_text(capsys):
+def test_spans_in_place_of_their_sentinels_restore_the_text(capsys):
   out = show(
     capsys,
     *(*SEQ2SEQ, "corruption.kind=span_corruption", "data.num_sentinels=10"),
   )
   (original,) = lines_of(out, "original")
-  pairs = lines_of(out, "seen"), lines_of(out, "asked for")
+  pairs = lines_of(out, "input"), lines_of(out, "targets")
   for seen, asked in zip(*pairs, strict=True):
     said = asked.replace(" |", "").removesuffix("[SEP]")
     spans = re.split(r"(<extra_id_\d+>)", said)[1:]
@@ -101,26 +101,24 @@ def test_spans_and_their_sentinels_make_the_text(capsys):
     assert seen == original
 
 
-def test_what_a_decoder_mends_is_asked_for_whole(capsys):
-  out = show(
-    *(capsys, *SEQ2SEQ, "corruption.kind=denoising"), texts=[SENTENCES]
-  )
+def test_bart_targets_are_the_whole_text(capsys):
+  out = show(*(capsys, *SEQ2SEQ, "corruption.kind=bart"), texts=[SENTENCES])
   (original,) = lines_of(out, "original")
-  for asked in lines_of(out, "asked for"):
+  for asked in lines_of(out, "targets"):
     assert "[CLS] " + asked.replace(" |", "") == original
-  assert any("[MASK]" in seen for seen in lines_of(out, "seen"))
+  assert any("[MASK]" in seen for seen in lines_of(out, "input"))
   assert " moved " in out
-  assert " not seen by the encoder " in out
+  assert " hidden from the encoder " in out
 
 
-def test_a_decoder_with_masks_is_shown_with_them(capsys):
+def test_cmlm_shows_the_masks_of_the_decoder(capsys):
   out = show(
     capsys,
-    *("objective.name=cmlm", "corruption.kind=conditional_masking"),
+    *("objective.name=cmlm", "corruption.kind=cmlm"),
     *("model.num_decoder_layers=1", "model.position_kind=learned"),
   )
   (original,) = lines_of(out, "original")
-  pairs = lines_of(out, "decoder"), lines_of(out, "asked for")
+  pairs = lines_of(out, "decoder"), lines_of(out, "targets")
   for line, words in zip(*pairs, strict=True):
     assert line.count("[MASK]") == len(words.split(" |"))
     for word in words.split(" |"):
@@ -129,7 +127,7 @@ def test_a_decoder_with_masks_is_shown_with_them(capsys):
 
 
 @pytest.mark.parametrize("kind", ["nsp", "sop"])
-def test_a_pair_says_what_it_is(kind, capsys):
+def test_pairs_are_labelled(kind, capsys):
   out = show(
     capsys,
     *(f"corruption.sentence_pairs={kind}", "data.packing=single"),
@@ -137,28 +135,28 @@ def test_a_pair_says_what_it_is(kind, capsys):
     texts=[SENTENCES, TEXT],
   )
   originals = dict(enumerate(lines_of(out, "original")))
-  shown = zip(lines_of(out, "seen"), lines_of(out, "and"), strict=True)
+  shown = zip(lines_of(out, "input"), lines_of(out, "pair"), strict=True)
   for number, (seen, said) in enumerate(shown):
     own = originals[number // 2].replace(" ", "")
     first, second, _ = seen.replace(" ", "").split("[SEP]")
     first = first.removeprefix("[CLS]")
-    if said in ("the second follows the first", "they stand in order"):
+    if said in ("the second follows the first", "in order"):
       assert first + second in own
-    elif said == "the second stood first":
+    elif said == "the second came first":
       assert second + first in own
     else:
-      assert said == "the second is another text's"
+      assert said == "the second is from the other text"
       assert second in originals[1 - number // 2].replace(" ", "")
 
 
-def test_other_sentences_are_of_another_text(capsys):
+def test_nsp_without_a_second_text_raises_input_error(capsys):
   arguments = [RECIPE, "--text", TEXT, "--config.data.packing=single"]
   pairs = "--config.corruption.sentence_pairs=nsp"
   assert main(["show_corruption", *arguments, pairs]) == 2
   assert "give --text twice" in capsys.readouterr().err
 
 
-def test_a_text_longer_than_a_row_is_refused(capsys):
+def test_a_text_longer_than_a_row_raises_input_error(capsys):
   arguments = [RECIPE, "--text", TEXT * 20]
   assert main(["show_corruption", *arguments]) == 2
   assert "data.seq_len=64" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Sentence pairs: where they are cut, what stands second, what is asked."""
+"""Sentence pairs (NSP, SOP): where they are split, what is second, labels."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,9 @@ def is_in(part, text):
   return any(text[i : i + len(part)] == part for i in range(len(text)))
 
 
-def test_the_second_follows_or_is_of_the_next_row(corrupt, single_rows, vocab):
+def test_nsp_second_sentences_follow_or_are_from_the_next_row(
+  corrupt, single_rows, vocab
+):
   rows, stop = single_rows(2001)
   batch = pairs_of(corrupt, rows, sentence_pairs="nsp")
   assert batch["input_ids"].shape == (2000, LENGTH)
@@ -82,9 +84,7 @@ def test_the_second_follows_or_is_of_the_next_row(corrupt, single_rows, vocab):
     assert abs(one.mean() - other.mean()) < SIGMAS * sigma
 
 
-def test_sentences_stand_in_order_or_the_other_way_round(
-  corrupt, single_rows, vocab
-):
+def test_sop_sentences_are_in_order_or_swapped(corrupt, single_rows, vocab):
   rows, stop = single_rows(2000)
   batch = pairs_of(corrupt, rows, sentence_pairs="sop")
   labels = batch["pair_labels"]
@@ -102,7 +102,7 @@ def test_sentences_stand_in_order_or_the_other_way_round(
 
 
 @pytest.mark.parametrize("kind", ["nsp", "sop"])
-def test_any_sentence_may_be_the_second(
+def test_pairs_are_split_at_uniform_sentence_starts(
   corrupt, single_rows, kind, vocab, sigmas_from_uniform
 ):
   rows, _ = single_rows(4001, sizes=[24])
@@ -115,7 +115,7 @@ def test_any_sentence_may_be_the_second(
 
 
 @pytest.mark.parametrize("kind", ["nsp", "sop"])
-def test_a_single_word_is_no_pair_and_nothing_is_asked(
+def test_a_single_word_is_no_pair_and_has_no_weight(
   corrupt, vocab, ordinary, kind
 ):
   rows = np.full([9, LENGTH], vocab.pad_id)
@@ -131,7 +131,7 @@ def test_a_single_word_is_no_pair_and_nothing_is_asked(
 
 
 @pytest.mark.parametrize("kind", ["nsp", "sop"])
-def test_masks_are_as_ever_and_never_the_ends(
+def test_pairs_are_masked_at_the_mask_rate_but_for_special_tokens(
   corrupt, single_rows, vocab, chosen_of, kind
 ):
   rows, _ = single_rows(400)
@@ -150,7 +150,7 @@ def test_masks_are_as_ever_and_never_the_ends(
 
 
 @pytest.mark.parametrize("kind", ["nsp", "sop"])
-def test_pairs_are_the_same_for_any_number_of_hosts(
+def test_pairs_are_equal_for_any_number_of_processes(
   make_config, write_store, single_rows, vocab, tmp_path, kind
 ):
   rows, _ = single_rows(40)
@@ -175,7 +175,7 @@ def test_pairs_are_the_same_for_any_number_of_hosts(
       np.testing.assert_array_equal(value, joined)
 
 
-def test_held_out_neighbours_are_no_pairs(
+def test_heldout_negatives_are_not_from_the_same_document(
   make_config, write_store, single_rows, vocab, tmp_path
 ):
   """In the store, the next row goes on with the same document."""
@@ -213,7 +213,7 @@ def test_held_out_neighbours_are_no_pairs(
   [
     ({"data.packing": "best_fit"}, "data.packing='single'"),
     ({"objective.name": "rtd"}, "objective.name='mlm'"),
-    ({"corruption.kind": "uniform_masking"}, "uniform_masking"),
+    ({"corruption.kind": "uniform_mask_rate"}, "uniform_mask_rate"),
     ({"model.num_types": 1}, "model.num_types"),
     (
       {"objective.span_boundary": True, "corruption.kind": "spans"},
@@ -221,7 +221,9 @@ def test_held_out_neighbours_are_no_pairs(
     ),
   ],
 )
-def test_what_pairs_do_not_go_with_is_refused(overrides, said):
+def test_invalid_combinations_with_sentence_pairs_raise_input_error(
+  overrides, said
+):
   values = config_lib.default()
   values.data.packing = "single"
   values.corruption.sentence_pairs = "nsp"

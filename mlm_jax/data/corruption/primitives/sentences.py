@@ -1,14 +1,17 @@
 """Where the sentences of packed rows begin."""
 
+from __future__ import annotations
+
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
 
 
 def sentence_starts(rows_BL: tf.Tensor, vocab: Vocabulary) -> tf.Tensor:
-  """Returns bool [B, L]: does a sentence begin with this token?
+  """Returns bool [B, L], true where a sentence begins.
 
-  The first of a document does, and what follows a full stop, an exclamation mark
-  or a question mark and begins a word: "3.14" is none. Specials begin nothing.
+  It begins with a document's first token, and with one that begins a word after
+  a full stop, an exclamation mark or a question mark, so not within "3.14".
+  Special tokens begin no sentence.
   """
   before_BL = tf.pad(
     rows_BL[:, :-1], [[0, 0], [1, 0]], constant_values=vocab.end_id

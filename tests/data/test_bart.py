@@ -1,4 +1,4 @@
-"""BART's noises: what each takes away, and what it leaves."""
+"""BART's noises: what each removes, and what it keeps."""
 
 import collections
 import dataclasses
@@ -10,7 +10,7 @@ import pytest
 
 from mlm_jax.config import CorruptionConfig
 from mlm_jax.config.corruption import NOISES
-from mlm_jax.data.corruption.spans import poisson_law
+from mlm_jax.data.corruption.primitives.spans import poisson_law
 from mlm_jax.errors import InputError
 from tests.data.packed import documents_of
 
@@ -23,7 +23,7 @@ def noised(corrupt):
 
   def noised(rows, *noises, **options):
     options = {"mask_share": 1, "random_share": 0, "mask_rate": 0.3, **options}
-    batch = corrupt(rows, kind="denoising", noises=",".join(noises), **options)
+    batch = corrupt(rows, kind="bart", noises=",".join(noises), **options)
     np.testing.assert_array_equal(batch["decoder_ids"], rows)
     return batch["input_ids"]
 
@@ -34,7 +34,7 @@ def noised(corrupt):
   "noises", [*((name,) for name in NOISES), NOISES, NOISES[2:4]]
 )
 @pytest.mark.parametrize("mask_rate", [0.05, 0.5])
-def test_every_noise_leaves_starts_ends_and_no_longer_rows(
+def test_noises_keep_starts_and_ends_and_lengthen_no_row(
   noised, random_rows, vocab, noises, mask_rate
 ):
   rows = random_rows(200, 64)
@@ -52,7 +52,7 @@ def test_every_noise_leaves_starts_ends_and_no_longer_rows(
   assert (np.diff((out == vocab.pad_id).astype(int), axis=1) >= 0).all()
 
 
-def test_deleted_tokens_are_the_rate_and_the_rest_keeps_its_order(
+def test_token_deletion_deletes_the_mask_rate_and_keeps_the_order(
   noised, random_rows, vocab
 ):
   rows = random_rows(200, 64)
@@ -65,7 +65,7 @@ def test_deleted_tokens_are_the_rate_and_the_rest_keeps_its_order(
     assert all(token in left for token in seen), "a subsequence"
 
 
-def test_rotated_documents_begin_anywhere(
+def test_document_rotation_is_uniform(
   noised, full_rows, vocab, sigmas_from_uniform
 ):
   rows = full_rows(4000, 10)
@@ -80,7 +80,7 @@ def test_rotated_documents_begin_anywhere(
   assert abs(sigmas_from_uniform(counts)) < SIGMAS
 
 
-def test_sentences_stand_in_any_order(noised, vocab, sigmas_from_uniform):
+def test_sentence_permutations_are_uniform(noised, vocab, sigmas_from_uniform):
   stop = int(np.flatnonzero(vocab.is_ordinary & (vocab.stops == 1))[0])
   begins = vocab.is_ordinary & vocab.starts_word & (vocab.stops == 0)
   words = np.flatnonzero(begins)[:6].tolist()
@@ -108,7 +108,9 @@ def test_sentences_stand_in_any_order(noised, vocab, sigmas_from_uniform):
     assert abs(sigmas_from_uniform(counts)) < SIGMAS
 
 
-def test_infilled_spans_have_a_poisson_law(noised, full_rows, vocab):
+def test_text_infilling_span_lengths_follow_the_poisson_law(
+  noised, full_rows, vocab
+):
   vocab_of_words = np.ones(vocab.size, bool)
   num_rows, length = 2000, 130
   rows = full_rows(num_rows, length)
@@ -138,9 +140,7 @@ def test_infilled_spans_have_a_poisson_law(noised, full_rows, vocab):
     assert sizes[size] / sizes.sum() == pytest.approx(law[size], abs=0.02)
 
 
-def test_masks_that_hide_nothing_never_make_a_row_longer(
-  noised, full_rows, vocab
-):
+def test_inserted_masks_lengthen_no_row(noised, full_rows, vocab):
   every = dataclasses.replace(vocab, starts_word=np.ones(vocab.size, bool))
   rows = full_rows(500, 40)
   # Most spans are empty.
@@ -158,6 +158,6 @@ def test_poisson_law():
   assert law[2] == pytest.approx(math.exp(-3) * 9 / 2, rel=1e-5)
 
 
-def test_noises_have_names():
+def test_an_unknown_noise_raises_input_error():
   with pytest.raises(InputError, match="did you mean 'token_deletion'"):
-    CorruptionConfig(kind="denoising", noises="token_deletions")
+    CorruptionConfig(kind="bart", noises="token_deletions")
