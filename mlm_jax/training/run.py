@@ -14,7 +14,7 @@ from mlm_jax.models.composite import MaskedLM, init_params
 from mlm_jax.models.encoder import Encoder
 from mlm_jax.objectives import OBJECTIVES
 from mlm_jax.objectives.base import Objective, Part
-from mlm_jax.training import optim, partitioning
+from mlm_jax.training import optimizers, partitioning, schedules
 from mlm_jax.training import step as step_lib
 from mlm_jax.training.state import TrainState, init_state
 from mlm_jax.vocabulary import Vocabulary
@@ -28,16 +28,21 @@ class Run:
     config: the configuration.
     vocab: the tokenizer's vocabulary.
     mesh: its devices.
+    first_step: the step of the whole run that is this phase's first.
   """
 
   config: Config
   vocab: Vocabulary
   mesh: Mesh
+  first_step: int = 0
 
   @classmethod
-  def on(cls, config: Config, vocab: Vocabulary, devices=None) -> "Run":
+  def on(
+    cls, config: Config, vocab: Vocabulary, devices=None, first_step: int = 0
+  ) -> "Run":
     """Returns the run on all devices, or those given."""
-    return cls(config, vocab, partitioning.make_mesh(config, devices))
+    mesh = partitioning.make_mesh(config, devices)
+    return cls(config, vocab, mesh, first_step)
 
   @property
   def local_rows(self) -> tuple[int, int]:
@@ -69,7 +74,10 @@ class Run:
 
   @functools.cached_property
   def _optimizer(self):
-    return optim.optimizer(self.config.optim, self.config.train.steps)
+    schedule = schedules.learning_rate(
+      self.config.optim, self.config.train.steps, self.first_step
+    )
+    return optimizers.optimizer(self.config.optim, schedule)
 
   def _init_boxed(self):
     params = init_params(self.model, jax.random.key(self.config.seed))
@@ -129,7 +137,6 @@ class Run:
       sums=self._sums,
       terms=self.terms,
       optimizer=self._optimizer,
-      schedule=optim.schedule(self.config.optim, self.config.train.steps),
       pad_id=self.vocab.pad_id,
     )
     return jax.jit(

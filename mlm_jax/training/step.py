@@ -9,7 +9,7 @@ import optax
 
 from mlm_jax.config import Config
 from mlm_jax.objectives.base import Sums, means
-from mlm_jax.training.state import TrainState
+from mlm_jax.training.state import TrainState, add_to_counter
 
 
 def train_step(
@@ -20,8 +20,7 @@ def train_step(
   weights: Callable[[dict[str, jax.Array]], dict[str, jax.Array]],
   sums: Callable[..., Sums],
   terms: Mapping[str, float],
-  optimizer: optax.GradientTransformation,
-  schedule: optax.Schedule,
+  optimizer: optax.GradientTransformationExtraArgs,
   pad_id: int,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """Returns the next state, and the metrics since the last logged step.
@@ -37,7 +36,6 @@ def train_step(
     sums: params, batch, key -> the sums of each term.
     terms: what each counts for.
     optimizer: turns gradients into updates.
-    schedule: step -> learning rate, for the metrics.
     pad_id: what is no token.
   """
   key = jax.random.fold_in(jax.random.key(config.seed), state.step)
@@ -56,28 +54,31 @@ def train_step(
   parts = config.train.microbatches
   grads, new = added_up(gradient, state.params, batch, parts, key)
   new = {term: {**new[term], "weight": whole[term]} for term in terms}
-  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+  updates, opt_state = optimizer.update(
+    grads, state.opt_state, state.params, step=state.step
+  )
 
   fresh = state.step % config.train.log_every == 0
-  window = jax.tree.map(
-    lambda old, add: jnp.where(fresh, 0, old) + add, state.window, new
+  metric_sums = jax.tree.map(
+    lambda old, add: jnp.where(fresh, 0, old) + add, state.metric_sums, new
   )
   # As floats, which count exactly so far, they are added up with the weights.
   exact = jnp.float32 if batch["input_ids"].size <= 1 << 24 else jnp.int32
   tokens = jnp.sum(batch["input_ids"] != pad_id, dtype=exact)
-  tokens_seen = _add(state.tokens_seen, tokens)
+  tokens_seen = add_to_counter(state.tokens_seen, tokens)
   metrics = {
-    **means(window, terms),
+    **means(metric_sums, terms),
     "tokens_seen": tokens_seen,
-    "learning_rate": schedule(state.step),
+    "learning_rate": opt_state.learning_rate,
     "grad_norm": optax.global_norm(grads),
   }
-  state = TrainState(
+  state = state.replace(
     step=state.step + 1,
     params=optax.apply_updates(state.params, updates),
     opt_state=opt_state,
-    window=window,
+    metric_sums=metric_sums,
     tokens_seen=tokens_seen,
+    rows_seen=add_to_counter(state.rows_seen, len(batch["input_ids"])),
   )
   return state, metrics
 
@@ -103,8 +104,3 @@ def added_up(function, params, batch, microbatches: int, key: jax.Array):
   shapes = jax.eval_shape(function, params, first, key)
   zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
   return jax.lax.scan(add, zeros, (jnp.arange(microbatches), parts))[0]
-
-
-def _add(high_low, count):
-  low = high_low[1] + count.astype(jnp.uint32)
-  return jnp.stack([high_low[0] + (low < high_low[1]), low])

@@ -1,0 +1,95 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mlm_jax import registry
+from mlm_jax.config import OptimConfig
+from mlm_jax.training import optimizers, schedules
+
+PARAMS = {
+  "dense": {"kernel": jnp.ones([4, 4]), "bias": jnp.ones([4])},
+  "norm": {"scale": jnp.ones([4]), "bias": jnp.ones([4])},
+  "token_embedding": jnp.ones([6, 4]),
+}
+
+
+def zeros():
+  return {
+    "dense": {"kernel": jnp.zeros([4, 4]), "bias": jnp.zeros([4])},
+    "norm": {"scale": jnp.zeros([4]), "bias": jnp.zeros([4])},
+    "token_embedding": jnp.zeros([6, 4]),
+  }
+
+
+def make(config, steps):
+  return optimizers.optimizer(config, schedules.learning_rate(config, steps))
+
+
+def test_weight_decay_spares_norms_and_biases():
+  config = OptimConfig(weight_decay=0.1, peak_lr=1.0, warmup_steps=0)
+  optimizer = make(config, 100)
+  updates, _ = optimizer.update(zeros(), optimizer.init(PARAMS), PARAMS, step=0)
+  np.testing.assert_allclose(updates["dense"]["kernel"], -0.1, rtol=1e-6)
+  np.testing.assert_allclose(updates["token_embedding"], -0.1, rtol=1e-6)
+  for spared in (updates["dense"]["bias"], *updates["norm"].values()):
+    np.testing.assert_array_equal(spared, 0)
+
+
+@pytest.mark.parametrize(
+  ("clip_norm", "expected"), [(0.5, 0.5), (50.0, 20.0), (0.0, 20.0)]
+)
+def test_gradients_are_clipped_by_their_global_norm(clip_norm, expected):
+  """Seen in Adam's first moment, which holds a tenth of the gradient."""
+  optimizer = make(OptimConfig(clip_norm=clip_norm), 20_000)
+  grads = zeros() | {"token_embedding": jnp.full([6, 4], 20 / 24**0.5)}
+  _, state = optimizer.update(grads, optimizer.init(PARAMS), PARAMS, step=0)
+  moment = state.inner[1][0].mu["token_embedding"]
+  np.testing.assert_allclose(jnp.linalg.norm(moment), expected / 10, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+@pytest.mark.parametrize("warmup_steps", [0, 10])
+def test_schedules_rise_to_the_peak_and_fall_to_zero(kind, warmup_steps):
+  config = OptimConfig(peak_lr=2.0, warmup_steps=warmup_steps, schedule=kind)
+  schedule = schedules.learning_rate(config, 110)
+  rates = np.array([float(schedule(step)) for step in range(111)])
+  assert rates.argmax() == warmup_steps
+  assert rates[warmup_steps] == 2.0
+  assert rates[110] == pytest.approx(0, abs=1e-6)
+  if warmup_steps:
+    assert rates[0] == 0
+    np.testing.assert_allclose(np.diff(rates[:11]), 0.2, rtol=1e-5)
+  falling = np.diff(rates[warmup_steps:])
+  assert np.all(falling < 0)
+  if kind == "linear":
+    np.testing.assert_allclose(falling, falling[0], rtol=1e-3)
+
+
+def test_the_rate_in_the_state_is_the_rate_that_was_applied():
+  """Of gradient descent, where an update is the rate times the gradient."""
+  registry.OPTIMIZERS.register("descent", lambda optim, rate: optax.sgd(rate))
+  try:
+    config = OptimConfig(
+      name="descent", peak_lr=2.0, warmup_steps=10, clip_norm=0.0
+    )
+    optimizer = make(config, 110)
+    state = optimizer.init(PARAMS)
+    grads = jax.tree.map(jnp.ones_like, PARAMS)
+    for step in (0, 3, 10, 60, 109):
+      updates, state = optimizer.update(grads, state, PARAMS, step=step)
+      np.testing.assert_allclose(
+        updates["dense"]["kernel"], -state.learning_rate, rtol=1e-6
+      )
+    assert float(state.learning_rate) == pytest.approx(0.02, rel=1e-5)
+  finally:
+    registry.OPTIMIZERS.forget("this program")
+
+
+def test_a_phase_begins_its_schedule_anew():
+  config = OptimConfig(peak_lr=2.0, warmup_steps=10)
+  first = schedules.learning_rate(config, 50)
+  later = schedules.learning_rate(config, 50, first_step=1000)
+  for step in range(51):
+    assert float(first(step)) == float(later(1000 + step))
