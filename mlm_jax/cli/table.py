@@ -39,6 +39,11 @@ CHECKPOINT = (
   },
 )
 
+PHASE = (
+  "--phase",
+  {"metavar": "NAME", "help": "of a recipe with phases; by default the first"},
+)
+
 NO_PARITY = (
   "--no-parity",
   {
@@ -98,6 +103,7 @@ COMMANDS = {
     configured=True,
     needs_workdir=False,
     arguments=(
+      PHASE,
       ("--text", {"action": "append", "required": True,
         "help": "a document; repeatable"}),
       ("--times", {"type": int, "default": 3, "metavar": "N",
@@ -115,6 +121,7 @@ COMMANDS = {
     configured=True,
     needs_workdir=False,
     arguments=(
+      PHASE,
       ("--topology", {"action": "append", "metavar": "v5e:4x4",
         "help": "a TPU slice; repeatable"}),
       ("--per_device_batch", {"type": int, "default": 0, "metavar": "ROWS",

@@ -17,6 +17,7 @@ from mlm_jax.data import rows, sources, tokenizers
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.data.write_rows import is_heldout, write_store
 from mlm_jax.errors import require, unknown
+from mlm_jax.phases import Recipe
 from mlm_jax.workdir import Workdir, write_atomically
 
 
@@ -48,6 +49,16 @@ def prepare(
   tokenizer = _make_tokenizer(data, workdir, say)
   path = _make_rows(data, corpus, tokenizer, workdir, say)
   return tokenizer, open_rows(config, path, say)
+
+
+def prepare_phases(
+  recipe: Recipe, workdir: Workdir, say: Callable[[str], None] = print
+) -> None:
+  """Makes the tokenizer, and the rows of each phase, where they are missing."""
+  for phase in recipe.phases:
+    prepare(phase.config, workdir, say)
+    # The tokenizer belongs to the work directory from here on.
+    workdir.save_recipe(recipe)
 
 
 def load(config: Config, workdir: Workdir) -> tuple[Tokenizer, rows.RowStore]:

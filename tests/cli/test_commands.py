@@ -13,6 +13,7 @@ from mlm_jax.data.tokenizers import MASK, load
 from mlm_jax.errors import InputError
 from mlm_jax.evaluation import fill_mask
 from mlm_jax.hf.tokenizer import export_tokenizer
+from mlm_jax.phases import one_phase
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir
@@ -225,6 +226,6 @@ def test_a_run_may_go_on_with_what_shapes_nothing_that_is_kept(
 ):
   workdir = Workdir.at(tmp_path)
   workdir.save_config(make_config())
-  config = make_config(**{key: value})
-  workdir.check(config)
-  assert list(workdir.changed(config)) == [key]
+  recipe = one_phase(make_config(**{key: value}))
+  workdir.check(recipe)
+  assert list(workdir.changed(recipe)) == [key]

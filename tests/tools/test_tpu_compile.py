@@ -10,7 +10,7 @@ import importlib.util
 import pytest
 
 from mlm_jax import recipes
-from mlm_jax.cli.overrides import load
+from mlm_jax.cli.overrides import parse
 from mlm_jax.tools import compile_report
 
 pytestmark = [
@@ -21,12 +21,17 @@ pytestmark = [
 ]
 
 
+def configured(name, *overrides):
+  keys = parse([f"--config.{override}" for override in overrides])
+  return recipes.load(name, keys).base
+
+
 @functools.cache
 def report(name, topology, rows, *overrides):
-  overrides = [f"--config.{override}" for override in overrides]
-  config = load(recipes.read(name).values, overrides)
   return compile_report.ask(
-    dataclasses.asdict(config), topology, per_device_batch=rows
+    dataclasses.asdict(configured(name, *overrides)),
+    topology,
+    per_device_batch=rows,
   )
 
 
@@ -76,10 +81,7 @@ def test_splash_attention_is_what_tpus_get():
 
 
 def test_what_does_not_fit_says_what_would():
-  overrides = ["model.num_layers=2", "train.batch_size=768"]
-  config = load(
-    recipes.read("bert_base").values, [f"--config.{o}" for o in overrides]
-  )
+  config = configured("bert_base", "model.num_layers=2", "train.batch_size=768")
   said = []
   found = compile_report.ask(
     dataclasses.asdict(config), "v5e:1x1", remedies=True, say=said.append
