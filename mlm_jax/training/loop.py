@@ -15,10 +15,9 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from mlm_jax.config import Config
 from mlm_jax.errors import require
 from mlm_jax.progress import Progress
-from mlm_jax.training import flops
+from mlm_jax.training import hardware
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.early_stopping import Patience
 from mlm_jax.training.metrics import MetricsWriter, Speedometer
@@ -64,7 +63,7 @@ def train(
       f"{workdir.root} is at step {first}, past train.steps={steps}",
     )
     patience = Patience(config.train, workdir, first or -1)
-    log = stack.enter_context(_Log(config, workdir, first or -1))
+    log = stack.enter_context(_Log(run, workdir, first or -1))
     if not state:
       state = run.init_state()
     elif not first:
@@ -125,17 +124,17 @@ class _Log(logging.Handler):
   The screen also what other modules have to say of the run.
   """
 
-  def __init__(self, config: Config, workdir: Workdir, last_step: int):
+  def __init__(self, run: Run, workdir: Workdir, last_step: int):
     super().__init__(logging.INFO)
-    self._config = config
+    self._config = config = run.config
     self._progress = Progress(config.train.steps, max(0, last_step))
     self._writer = None
     if jax.process_index() == 0:
       self._writer = MetricsWriter(workdir, last_step)
     self._speed = Speedometer()
-    peak = flops.peak_flops()  # None for an unknown kind of device.
+    peak = hardware.peak_flops()  # None for an unknown kind of device.
     self._peak_tokens_per_second = peak and (
-      peak * jax.device_count() / flops.train_flops_per_token(config)
+      peak * jax.device_count() / run.objective.flops_per_token
     )
     self._tokens_seen = 0  # After the step that was done last.
 

@@ -1,6 +1,6 @@
 """The state of training: what a checkpoint holds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import flax.struct
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mlm_jax.objectives.base import Sums
+from mlm_jax.objectives.base import LossSums
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -27,12 +27,12 @@ class TrainState(flax.struct.PyTreeNode):
   step: jax.Array
   params: Any
   opt_state: optax.OptState
-  window: Sums
+  window: LossSums
   tokens_seen: jax.Array
 
 
 def init_state(
-  params, optimizer: optax.GradientTransformation, terms: Mapping[str, float]
+  params, optimizer: optax.GradientTransformation, terms: Iterable[str]
 ) -> TrainState:
   zeros = lambda: {k: jnp.zeros([]) for k in ("loss", "accuracy", "weight")}
   return TrainState(
