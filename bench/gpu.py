@@ -21,7 +21,7 @@ the best is kept.
 Milliseconds are the median of 6 groups of 4 steps, each of which is waited for
 once; memory is what arrays and temporaries took at most; "compile s" is what the
 first 8 steps took longer. Tokens are real ones, without padding. "util" is
-train_flops_per_token of them by the card's data sheet, where attention is all
+`Objective.flops_per_token` of them by the card's data sheet, where attention is all
 pairs of a row; "seen" counts the pairs that masks let through.
 
 Of mlm_jax nothing that needs TensorFlow is imported, and nothing is downloaded.

@@ -21,7 +21,8 @@ from mlm_jax.data.corruption import batch_contract
 from mlm_jax.data.packing import pack
 from mlm_jax.errors import require
 from mlm_jax.models.attention import attention
-from mlm_jax.training import flops
+from mlm_jax.objectives import bind
+from mlm_jax.training import hardware
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
 
@@ -108,9 +109,9 @@ def seen_keys(segments_BL, window):
   return pairs / np.count_nonzero(segments_BL)
 
 
-def seen_flops(config, segments_BL):
-  """Returns train_flops_per_token, of attention only what masks let through."""
-  model, length = config.model, config.data.seq_len
+def seen_flops(objective, segments_BL):
+  """Returns flops_per_token, of attention only what masks let through."""
+  model, length = objective.config.model, objective.config.data.seq_len
   windows = [
     model.window if model.is_local(layer) else 0
     for layer in range(model.num_layers)
@@ -120,7 +121,7 @@ def seen_flops(config, segments_BL):
     - seen_keys(segments_BL, window)
     for window in windows
   )
-  return flops.train_flops_per_token(config) - 12 * model.width * unseen
+  return objective.flops_per_token - 12 * model.width * unseen
 
 
 def make_config(row, batch_size, smoke):
@@ -202,6 +203,7 @@ def _train(row, batch_size, smoke, corpus, make_side):
   segments_BL = segments(rows, vocab)
   tokens = np.count_nonzero(segments_BL) / BATCHES
   documents_B = segments_BL.max(axis=1)
+  objective = bind(config, vocab)
   return {
     "batch": batch_size,
     "length": rows.shape[1],
@@ -211,8 +213,8 @@ def _train(row, batch_size, smoke, corpus, make_side):
     "real_share": round(tokens / (batch_size * rows.shape[1]), 4),
     "documents": round(float(documents_B.mean()), 2),
     "most_documents": [int(x.max()) for x in np.split(documents_B, BATCHES)],
-    "flops_per_token": flops.train_flops_per_token(config),
-    "seen_flops_per_token": seen_flops(config, segments_BL),
+    "flops_per_token": objective.flops_per_token,
+    "seen_flops_per_token": seen_flops(objective, segments_BL),
     "compile_s": round(ready - warm_up * per_step, 1),
     **says(),
   }
@@ -367,7 +369,7 @@ def measure(row, smoke, corpus):
 def _about():
   return {
     "card": jax.devices()[0].device_kind,
-    "peak_flops": flops.peak_flops(),
+    "peak_flops": hardware.peak_flops(),
     "versions": f"jax {jax.__version__}",
   }
 

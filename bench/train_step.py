@@ -30,7 +30,7 @@ from mlm_jax import families
 from mlm_jax.batch import masked
 from mlm_jax.data.corruption import batch_contract
 from mlm_jax.host_memory import keep_freed_memory
-from mlm_jax.training import flops
+from mlm_jax.objectives import bind
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
 
@@ -138,7 +138,7 @@ def work(connection, side, shape):
     step = peer_step(shape, config, vocab, batch)
   for _ in range(3):  # The first ones compile and warm up.
     step()
-  connection.send(flops.train_flops_per_token(config))
+  connection.send(bind(config, vocab).flops_per_token)
   while connection.recv():
     start = time.perf_counter()
     step()

@@ -70,7 +70,8 @@ def test_tensorflow_lives_in_data_alone():
 def test_models_objectives_and_steps_need_no_tensorflow():
   modules = (
     "mlm_jax.models.composite, mlm_jax.objectives.mlm, mlm_jax.training.loop, "
-    "mlm_jax.evaluation.fill_mask"
+    "mlm_jax.evaluation.fill_mask, mlm_jax.objectives.rtd, "
+    "mlm_jax.objectives.cmlm, mlm_jax.objectives.mixture"
   )
   # None in sys.modules makes every import of it fail.
   code = f"import sys; sys.modules['tensorflow'] = None; import {modules}"

@@ -4,20 +4,11 @@ from mlm_jax.errors import InputError, require
 from mlm_jax.progress import Progress
 from mlm_jax.workdir import Workdir
 
-# What a term is called where a person reads of it.
-_TERMS = {
-  "rtd": "replaced tokens",
-  "span_boundary": "from the borders",
-  "pair": "sentence pairs",
-  "causal_lm": "what comes next",
-  "length": "lengths",
-}
-
 
 def evaluate(args) -> None:
   from mlm_jax.data import corruption, prepare
   from mlm_jax.evaluation import heldout
-  from mlm_jax.objectives.base import of_tokens
+  from mlm_jax.objectives import require_support
   from mlm_jax.training.restoring import restore
 
   workdir = Workdir.at(args.workdir)
@@ -26,30 +17,32 @@ def evaluate(args) -> None:
     config.data.heldout_fraction > 0,
     f"{workdir.root} holds nothing out: data.heldout_fraction is 0",
   )
-  require(
-    config.objective.name == "mlm" or not (args.discrepancy or args.passes > 1),
-    "--discrepancy and --passes are of masked language models, not of "
-    f"{config.objective.name}",
-  )
+  if args.discrepancy:
+    require_support(config, "evaluate --discrepancy")
+  if args.passes > 1:
+    require_support(config, "evaluate --passes")
   run, params, _, _ = restore(workdir, args.checkpoint)
   _, store = prepare.load(config, workdir)
   values = heldout.evaluator(run, store)(params)
   entropy = store.info["heldout"].unigram_entropy
   say = Progress().say
-  loss, accuracy = of_tokens(values, run.objective)
-  say(f"held-out loss      {loss:.3f} nats a token")
+  objective = run.objective
+  loss, accuracy = objective.token_loss_and_accuracy(values)
+  unit = "nats a token" if objective.token_term else "nats"
+  say(f"held-out loss      {loss:.3f} {unit}")
   say(f"held-out accuracy  {accuracy:.1%}")
-  if not corruption.bind(config.corruption).predicts_sentinels:
+  predicts_sentinels = corruption.bind(config.corruption).predicts_sentinels
+  if objective.token_term and not predicts_sentinels:
     say(
       f"unigram entropy    {entropy:.3f} nats, the least that word frequencies "
       f"alone can reach"
     )
     side = "under" if loss < entropy else "over"
     say(f"the model is {abs(entropy - loss):.2f} nats {side} it")
-  for term in run.terms:
-    if term != run.objective.tells:
-      loss, accuracy = values[f"{term}_loss"], values[f"{term}_accuracy"]
-      say(f"{_TERMS[term]:<17}  {loss:.3f} nats, {accuracy:.1%} told right")
+  for name, term in objective.terms.items():
+    if len(objective.terms) > 1 and name != objective.token_term:
+      loss, accuracy = values[f"{name}_loss"], values[f"{name}_accuracy"]
+      say(f"{term.label:<17}  {loss:.3f} nats, {accuracy:.1%} correct")
   if args.passes > 1:
     found = heldout.joint(run, store, params, args.passes)
     say("the targets of a row together, where each pass sees those before")
@@ -62,17 +55,13 @@ def evaluate(args) -> None:
 
 
 def fill_mask(args) -> None:
-  from mlm_jax.data import corruption
   from mlm_jax.evaluation import fill_mask as fill
+  from mlm_jax.objectives import require_support
   from mlm_jax.training.restoring import restore
 
   workdir = Workdir.at(args.workdir)
   config = workdir.load_config()
-  require(
-    corruption.bind(config.corruption).task == "fill_masks",
-    "fill_mask is for models that fill in masks; this one was trained with "
-    f"objective.name={config.objective.name!r}",
-  )
+  require_support(config, "fill_mask")
   run, params, tokenizer, _ = restore(workdir, args.checkpoint)
   say = Progress().say
 
@@ -99,15 +88,12 @@ def fill_mask(args) -> None:
 
 def mask_predict(args) -> None:
   from mlm_jax.evaluation import mask_predict as predict
+  from mlm_jax.objectives import require_support
   from mlm_jax.training.restoring import restore
 
   workdir = Workdir.at(args.workdir)
   config = workdir.load_config()
-  require(
-    config.objective.name == "cmlm",
-    "mask_predict is for encoder-decoders of objective.name='cmlm', not "
-    f"{config.objective.name!r}; fill_mask --passes is for encoders",
-  )
+  require_support(config, "mask_predict", "fill_mask --passes is for encoders")
   run, params, tokenizer, _ = restore(workdir, args.checkpoint)
   say = Progress().say
   for text in args.text:

@@ -99,7 +99,7 @@ def least_sure(sure_P: np.ndarray, done: int, passes: int) -> np.ndarray:
 
 def _likeliest(run, params, vocab, ids_BL, slots, top_k):
   segment_ids_BL, positions_BL = segments_and_positions(
-    jnp.asarray(ids_BL), start_id=vocab.start_id, pad_id=vocab.pad_id
+    jnp.asarray(ids_BL), vocab
   )
   logits_BPV = run.logits(
     params, ids_BL, segment_ids_BL, positions_BL, slots[None]

@@ -11,7 +11,6 @@ from mlm_jax.config import CorruptionConfig
 from mlm_jax.data import pipeline, rows
 from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.models.positions import segments_and_positions
-from mlm_jax.objectives.base import means, of_tokens
 from mlm_jax.training.run import Run
 
 
@@ -20,7 +19,7 @@ def evaluator(
   store: rows.RowStore,
   corruption: CorruptionConfig | None = None,
 ) -> Callable[..., dict[str, float]]:
-  """Returns params -> the objective's means (`objectives.base.means`).
+  """Returns params -> metrics, of `Objective.ratios`.
 
   The masks are fixed, so equal parameters give equal numbers.
   """
@@ -38,7 +37,7 @@ def evaluator(
       done, running = running, run.eval_step(params, run.to_device(batch))
       # Fetched while the next batch is at work.
       totals = _added(totals, done)
-    found = means(_added(totals, running), run.terms)
+    found = run.objective.ratios(_added(totals, running))
     return {key: float(value) for key, value in found.items()}
 
   return evaluate
@@ -64,7 +63,7 @@ def discrepancy(run: Run, store: rows.RowStore, params) -> dict[str, float]:
       run.config.corruption, mask_share=mask, random_share=random
     )
     values = evaluator(run, store, corruption)(params)
-    losses[name], _ = of_tokens(values, run.objective)
+    losses[name], _ = run.objective.token_loss_and_accuracy(values)
   return losses
 
 
@@ -110,9 +109,7 @@ def _told_in_passes(run, params, batch, passes):
   types_BL = batch.get("type_ids")
   rows_B1 = jnp.arange(len(ids_BL))[:, None]
   # Segments and positions are those of the row, whatever is told.
-  where = segments_and_positions(
-    ids_BL, start_id=vocab.start_id, pad_id=vocab.pad_id
-  )
+  where = segments_and_positions(ids_BL, vocab)
 
   def tell(number, told):
     loss, told_BP = told

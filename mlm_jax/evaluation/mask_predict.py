@@ -58,7 +58,7 @@ def mask_predict(
     f"the text has {len(ids)} tokens, the model takes {longest}",
   )
   encoded, lengths = _encode(
-    run.model, vocab, params, _row(ids, longest, vocab)
+    run.objective.model, vocab, params, _row(ids, longest, vocab)
   )
   # At least a token, and there is a start and an end.
   lengths = jax.device_get(jax.nn.log_softmax(lengths[1 : longest - 1]))
@@ -80,7 +80,7 @@ def mask_predict(
   hidden = asked.copy()
   for done in range(1, passes + 1):
     told, log = jax.device_get(
-      _tell(run.model, vocab, params, encoded, jnp.asarray(texts))
+      _tell(run.objective.model, vocab, params, encoded, jnp.asarray(texts))
     )
     texts[hidden], sure[hidden] = told[hidden], log[hidden]
     for row, size in enumerate(sizes):
@@ -105,9 +105,7 @@ def _row(ids, longest, vocab):
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _encode(model: ConditionalMaskedLM, vocab, params, ids_1L):
   """Returns the encoder's vectors and their segments, and [N] length logits."""
-  arrays = segments_and_positions(
-    ids_1L, start_id=vocab.start_id, pad_id=vocab.pad_id
-  )
+  arrays = segments_and_positions(ids_1L, vocab)
   encoded_1LD, lengths_1LN = model.apply(
     {"params": params}, ids_1L, *arrays, method="encode"
   )
@@ -117,15 +115,14 @@ def _encode(model: ConditionalMaskedLM, vocab, params, ids_1L):
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _tell(model: ConditionalMaskedLM, vocab, params, encoded, ids_BP):
   """Returns the likeliest ordinary token at each place, and its log-probability."""
-  arrays = segments_and_positions(
-    ids_BP, start_id=vocab.start_id, pad_id=vocab.pad_id
-  )
+  arrays = segments_and_positions(ids_BP, vocab)
   encoded = [jnp.broadcast_to(x, (len(ids_BP), *x.shape[1:])) for x in encoded]
-  logits_BPV = model.apply(
+  logits = model.apply(
     *({"params": params}, *encoded, ids_BP, *arrays),
     causal=False,
     method="decode",
   )
-  logits_BPV = logits_BPV.at[..., np.array(vocab.special_ids)].set(-jnp.inf)
+  special = np.array(vocab.special_ids)
+  logits_BPV = logits.logits_BPV.at[..., special].set(-jnp.inf)
   logs_BPV = jax.nn.log_softmax(logits_BPV)
   return jnp.argmax(logs_BPV, axis=-1), jnp.max(logs_BPV, axis=-1)

@@ -179,9 +179,7 @@ def _runner(model, vocab, params):
 
   @jax.jit
   def run(params, ids):
-    arrays = segments_and_positions(
-      ids, start_id=vocab.start_id, pad_id=vocab.pad_id
-    )
+    arrays = segments_and_positions(ids, vocab)
     arrays, parts = [ids, *arrays], ["encoder"]
     if isinstance(model, MaskedLM):
       arrays += [jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)]
@@ -196,7 +194,7 @@ def _runner(model, vocab, params):
       ),
     )
     if not isinstance(model, Discriminator):
-      logits = logits[..., : vocab.size]
+      logits = logits.logits_BPV[..., : vocab.size]
     hidden = [logits]
     for part in parts:
       made = dict(state["intermediates"][part])

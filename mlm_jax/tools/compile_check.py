@@ -23,7 +23,7 @@ from mlm_jax.config import Config
 from mlm_jax.data import corruption as corruption_lib
 from mlm_jax.errors import InputError
 from mlm_jax.tools import flop_count, hlo, tpus
-from mlm_jax.training import flops, partitioning
+from mlm_jax.training import hardware, partitioning
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
 
@@ -45,7 +45,7 @@ def check(config: Config, topology: str) -> dict:
     per_device_batch: the rows of a device.
     compile_seconds; hbm_available and hbm_used, GiB; of the latter parameters,
     optimizer, activations (and gradients) and program.
-    model_flops: what a step must compute, as `training.flops` counts it;
+    model_flops: what a step must compute, by `Objective.flops_per_token`;
     compiled_flops: what it does, attention kernels and loops counted as traced;
     kernel_flops: those of the kernels.
     bytes_per_token: of HBM traffic.
@@ -225,7 +225,7 @@ def _work(run, traced, costs, text):
   """Returns what a step computes, moves and takes, of a device."""
   config, devices = run.config, run.mesh.size
   tokens = config.train.batch_size * config.data.seq_len / devices
-  model = flops.train_flops_per_token(config) * tokens
+  model = run.objective.flops_per_token * tokens
   counted = flop_count.count(traced.jaxpr)
   kernels, loops = counted.kernels / devices, counted.loops / devices
   compiled = costs["flops"] + kernels + loops
@@ -238,7 +238,7 @@ def _work(run, traced, costs, text):
   }
   if hlo.has_loops(text):
     return found
-  peak = flops.peak_of(run.mesh.devices.flat[0].device_kind)
+  peak = hardware.peak_of(run.mesh.devices.flat[0].device_kind)
   # What has no estimate has counted for a second less than nothing.
   outside = costs["optimal_seconds"]
   outside += max(hlo.without_estimate(text), math.ceil(-outside))

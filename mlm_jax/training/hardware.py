@@ -1,4 +1,4 @@
-"""What the devices at hand could compute."""
+"""The peak FLOP/s of devices, by which the utilisation is measured."""
 
 import functools
 import time
@@ -30,9 +30,9 @@ _PEAKS = {
 
 @functools.cache
 def peak_flops() -> float | None:
-  """Returns the FLOP/s of one device; of a CPU as measured, else from a table.
+  """Returns the FLOP/s of one device, None for an unknown kind.
 
-  None where the kind of device is not known.
+  From a table for accelerators, measured for a CPU.
   """
   device = jax.devices()[0]
   if device.platform == "cpu":
@@ -41,7 +41,7 @@ def peak_flops() -> float | None:
 
 
 def peak_of(device_kind: str) -> float | None:
-  """Returns the same of a kind of accelerator."""
+  """Returns the same for a kind of accelerator."""
   for kind, peak in _PEAKS.items():
     if device_kind.startswith(kind):
       return peak

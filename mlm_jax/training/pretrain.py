@@ -9,7 +9,7 @@ from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.data.rows import RowStore
 from mlm_jax.errors import require
 from mlm_jax.phases import Phase, Recipe
-from mlm_jax.training import flops, loop, partitioning
+from mlm_jax.training import loop, partitioning
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.hooks import (
   Checkpointing,
@@ -89,7 +89,7 @@ def pretrain(
             early_stopping,
             *hooks,
             Checkpointing(phase.config.train, checkpoints),
-            Logging(phase, log, flops.train_flops_per_token(phase.config)),
+            Logging(phase, log, run.objective.flops_per_token),
           ],
           log,
           is_interrupted,
@@ -146,7 +146,7 @@ def _enter(run: Run, state: TrainState, same_rows: bool) -> TrainState:
   def enter(state: TrainState) -> TrainState:
     stream_start = state.stream_start if same_rows else state.rows_seen
     return state.replace(
-      metric_sums=zero_sums(run.terms), stream_start=stream_start
+      metric_sums=zero_sums(run.objective.terms), stream_start=stream_start
     )
 
   shardings = run.state_shardings

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mlm_jax.objectives.base import Sums
+from mlm_jax.objectives.base import LossSums
 
 # Counts up when the state's fields change. A checkpoint of another version is
 # refused by name; its parameters can still be read.
@@ -35,7 +35,7 @@ class TrainState(flax.struct.PyTreeNode):
   step: jax.Array
   params: Any
   opt_state: optax.OptState
-  metric_sums: Sums
+  metric_sums: LossSums
   tokens_seen: jax.Array
   rows_seen: jax.Array
   stream_start: jax.Array
@@ -58,7 +58,7 @@ def init_state(
   )
 
 
-def zero_sums(terms: Iterable[str]) -> Sums:
+def zero_sums(terms: Iterable[str]) -> LossSums:
   """Returns the sums of no step."""
   zeros = lambda: {k: jnp.zeros([]) for k in ("loss", "accuracy", "weight")}
   return {term: zeros() for term in terms}

@@ -11,7 +11,7 @@ import pytest
 
 from mlm_jax.models.attention.seen import Seen
 from mlm_jax.models.positions import segments_and_positions
-from mlm_jax.training import flops
+from mlm_jax.objectives import bind
 from mlm_jax.vocabulary import Vocabulary
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_a_batch_hides_no_special_token(packed):
 def test_segments_and_positions_are_the_models(bench, packed):
   _, gpu_rows = bench
   ids = packed[2]["input_ids"]
-  found = segments_and_positions(ids, start_id=2, pad_id=0)
+  found = segments_and_positions(ids, VOCAB)
   segments = gpu_rows.segments(ids, VOCAB)
   np.testing.assert_array_equal(segments, found[0])
   assert segments.max() > 1
@@ -80,8 +80,9 @@ def test_what_tokens_see_is_counted(bench, packed):
     pairs = np.sum(sees * (segments > 0)[:, :, None])
     mean = pairs / np.count_nonzero(segments)
     assert gpu_rows.seen_keys(segments, window) == pytest.approx(mean)
-  dense = flops.train_flops_per_token(config)
-  assert 0 < gpu_rows.seen_flops(config, segments) < dense
+  objective = bind(config, VOCAB)
+  dense = objective.flops_per_token
+  assert 0 < gpu_rows.seen_flops(objective, segments) < dense
 
 
 def test_the_peers_see_what_our_models_see(bench, packed):
@@ -90,7 +91,7 @@ def test_the_peers_see_what_our_models_see(bench, packed):
   import gpu_peers
 
   ids, segments, positions, labels = gpu_peers.to_tensors(packed[2], VOCAB)
-  found = segments_and_positions(ids.numpy(), start_id=2, pad_id=0)
+  found = segments_and_positions(ids.numpy(), VOCAB)
   np.testing.assert_array_equal(positions.numpy(), found[1])
   assert (labels >= 0).sum() == packed[2]["target_weights"].sum()
   for window in (0, 16):

@@ -9,13 +9,13 @@ import torch
 import transformers
 from safetensors.numpy import load_file, save_file
 
-from mlm_jax.config import EncoderConfig
+from mlm_jax.config import Config, DataConfig, EncoderConfig
 from mlm_jax.errors import InputError
 from mlm_jax.hf import families, files, parity, weights
 from mlm_jax.hf.families.bert import ELECTRA_DISCRIMINATOR
 from mlm_jax.models.composite import Discriminator, MaskedLM
 from mlm_jax.models.positions import segments_and_positions
-from mlm_jax.objectives import mlm
+from mlm_jax.objectives import bind
 from tests.hf.peers import FAMILIES, electra_discriminator, make_peer
 
 CASES = [(name, seed) for name in FAMILIES for seed in (1, 9)]
@@ -90,7 +90,8 @@ def test_both_ways_with_equal_logits(name, seed, peer_vocab, docs, tmp_path):
 
 def gradients(params, config, vocab, ids, targets):
   """Of the mean cross entropy at all targets, by the name of the parameter."""
-  model = MaskedLM(config, vocab.size)
+  data = DataConfig(seq_len=len(ids))
+  objective = bind(Config(model=config, data=data), vocab)
   batch = {
     "input_ids": np.array([ids]),
     "target_positions": np.arange(len(ids))[None],
@@ -99,7 +100,7 @@ def gradients(params, config, vocab, ids, targets):
   }
 
   def loss(params):
-    sums = mlm.sums(model, vocab, params, batch)["mlm"]
+    sums = objective.loss_sums(params, batch)["mlm"]
     return sums["loss"] / batch["target_weights"].sum()
 
   return jax.jit(jax.grad(loss))(params)
@@ -150,9 +151,7 @@ def test_a_discriminator_finds_the_same_tokens(peer_vocab, docs, tmp_path):
   tensors = files.Weights(tmp_path)
   params = weights.from_tensors(tensors, config, vocab, family, Discriminator)
   ids = np.array([docs[2]])
-  segments, positions = segments_and_positions(
-    ids, start_id=vocab.start_id, pad_id=vocab.pad_id
-  )
+  segments, positions = segments_and_positions(ids, vocab)
   model = Discriminator(config, vocab.size)
   ours = model.apply({"params": params}, ids, segments, positions)
   np.testing.assert_allclose(ours, logits_of(peer, ids), atol=1e-4)

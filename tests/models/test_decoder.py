@@ -12,6 +12,11 @@ from mlm_jax.models.composite import (
   init_params,
 )
 from mlm_jax.models.positions import segments_and_positions
+from mlm_jax.vocabulary import Vocabulary
+
+VOCAB = Vocabulary(
+  size=300, pad_id=0, unk_id=1, start_id=2, end_id=3, mask_id=4
+)
 
 KINDS = [
   {},
@@ -57,14 +62,14 @@ def make_model(make_config, vocab):
 def arrays(*rows):
   for ids in rows:
     ids = jnp.array(ids)
-    yield from (ids, *segments_and_positions(ids, start_id=2, pad_id=0))
+    yield from (ids, *segments_and_positions(ids, VOCAB))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_packed_documents_are_said_as_if_alone(kind, make_model):
   model, params = make_model(**kind)
   say = lambda *rows: np.asarray(
-    model.apply({"params": params}, *arrays(*rows))[..., :300]
+    model.apply({"params": params}, *arrays(*rows)).logits_BPV[..., :300]
   )
   together = say(READ, SAID)[0]
   first = say([READ[0][:5]], [SAID[0][:4]])[0]

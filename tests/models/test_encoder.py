@@ -25,10 +25,9 @@ def build(config, vocab):
 
 
 def logits(model, params, vocab, ids, targets):
-  segments, positions = segments_and_positions(
-    ids, start_id=vocab.start_id, pad_id=vocab.pad_id
-  )
-  return model.apply({"params": params}, ids, segments, positions, targets)
+  segments, positions = segments_and_positions(ids, vocab)
+  out = model.apply({"params": params}, ids, segments, positions, targets)
+  return out.logits_BPV
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -37,7 +36,7 @@ def test_a_document_knows_nothing_of_its_neighbours(kind, make_config, vocab):
   model, params = build(config, vocab)
   s, e, p = vocab.start_id, vocab.end_id, vocab.pad_id
   ids = jnp.array([[s, 10, 11, 12, e, s, 20, 21, 22, 23, e, p]])
-  segments, positions = segments_and_positions(ids, start_id=s, pad_id=p)
+  segments, positions = segments_and_positions(ids, vocab)
 
   def prediction(vectors_BLD):
     """Of the token at place 2, from the vectors that stand for all tokens."""
@@ -52,7 +51,7 @@ def test_a_document_knows_nothing_of_its_neighbours(kind, make_config, vocab):
     out = model.apply(
       {"params": changed}, places, segments, positions, jnp.array([[2]])
     )
-    return out[0, 0, 200]
+    return out.logits_BPV[0, 0, 200]
 
   vectors = params["encoder"]["token_embedding"][ids]
   influence = jnp.abs(jax.grad(prediction)(vectors)).sum(-1)[0]
@@ -98,7 +97,9 @@ def test_rope_knows_distances_alone(make_config, vocab):
   here = model.apply({"params": params}, ids, segments, positions, target)
   there = model.apply({"params": params}, ids, segments, positions + 9, target)
   np.testing.assert_allclose(
-    here[..., : vocab.size], there[..., : vocab.size], atol=1e-4
+    here.logits_BPV[..., : vocab.size],
+    there.logits_BPV[..., : vocab.size],
+    atol=1e-4,
   )
 
 

@@ -56,7 +56,7 @@ def logits(params, config, size=SIZE, length=12):
   places = np.broadcast_to(np.arange(length), ids.shape)
   model = jax.jit(MaskedLM(config, size).apply)
   out = model({"params": params}, ids, np.ones_like(ids), places, places)
-  return np.asarray(out[..., :size])
+  return np.asarray(out.logits_BPV[..., :size])
 
 
 def check_shapes(params, config, size=SIZE):
@@ -264,7 +264,8 @@ def test_copies_part_ways_without_dropout(make_small):
   @jax.grad
   def gradient(params):
     out = model.apply({"params": params}, np.roll(ids, 1, axis=1), *rest)
-    return optax.softmax_cross_entropy_with_integer_labels(out, ids).mean()
+    logits = out.logits_BPV
+    return optax.softmax_cross_entropy_with_integer_labels(logits, ids).mean()
 
   # Adam takes steps of one size, whatever the size of the gradient: to be
   # scaled is not enough, copies need gradients of their own direction.
