@@ -241,8 +241,7 @@ class ConditionalMaskedLM(EncoderDecoder):
 
   def setup(self):
     super().setup()
-    shape = self.config.width, self.config.max_positions
-    self.length = Dense(self.config, shape, ("embed", None))
+    self.length = Dense(self.config, "D->N")
 
   def __call__(self, ids_BL, segment_ids_BL, positions_BL, *arrays, **how):
     """Returns the logits, and float32 logits [B, L, max_positions] of lengths.

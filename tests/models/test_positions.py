@@ -4,7 +4,7 @@ import numpy as np
 from mlm_jax.models.positions import segments_and_positions
 
 
-def test_segments_count_pieces_and_positions_restart_at_each():
+def test_positions_restart_at_each_segment():
   start, end, pad = 2, 3, 0
   rows = jnp.array(
     [
