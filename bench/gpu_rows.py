@@ -3,7 +3,6 @@
 import gc
 import glob
 import itertools
-import logging
 import math
 import pathlib
 import re
@@ -20,7 +19,8 @@ from mlm_jax.batch import masked
 from mlm_jax.data.corruption import batch_contract
 from mlm_jax.data.packing import pack
 from mlm_jax.errors import require
-from mlm_jax.models.attention import attention
+from mlm_jax.models.attention import AttentionMask, attention, choose
+from mlm_jax.models.layers import compute_dtype
 from mlm_jax.objectives import bind
 from mlm_jax.training import hardware
 from mlm_jax.training.run import Run
@@ -221,7 +221,6 @@ def _train(row, batch_size, smoke, corpus, make_side):
 
 
 def ours(config, vocab, batches, row):
-  _CHOSEN.listen()
   run = Run.on(config, vocab, jax.devices()[:1])
   batches = itertools.cycle([run.to_device(batch) for batch in batches])
   state, metrics = run.init_state(), None
@@ -235,7 +234,7 @@ def ours(config, vocab, batches, row):
     peak = stats.get("peak_bytes_in_use")
     return {
       "peak_gib": peak and round(peak / 2**30, 2),
-      "attention": _CHOSEN.of(row["length"])
+      "attention": chosen(config)
       if row["attention"] == "auto"
       else row["attention"],
       "loss": round(float(metrics["loss"]), 3),
@@ -244,32 +243,21 @@ def ours(config, vocab, batches, row):
   return step, lambda: jax.block_until_ready(state), says
 
 
-class _Chosen(logging.Handler):
-  """Hears which backend `attention` chooses; it says so once a process."""
-
-  def __init__(self):
-    super().__init__(logging.INFO)
-    self._heard = {}
-
-  def listen(self):
-    logger = logging.getLogger("mlm_jax")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(self)
-
-  def emit(self, record):
-    said = re.fullmatch(
-      r"attention on \S+ (\d+) tokens, \S+ (.*): (\w+)", record.getMessage()
-    )
-    if said:
-      length, layers, impl = said.groups()
-      self._heard.setdefault(int(length), {})[layers] = impl
-
-  def of(self, length):
-    heard = self._heard.get(length, {})
-    return ", ".join(f"{impl} ({layers})" for layers, impl in heard.items())
-
-
-_CHOSEN = _Chosen()
+def chosen(config):
+  """Returns the backends that attention="auto" chooses, by kind of layer."""
+  model, rows = config.model, (config.train.batch_size, config.data.seq_len)
+  heads = lambda count: jax.ShapeDtypeStruct(
+    (*rows, count, model.head_width), compute_dtype(model)
+  )
+  q_BLHK, k_BLGK = heads(model.num_heads), heads(model.kv_heads)
+  segment_ids_BL = jax.ShapeDtypeStruct(rows, jnp.int32)
+  impls = {}
+  for layer in range(model.num_layers):
+    window = model.window if model.is_local(layer) else 0
+    kind = f"window {window}" if window else "whole documents"
+    mask = AttentionMask(segment_ids_BL, window=window)
+    impls[kind] = choose(q_BLHK, k_BLGK, mask)
+  return ", ".join(f"{impl} ({kind})" for kind, impl in impls.items())
 
 
 def ceiling(row, smoke):
@@ -323,9 +311,8 @@ def kernel(row, smoke):
 
   def results(impl, dtype):
     def loss(*qkv):
-      x_BLHK = attention(
-        *qkv, segment_ids_BL=segments_BL, impl=impl, **asked
-      ).astype(jnp.float32)
+      mask = AttentionMask(segments_BL, **asked)
+      x_BLHK = attention(*qkv, mask, impl).astype(jnp.float32)
       x_BLHK = jnp.where(is_real_BL11, x_BLHK, 0)
       return jnp.sum(x_BLHK * weights), x_BLHK
 

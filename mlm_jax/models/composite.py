@@ -301,8 +301,7 @@ class ConditionalMaskedLM(EncoderDecoder):
 
   def setup(self):
     super().setup()
-    shape = self.config.width, self.config.max_positions
-    self.length = Dense(self.config, shape, ("embed", None))
+    self.length = Dense(self.config, "D->N")
 
   def __call__(
     self,

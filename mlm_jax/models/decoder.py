@@ -4,8 +4,10 @@ import flax.linen as nn
 import jax
 
 from mlm_jax.config import EncoderConfig
+from mlm_jax.models.attention import AttentionMask
+from mlm_jax.models.dropout import Dropout
 from mlm_jax.models.encoder import Embeddings, Stack
-from mlm_jax.models.layers import Dropout, compute_dtype
+from mlm_jax.models.layers import compute_dtype
 
 
 class Decoder(nn.Module):
@@ -59,11 +61,11 @@ class Decoder(nn.Module):
       x_BPD.astype(compute_dtype(self.config)), deterministic
     )
     x_BPD = nn.with_logical_constraint(x_BPD, ("batch", "length", None))
-    seen = {"segment_ids_BL": segment_ids_BP, "causal": causal}
-    seen_there = {
-      "segment_ids_BL": segment_ids_BP,
-      "key_segment_ids_BM": encoded_segment_ids_BL,
-    }
     return self.stack(
-      x_BPD, positions_BP, seen, deterministic, (encoded_BLD, seen_there)
+      x_BPD,
+      positions_BP,
+      AttentionMask(segment_ids_BP, causal=causal),
+      deterministic,
+      encoded_BLD,
+      AttentionMask(segment_ids_BP, encoded_segment_ids_BL),
     )

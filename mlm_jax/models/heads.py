@@ -12,9 +12,6 @@ from mlm_jax.models.layers import Dense, activation, init_table, norm
 # (Joshi et al. 2020).
 _SPAN_POSITIONS, SPAN_POSITION_WIDTH = 32, 200
 
-# The parameters with a row for each token, padded to `padded_vocab_size` rows.
-PER_TOKEN = ("encoder/token_embedding", "head/table", "head/bias")
-
 
 class LazyLogits(flax.struct.PyTreeNode):
   """Logits over the vocabulary, before the matmul that computes them.
@@ -64,11 +61,7 @@ class MaskedLMHead(nn.Module):
     x_BPE = x_BPD
     if config.head_dense != "none":
       x_BPE = Dense(
-        config,
-        (config.width, config.table_width),
-        ("embed", None),
-        use_bias=config.head_dense == "bias",
-        name="dense",
+        config, "D->E", use_bias=config.head_dense == "bias", name="dense"
       )(x_BPD)
       x_BPE = norm(config, name="norm")(activation(config)(x_BPE))
     if not config.tie_embeddings:
@@ -110,8 +103,7 @@ class SpanBoundaryHead(nn.Module):
     offset_BP = jnp.minimum(offset_BP, _SPAN_POSITIONS - 1)
     offset_BPZ = table[offset_BP].astype(left_BPD.dtype)
     x_BPZ = jnp.concatenate([left_BPD, right_BPD, offset_BPZ], axis=-1)
-    shape = (x_BPZ.shape[-1], config.width)
-    x_BPD = Dense(config, shape, (None, "embed"), name="dense")(x_BPZ)
+    x_BPD = Dense(config, "Z->D", name="dense")(x_BPZ)
     x_BPD = norm(config, name="norm")(activation(config)(x_BPD))
     head = MaskedLMHead(config, self.vocab_size, name="out")
     return head(x_BPD, table_VE)
@@ -127,9 +119,8 @@ class SentencePairHead(nn.Module):
 
   @nn.compact
   def __call__(self, x_BD):
-    width = self.config.width
-    pooler = Dense(self.config, (width, width), ("embed", None), name="pooler")
-    out = Dense(self.config, (width, 1), ("embed", None), name="out")
+    pooler = Dense(self.config, "D->D", name="pooler")
+    out = Dense(self.config, "D->1", name="out")
     return out(jnp.tanh(pooler(x_BD)))[..., 0].astype(jnp.float32)
 
 
@@ -141,8 +132,7 @@ class ReplacedTokenHead(nn.Module):
   @nn.compact
   def __call__(self, x_BLD):
     config = self.config
-    square = (config.width, config.width)
-    x_BLD = Dense(config, square, ("embed", None), name="dense")(x_BLD)
+    x_BLD = Dense(config, "D->D", name="dense")(x_BLD)
     x_BLD = activation(config)(x_BLD)
-    out = Dense(config, (config.width, 1), ("embed", None), name="out")
+    out = Dense(config, "D->1", name="out")
     return out(x_BLD)[..., 0].astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""Positions: of tokens in their documents, and how attention learns of them."""
+"""Token positions within documents, and their encodings for attention."""
 
 import jax
 import jax.numpy as jnp
@@ -32,18 +32,20 @@ def segments_and_positions(
 def rotate(
   x_BLHK: jax.Array, positions_BL: jax.Array, theta: float
 ) -> jax.Array:
-  """Returns x with rotary position embeddings (Su et al. 2021), halves paired.
+  """Returns x with rotary position embeddings (Su et al. 2021).
+
+  The first half of a head is paired with the second.
 
   Args:
     x_BLHK: queries or keys.
-    positions_BL: the place of each token in its document, under L.
+    positions_BL: the position of each token in its document, less than L.
     theta: the base of the frequencies.
   """
   length, half = x_BLHK.shape[1], x_BLHK.shape[-1] // 2
   frequencies_J = theta ** (-jnp.arange(half) / half)
   angles_LJ = jnp.arange(length)[:, None] * frequencies_J
   # Gathered, and so computed once: XLA would fuse sines of `positions_BL` into
-  # their uses, for each head anew, which took a tenth of a step on CPU.
+  # their uses, again for each head, which took a tenth of a step on CPU.
   cos_BL1J = jnp.cos(angles_LJ)[positions_BL][:, :, None]
   sin_BL1J = jnp.sin(angles_LJ)[positions_BL][:, :, None]
   a_BLHJ, b_BLHJ = jnp.split(x_BLHK.astype(jnp.float32), 2, axis=-1)
@@ -58,10 +60,10 @@ def rotate(
 
 
 def alibi_slopes(num_heads: int) -> np.ndarray:
-  """Returns float32[H], a geometric sequence from 2^(-8/H) (Press et al. 2022).
+  """Returns float32 [H], a geometric sequence (Press et al. 2022).
 
-  Where H is no power of two, every other slope of the next one's follows those
-  of the power below.
+  It starts at its ratio, 2^(-8/H). If H is not a power of two, the slopes of
+  the power of two below it come first, then every other slope of the one above.
   """
   below = 1 << (num_heads.bit_length() - 1)
   slopes = 2.0 ** (-8 * np.arange(1, below + 1) / below)
@@ -73,16 +75,18 @@ def alibi_slopes(num_heads: int) -> np.ndarray:
 def relative_buckets(
   config: EncoderConfig, length: int, causal: bool
 ) -> np.ndarray:
-  """Returns int [L, M], the bucket of each distance (Raffel et al. 2020).
+  """Returns int [L, L], the bucket of each query's distance to each key.
 
-  Half of the buckets are of single distances, the others of distances that grow
-  geometrically. Where a token sees both sides, each has half of all buckets.
+  Half of the buckets hold one distance each, the others ranges that grow
+  geometrically; without a causal mask, each direction has half of all buckets
+  (Raffel et al. 2020).
   """
-  ahead_LM = np.arange(length) - np.arange(length)[:, None]
+  # The key's position minus the query's.
+  offset_LM = np.arange(length) - np.arange(length)[:, None]
   if causal:
-    buckets, distance_LM = config.relative_buckets, np.maximum(-ahead_LM, 0)
+    buckets, distance_LM = config.relative_buckets, np.maximum(-offset_LM, 0)
   else:
-    buckets, distance_LM = config.relative_buckets // 2, np.abs(ahead_LM)
+    buckets, distance_LM = config.relative_buckets // 2, np.abs(offset_LM)
   single = buckets // 2
   growth = np.log(np.maximum(distance_LM, 1) / single)
   growth /= np.log(config.relative_distance / single)
@@ -90,4 +94,4 @@ def relative_buckets(
   bucket_LM = np.where(
     distance_LM < single, distance_LM, np.minimum(far_LM, buckets - 1)
   )
-  return bucket_LM + np.where((ahead_LM > 0) & (not causal), buckets, 0)
+  return bucket_LM + np.where((offset_LM > 0) & (not causal), buckets, 0)

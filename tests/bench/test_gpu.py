@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from mlm_jax.models.attention.seen import Seen
+from mlm_jax.models.attention import AttentionMask
 from mlm_jax.models.positions import segments_and_positions
 from mlm_jax.objectives import bind
 from mlm_jax.vocabulary import Vocabulary
@@ -76,7 +76,7 @@ def test_what_tokens_see_is_counted(bench, packed):
   _, gpu_rows = bench
   segments = gpu_rows.segments(rows, VOCAB)
   for window in (0, 2, 16, 1000):
-    sees = Seen(segments, segments, window=window).mask_BLM
+    sees = AttentionMask(segments, window=window).visible_BLM
     pairs = np.sum(sees * (segments > 0)[:, :, None])
     mean = pairs / np.count_nonzero(segments)
     assert gpu_rows.seen_keys(segments, window) == pytest.approx(mean)
@@ -96,7 +96,7 @@ def test_the_peers_see_what_our_models_see(bench, packed):
   assert (labels >= 0).sum() == packed[2]["target_weights"].sum()
   for window in (0, 16):
     mask = gpu_peers.make_mask("torch_packed", segments, window)
-    sees = Seen(found[0], found[0], window=window).mask_BLM
+    sees = AttentionMask(found[0], window=window).visible_BLM
     np.testing.assert_array_equal(mask[:, 0].numpy(), sees)
 
 
@@ -162,7 +162,7 @@ def test_every_row_is_measured_once(bench, tmp_path):
     if kind == "attention" and impl in ("cudnn", "tokamax", "local"):
       assert (
         "error" not in row
-        or "serves" in row["error"]
+        or "supports" in row["error"]
         or "needs" in row["error"]
       )
       continue

@@ -5,7 +5,7 @@ from mlm_jax.models.positions import segments_and_positions
 from mlm_jax.vocabulary import Vocabulary
 
 
-def test_segments_count_pieces_and_positions_restart_at_each():
+def test_positions_restart_at_each_segment():
   vocab = Vocabulary(
     size=10, pad_id=0, unk_id=1, start_id=2, end_id=3, mask_id=4
   )
