@@ -18,6 +18,9 @@ matplotlib.rcParams["svg.hashsalt"] = (
 
 from matplotlib import pyplot  # noqa: E402
 
+from mlm_jax.data import prepare  # noqa: E402
+from mlm_jax.workdir import Workdir  # noqa: E402
+
 INK, GREY, BLUE, ORANGE = "#333333", "#999999", "#1f77b4", "#d95f02"
 
 
@@ -27,12 +30,10 @@ def curve(workdir, split):
   return [r["step"] for r in records], [r["loss"] for r in records]
 
 
-def unigram_entropy(workdir):
-  config = json.loads((workdir / "config.json").read_text())
-  root = pathlib.Path(config["data"]["rows_dir"] or workdir / "rows")
-  fingerprint = (workdir / "rows" / "fingerprint").read_text().strip()
-  meta = json.loads((root / fingerprint / "rows.json").read_text())
-  return meta["splits"]["heldout"]["unigram_entropy"]
+def unigram_entropy(path):
+  workdir = Workdir.at(path)
+  _, store = prepare.load(workdir.load_config(), workdir)
+  return store.info["heldout"].unigram_entropy
 
 
 def main():

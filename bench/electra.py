@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlm_jax import config as config_lib
+from mlm_jax.batch import masked
+from mlm_jax.data.corruption import batch_contract
 from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.models.composite import Discriminator, MaskedLM
 from mlm_jax.models.positions import segments_and_positions
@@ -62,17 +64,9 @@ def make_batch(config, vocab):
   shape = (config.train.batch_size, config.data.seq_len)
   rows = rng.integers(5, vocab.size, shape).astype(np.int32)
   rows[:, 0], rows[:, -1] = vocab.start_id, vocab.end_id
-  slots = config.corruption.num_targets(shape[1])
+  slots = batch_contract(config).sizes["P"]
   places = np.stack([1 + rng.permutation(shape[1] - 2)[:slots] for _ in rows])
-  index = np.arange(len(rows))[:, None]
-  masked = rows.copy()
-  masked[index, places] = vocab.mask_id
-  return {
-    "input_ids": masked,
-    "target_positions": places.astype(np.int32),
-    "target_ids": rows[index, places],
-    "target_weights": np.ones(places.shape, np.float32),
-  }
+  return masked(rows, places, np.ones(places.shape, bool), vocab.mask_id)
 
 
 def detect_masks(model, vocab, params, batch, key=None):

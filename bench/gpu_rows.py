@@ -15,15 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlm_jax import config as config_lib
-from mlm_jax import recipe
+from mlm_jax import recipes
+from mlm_jax.batch import masked
+from mlm_jax.data.corruption import batch_contract
 from mlm_jax.data.packing import pack
 from mlm_jax.errors import require
 from mlm_jax.models.attention import attention
 from mlm_jax.training import flops
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
-
-CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 
 # Each group of steps runs each batch once, and is waited for once: so the host
 # is ahead of the device, as in training.
@@ -71,9 +71,9 @@ def make_rows(config, vocab, count, corpus, rng):
 
 
 def corrupt(rows_BL, config, vocab, rng):
-  """Returns the batch that data.corruption's token_masking makes, in NumPy."""
+  """Returns the batch of corruption.kind='token_masking', made by NumPy."""
   corruption = config.corruption
-  slots = corruption.num_targets(rows_BL.shape[1])
+  slots = batch_contract(config).sizes["P"]
   maskable_BL = vocab.is_ordinary[rows_BL]
   count_B1 = np.round(
     corruption.mask_rate * maskable_BL.sum(axis=1, keepdims=True)
@@ -88,15 +88,7 @@ def corrupt(rows_BL, config, vocab, rng):
     targets_BP,
   )
   shown_BP[action_BP < corruption.mask_share] = vocab.mask_id
-  shown_BP = np.where(is_target_BP, shown_BP, targets_BP).astype(np.int32)
-  input_ids_BL = rows_BL.copy()
-  np.put_along_axis(input_ids_BL, places_BP, shown_BP, axis=1)
-  return {
-    "input_ids": input_ids_BL,
-    "target_positions": places_BP.astype(np.int32),
-    "target_ids": targets_BP,
-    "target_weights": is_target_BP.astype(np.float32),
-  }
+  return masked(rows_BL, places_BP, is_target_BP, shown_BP)
 
 
 def segments(ids_BL, vocab):
@@ -132,7 +124,7 @@ def seen_flops(config, segments_BL):
 
 
 def make_config(row, batch_size, smoke):
-  values = recipe.read(str(CONFIGS / f"{row['model']}.py"))
+  values = recipes.read(row["model"]).values
   values.train.batch_size = batch_size
   values.data.seq_len = values.model.max_positions = row["length"]
   values.data.packing = row["packing"]

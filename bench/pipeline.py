@@ -42,7 +42,8 @@ import numpy as np
 from etils import epath
 
 from mlm_jax import config as config_lib
-from mlm_jax.config.corruption import CONTINUING, NOISES, REWRITING
+from mlm_jax import registry
+from mlm_jax.config.corruption import NOISES
 from mlm_jax.vocabulary import Vocabulary
 
 # Three pieces of four begin a word, as of English; one of twenty ends a sentence.
@@ -54,6 +55,14 @@ VOCAB = Vocabulary(
   stops=(np.arange(30_522) % 20 == 10).astype(np.int8),
 )
 
+# By the task of a corruption.
+OBJECTIVES = {
+  "fill_masks": "mlm",
+  "predict_next": "causal_lm",
+  "generate": "seq2seq",
+  "fill_decoder_masks": "cmlm",
+}
+
 N_GRAMS = {"kind": "spans", "span_law": "inverse", "max_span": 3}
 
 CORRUPTIONS = {
@@ -61,7 +70,7 @@ CORRUPTIONS = {
   "whole_words": {"kind": "whole_words"},
   "spans": {"kind": "spans"},
   "n-grams": N_GRAMS,
-  "any number": {"kind": "uniform_masking"},
+  "any number": {"kind": "uniform_mask_rate"},
   "nsp": {"sentence_pairs": "nsp"},
   "n-grams, sop": {"sentence_pairs": "sop", **N_GRAMS},
   "next_token": {"kind": "next_token"},
@@ -69,13 +78,13 @@ CORRUPTIONS = {
   "mixture": {"next_token_share": 0.25, "prefix_share": 0.25},
   "t5": {"kind": "span_corruption"},
   **{
-    f"bart, {noise}": {"kind": "denoising", "mask_rate": 0.3, "noises": noise}
+    f"bart, {noise}": {"kind": "bart", "mask_rate": 0.3, "noises": noise}
     for noise in NOISES
   },
-  "bart": {"kind": "denoising", "mask_rate": 0.3},
-  "mass": {"kind": "fragment", "mask_rate": 0.5},
+  "bart": {"kind": "bart", "mask_rate": 0.3},
+  "mass": {"kind": "mass", "mask_rate": 0.5},
   "cmlm": {
-    **{"kind": "conditional_masking", "mask_rate": 0.3},
+    **{"kind": "cmlm", "mask_rate": 0.3},
     "noises": "text_infilling",
   },
 }
@@ -132,15 +141,10 @@ def our_sides(path, rows, batch_size):
 def with_corruption(config, options):
   """Returns a configuration with an objective that takes this corruption."""
   corruption = dataclasses.replace(config.corruption, **options)
-  name, layers = "mlm", 0
-  if corruption.causal_share:
+  name = OBJECTIVES[registry.CORRUPTIONS[corruption.kind].task]
+  if corruption.causal_row_share:
     name = "mixture"
-  elif corruption.kind in CONTINUING:
-    name = "causal_lm"
-  elif corruption.kind in REWRITING:
-    name, layers = "seq2seq", 1
-    if corruption.kind == "conditional_masking":
-      name = "cmlm"
+  layers = int(name in ("seq2seq", "cmlm"))
   return dataclasses.replace(
     config,
     corruption=corruption,

@@ -73,15 +73,14 @@ def our_config(args, corpus, **data):
 
 def train_tokenizer(args, corpus, path):
   """Returns seconds to train, peak memory in MB, and MB of text."""
-  from mlm_jax.data import corpus as corpus_lib
-  from mlm_jax.data import tokenizers
+  from mlm_jax.data import sources, tokenizers
 
   data = our_config(args, corpus).data
   start = time.perf_counter()
-  model = tokenizers.train(corpus_lib.read_documents(data), data).model
+  model = tokenizers.train(sources.read_documents(data), data).model
   seconds, peak = time.perf_counter() - start, peak_megabytes()
   path.write_bytes(model)
-  documents = corpus_lib.read_documents(data)
+  documents = sources.read_documents(data)
   return seconds, peak, sum(len(text.encode()) for text in documents) / 1e6
 
 

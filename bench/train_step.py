@@ -26,35 +26,24 @@ import jax
 import numpy as np
 
 from mlm_jax import config as config_lib
+from mlm_jax import families
+from mlm_jax.batch import masked
+from mlm_jax.data.corruption import batch_contract
 from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.training import flops
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
 
-# What the families differ in, beside sizes.
+# The families, with sizes of their own beside those of the shape.
 FAMILIES = {
-  "bert": {},
-  "roberta": {"num_types": 1, "norm_eps": 1e-5},
-  "distilbert": {"num_types": 0},
-  "albert": {"embedding_width": 64, "share_layers": True},
-  "electra": {"embedding_width": 64},
-  "modernbert": {
-    **{"norm_placement": "pre", "norm_eps": 1e-5, "norm_bias": False},
-    **{"attention_bias": False, "mlp_bias": "none", "head_dense": "no_bias"},
-    **{"glu": True, "position_kind": "rope", "num_types": 0},
-    **{"window": 128, "global_every": 3},
-  },
-  "nomic_bert": {
-    **{"attention_bias": False, "mlp_bias": "none"},
-    **{"glu": True, "activation": "silu", "position_kind": "rope"},
-  },
-  "eurobert": {
-    **{"norm_placement": "pre", "norm_kind": "rms", "norm_eps": 1e-5},
-    **{"attention_bias": False, "mlp_bias": "none", "head_dense": "none"},
-    **{"embedding_norm": False, "head_bias": False, "tie_embeddings": False},
-    **{"glu": True, "activation": "silu", "position_kind": "rope"},
-    **{"num_types": 0, "num_kv_heads": 2},
-  },
+  "bert": families.BERT,
+  "roberta": families.ROBERTA,
+  "distilbert": families.DISTILBERT,
+  "albert": families.ALBERT | {"embedding_width": 64},
+  "electra": families.BERT | {"embedding_width": 64},
+  "modernbert": families.MODERNBERT,
+  "nomic_bert": families.NOMIC_BERT,
+  "eurobert": families.EUROBERT | {"num_kv_heads": 2},
 }
 
 # (layers, width, heads, MLP width, gated MLP width), vocabulary, batch, length
@@ -80,10 +69,8 @@ def our_config(shape):
     width=width,
     num_heads=heads,
     mlp_width=gated if config.model.glu else mlp,
-    embedding_dropout=0.0,
-    attention_dropout=0.0,
-    mlp_dropout=0.0,
   )
+  config.model.update(families.NO_DROPOUT)
   config.data.update(vocab_size=vocab_size, seq_len=length)
   config.train.batch_size = batch
   return config_lib.build(config)
@@ -94,21 +81,13 @@ def make_batch(config, vocab, seed=0):
   shape = (config.train.batch_size, config.data.seq_len)
   original = rng.integers(5, vocab.size, shape).astype(np.int32)
   original[:, 0], original[:, -1] = vocab.start_id, vocab.end_id
-  slots = config.corruption.num_targets(shape[1])
+  slots = batch_contract(config).sizes["P"]
   count = round(config.corruption.mask_rate * (shape[1] - 2))
   places = np.stack(
     [1 + rng.permutation(shape[1] - 2)[:slots] for _ in range(shape[0])]
-  ).astype(np.int32)
-  rows = np.arange(shape[0])[:, None]
-  input_ids = original.copy()
-  input_ids[rows, places[:, :count]] = vocab.mask_id
-  weights = (np.arange(slots) < count) * np.ones([shape[0], 1])
-  return {
-    "input_ids": input_ids,
-    "target_positions": places,
-    "target_ids": original[rows, places],
-    "target_weights": weights.astype(np.float32),
-  }
+  )
+  is_target = np.broadcast_to(np.arange(slots) < count, places.shape)
+  return masked(original, places, is_target, vocab.mask_id)
 
 
 def our_step(config, vocab, batch):

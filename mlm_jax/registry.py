@@ -23,10 +23,17 @@ class Table(Mapping[str, Any]):
   Args:
     key: the configuration key whose values the names are.
     builtin: the package's own entries, each "module:attribute".
+    renamed: former names of entries, and what they are called now.
   """
 
-  def __init__(self, key: str, builtin: Mapping[str, str]):
+  def __init__(
+    self,
+    key: str,
+    builtin: Mapping[str, str],
+    renamed: Mapping[str, str] | None = None,
+  ):
     self.key = key
+    self._renamed = renamed or {}
     self._entries: dict[str, Any] = dict(builtin)
     self._unloaded = set(builtin)
     self._registered_by: dict[str, str] = {}
@@ -35,8 +42,12 @@ class Table(Mapping[str, Any]):
     """Returns the entry called `name`.
 
     Raises:
-      InputError: there is none; suggests the closest name.
+      InputError: there is none; suggests the new or the closest name.
     """
+    if name not in self._entries and name in self._renamed:
+      raise InputError(
+        f"{self.key}={name!r} is now called {self._renamed[name]!r}"
+      )
     if name not in self._entries:
       raise unknown(self.key, name, self._entries)
     if name in self._unloaded:
@@ -117,6 +128,12 @@ CORRUPTIONS = Table(
     "bart": f"{_CORRUPTION}.bart:Bart",
     "mass": f"{_CORRUPTION}.mass:Mass",
     "cmlm": f"{_CORRUPTION}.cmlm:ConditionalMasking",
+  },
+  renamed={
+    "uniform_masking": "uniform_mask_rate",
+    "denoising": "bart",
+    "fragment": "mass",
+    "conditional_masking": "cmlm",
   },
 )
 

@@ -20,11 +20,12 @@ import numpy as np
 import pytest
 
 from mlm_jax import config as config_lib
+from mlm_jax import families
+from mlm_jax.data.corruption import batch_contract
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
 
 ROOT = pathlib.Path(__file__).parents[1]
-DROPOUTS = ("embedding_dropout", "attention_dropout", "mlp_dropout")
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +49,7 @@ def make_config():
   def make(**overrides):
     config = config_lib.default()
     config.model.update(num_layers=2, width=32, num_heads=4, mlp_width=64)
-    config.model.update(dict.fromkeys(DROPOUTS, 0.0))
+    config.model.update(families.NO_DROPOUT)
     config.data.update(vocab_size=300, seq_len=32)
     config.optim.update(warmup_steps=2, peak_lr=1e-2)
     config.train.update(steps=50, batch_size=8)
@@ -70,33 +71,13 @@ def make_run(vocab):
 
 @pytest.fixture(scope="session")
 def make_batch(vocab):
-  """Returns a function that makes a batch of packed rows, unequally masked."""
+  """Returns a function that makes a batch of packed rows, unequally masked.
+
+  Rows have other numbers of targets: their losses must not be averaged.
+  """
 
   def make(config, seed=0):
-    rng = np.random.default_rng(seed)
-    size, length = config.train.batch_size, config.data.seq_len
-    slots = config.corruption.num_targets(length)
-    rows = rng.integers(5, vocab.size, (size, length)).astype(np.int32)
-    rows[:, 0] = rows[:, length // 3] = vocab.start_id
-    rows[:, length // 3 - 1] = vocab.end_id
-    for row, padding in enumerate(rng.integers(1, length // 4, size)):
-      rows[row, -padding:] = vocab.pad_id
-      rows[row, -padding - 1] = vocab.end_id
-    maskable = rows > vocab.mask_id
-    # Other rows have other numbers of targets: losses must not be averaged.
-    counts = rng.integers(0, slots + 1, size)
-    places = np.argsort(-rng.random(rows.shape) * maskable)[:, :slots]
-    targets = np.take_along_axis(rows, places, axis=1)
-    weights = (np.arange(slots) < counts[:, None]).astype(np.float32)
-    inputs = rows.copy()
-    shown = np.where(weights > 0, vocab.mask_id, targets)
-    np.put_along_axis(inputs, places, shown.astype(np.int32), axis=1)
-    return {
-      "input_ids": inputs,
-      "target_positions": places.astype(np.int32),
-      "target_ids": targets,
-      "target_weights": weights,
-    }
+    return batch_contract(config).random(vocab, seed)
 
   return make
 
@@ -129,6 +110,7 @@ def recipe(tmp_path_factory, corpus):
   path = rows / "recipe.py"
   path.write_text(f"""
 from mlm_jax import config as config_lib
+from mlm_jax.data.corruption import batch_contract
 
 
 def get_config():

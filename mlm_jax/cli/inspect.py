@@ -13,7 +13,7 @@ from mlm_jax.workdir import Workdir
 def show_corruption(args, config: Config) -> None:
   import rich.console
 
-  from mlm_jax.data.corruption import showing
+  from mlm_jax.data.corruption import preview
 
   console = rich.console.Console(highlight=False, soft_wrap=True)
   tokenizer = _some_tokenizer(args, config, console.print)
@@ -24,7 +24,7 @@ def show_corruption(args, config: Config) -> None:
     "twice",
   )
   for text, after in zip(args.text, args.text[1:] + args.text[:1], strict=True):
-    for line in showing.show(config, tokenizer, text, args.times, after):
+    for line in preview.show(config, tokenizer, text, args.times, after):
       console.print(line)
 
 

@@ -14,8 +14,9 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import ml_collections
 
-from mlm_jax import __version__, recipe
+from mlm_jax import __version__, recipes
 from mlm_jax import config as config_lib
+from mlm_jax.cli import overrides as overrides_lib
 from mlm_jax.cli.table import COMMANDS, parser
 from mlm_jax.errors import InputError, require, unknown
 from mlm_jax.workdir import Workdir
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     if command.configured:
       # All recipes are none.
       every = getattr(args, "all", False)
-      config = None if every else recipe.load(_values(args), overrides)
+      config = None if every else overrides_lib.load(_values(args), overrides)
       _quiet()
       command.run(args, config)
     else:
@@ -70,7 +71,7 @@ def _print_commands():
 def _values(args):
   """Returns the recipe that was asked for, or the work directory's own."""
   if args.config:
-    return recipe.read(args.config)
+    return recipes.read(args.config).values
   if getattr(args, "explain", None) is not None and not args.workdir:
     # Whoever looks for a key may have no recipe yet.
     return config_lib.default()

@@ -15,7 +15,7 @@ _TERMS = {
 
 
 def evaluate(args) -> None:
-  from mlm_jax.data import prepare
+  from mlm_jax.data import corruption, prepare
   from mlm_jax.evaluation import heldout
   from mlm_jax.objectives.base import of_tokens
   from mlm_jax.training.restoring import restore
@@ -39,8 +39,7 @@ def evaluate(args) -> None:
   loss, accuracy = of_tokens(values, run.objective)
   say(f"held-out loss      {loss:.3f} nats a token")
   say(f"held-out accuracy  {accuracy:.1%}")
-  # Sentinels come in order: a text of them is told by less than its words are.
-  if config.corruption.kind != "span_corruption":
+  if not corruption.bind(config.corruption).predicts_sentinels:
     say(
       f"unigram entropy    {entropy:.3f} nats, the least that word frequencies "
       f"alone can reach"
@@ -63,13 +62,14 @@ def evaluate(args) -> None:
 
 
 def fill_mask(args) -> None:
+  from mlm_jax.data import corruption
   from mlm_jax.evaluation import fill_mask as fill
   from mlm_jax.training.restoring import restore
 
   workdir = Workdir.at(args.workdir)
   config = workdir.load_config()
   require(
-    config.corruption.masks,
+    corruption.bind(config.corruption).task == "fill_masks",
     "fill_mask is for models that fill in masks; this one was trained with "
     f"objective.name={config.objective.name!r}",
   )

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from mlm_jax.config.corruption import CONTINUING, MASKING, CorruptionConfig
+from mlm_jax import registry
+from mlm_jax.config.corruption import CorruptionConfig
 from mlm_jax.config.data import DataConfig
 from mlm_jax.config.key import check_keys, key
 from mlm_jax.config.mesh import MeshConfig
@@ -10,16 +11,16 @@ from mlm_jax.config.model import EncoderConfig
 from mlm_jax.config.objective import ObjectiveConfig
 from mlm_jax.config.optim import OptimConfig
 from mlm_jax.config.train import TrainConfig
-from mlm_jax.errors import require
+from mlm_jax.errors import InputError, require
 
-# What an objective can learn from.
-_KINDS = {
-  "mlm": MASKING,
-  "mixture": MASKING,
-  "rtd": MASKING,
-  "causal_lm": CONTINUING,
-  "seq2seq": ("span_corruption", "denoising", "fragment"),
-  "cmlm": ("conditional_masking",),
+# What an objective trains on, as `Corruption.task` names it.
+_TASKS = {
+  "mlm": "fill_masks",
+  "mixture": "fill_masks",
+  "rtd": "fill_masks",
+  "causal_lm": "predict_next",
+  "seq2seq": "generate",
+  "cmlm": "fill_decoder_masks",
 }
 
 
@@ -52,7 +53,6 @@ class Config:
     self._check_objective()
     self._check_decoder()
     self._check_spans()
-    self._check_masks_per_row()
     self._check_mixture()
     self._check_sentence_pairs()
     self._check_generator()
@@ -77,11 +77,18 @@ class Config:
   def _check_objective(self):
     """Checks that the objective can be trained on this corruption."""
     name, kind = self.objective.name, self.corruption.kind
-    require(
-      kind in _KINDS[name],
-      f"objective.name={name!r} does not go with corruption.kind={kind!r}, but "
-      f"with {' or '.join(map(repr, _KINDS[name]))}",
-    )
+    corruption = registry.CORRUPTIONS[kind](self.corruption)
+    if corruption.task != _TASKS[name]:
+      kinds = [
+        repr(other)
+        for other, cls in registry.CORRUPTIONS.items()
+        if cls.task == _TASKS[name]
+      ]
+      raise InputError(
+        f"objective.name={name!r} does not go with corruption.kind={kind!r}, "
+        f"but with {' or '.join(kinds)}"
+      )
+    corruption.check(self)
 
   def _check_decoder(self):
     """Checks that there is a decoder exactly where the objective needs one."""
@@ -99,39 +106,21 @@ class Config:
     )
 
   def _check_spans(self):
-    """Checks what span corruption and span boundaries need."""
-    spans = self.corruption.num_spans(self.data.seq_len)
-    require(
-      self.corruption.kind != "span_corruption"
-      or self.data.tokenizer not in ("unigram", "bpe")
-      or self.data.num_sentinels >= spans,
-      f"rows of data.seq_len={self.data.seq_len} have up to {spans} hidden "
-      f"spans: data.num_sentinels={self.data.num_sentinels} is too few",
-    )
+    """Checks what span boundaries need."""
+    corruption = registry.CORRUPTIONS[self.corruption.kind]
     require(
       not self.objective.span_boundary
-      or (self.objective.name, self.corruption.kind) == ("mlm", "spans"),
+      or (self.objective.name == "mlm" and corruption.masks_spans),
       "objective.span_boundary needs objective.name='mlm' and "
       f"corruption.kind='spans', not {self.objective.name!r} and "
       f"{self.corruption.kind!r}",
-    )
-
-  def _check_masks_per_row(self):
-    """Checks that a row has room for its targets."""
-    masks, length = self.corruption.masks_per_row, self.data.seq_len
-    most = self.corruption.highest_share * length
-    require(
-      masks <= most,
-      f"corruption.masks_per_row={masks} is too many for rows of "
-      f"data.seq_len={length}: {most:.0f} is the most that "
-      f"corruption.kind={self.corruption.kind!r} hides",
     )
 
   def _check_mixture(self):
     """Checks that rows are of several kinds exactly for a mixture."""
     corruption, name = self.corruption, self.objective.name
     require(
-      (corruption.causal_share > 0) == (name == "mixture"),
+      (corruption.causal_row_share > 0) == (name == "mixture"),
       "objective.name='mixture', and no other, has "
       "corruption.next_token_share or corruption.prefix_share, not "
       f"{name!r} with {corruption.next_token_share} and "
@@ -140,26 +129,12 @@ class Config:
 
   def _check_sentence_pairs(self):
     """Checks what rows that are sentence pairs go with."""
-    corruption, pairs = self.corruption, self.corruption.sentence_pairs
-    if pairs == "none":
-      return
+    pairs = self.corruption.sentence_pairs
     require(
-      self.data.packing == "single",
-      f"corruption.sentence_pairs={pairs!r} needs data.packing='single', one "
-      f"document a row, not {self.data.packing!r}",
-    )
-    require(
-      self.model.num_types != 1,
-      f"corruption.sentence_pairs={pairs!r} needs types for both sentences, or "
-      "no types at all: model.num_types must not be 1",
-    )
-    require(
-      self.objective.name == "mlm"
-      and not self.objective.span_boundary
-      and corruption.kind != "uniform_masking",
+      pairs == "none"
+      or (self.objective.name == "mlm" and not self.objective.span_boundary),
       f"corruption.sentence_pairs={pairs!r} needs objective.name='mlm' without "
-      "objective.span_boundary, and another corruption.kind than "
-      "'uniform_masking'",
+      "objective.span_boundary",
     )
 
   def _check_generator(self):

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from mlm_jax.errors import InputError, unknown
+from mlm_jax.registry import Table
 
 # What a key of each scope determines. `succession` says when it may change.
 # "initialisation" and "devices" are apart from "function" and "compute" because
@@ -38,7 +39,6 @@ class Key:
     doc: sentences for the user; the first one is a summary.
     scope: one of `SCOPES`, or a function from the key's group to one.
     choices: the allowed values of a str, such as a table of the registry.
-    renamed: former names of choices, to their present ones.
     above, at_least, below, at_most: the range of a number.
     grown: whether growing an encoder takes it from the larger one.
   """
@@ -48,7 +48,6 @@ class Key:
   doc: str
   scope: str | Callable[[Any], str]
   choices: Collection[str] = ()
-  renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
   above: float | None = None
   at_least: float | None = None
   below: float | None = None
@@ -95,10 +94,8 @@ class Key:
     if not self._has_type(value):
       raise InputError(f"{name} must be {self.type_name}, not {value!r}")
     if (self._is_literal or self.choices) and value not in self.values:
-      if value in self.renamed:
-        raise InputError(
-          f"{name}={value!r} is now called {self.renamed[value]!r}"
-        )
+      if isinstance(self.choices, Table):
+        self.choices[value]  # Raises, and knows former names.
       raise unknown(name, value, self.values)
     if not self._is_in_range(value):
       raise InputError(f"{name} must be {self.range}, not {value!r}")

@@ -1,22 +1,50 @@
-"""TensorFlow, told that it only feeds: accelerators belong to JAX."""
+"""TensorFlow for input pipelines alone: accelerators belong to JAX.
+
+`tf` is imported at its first use, so that what a corruption requires of a
+configuration and the shapes of its batches are known without TensorFlow.
+"""
+
+from __future__ import annotations
 
 import atexit
+import functools
+import importlib
+import types
 import weakref
 from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 
-tf.config.set_visible_devices([], "GPU")
-tf.config.set_visible_devices([], "TPU")
-
-__all__ = ["iterate", "tf"]
+__all__ = ["iterate", "load", "tf"]
 
 _RUNNING = weakref.WeakSet()
 
 
+class _LazyTensorFlow(types.ModuleType):
+  """The module tensorflow, imported when an attribute is first read."""
+
+  def __getattr__(self, name: str):
+    value = getattr(load(), name)
+    setattr(self, name, value)
+    return value
+
+
+@functools.cache
+def load() -> types.ModuleType:
+  """Imports TensorFlow and hides the accelerators from it."""
+  tensorflow = importlib.import_module("tensorflow")
+  tensorflow.config.set_visible_devices([], "GPU")
+  tensorflow.config.set_visible_devices([], "TPU")
+  # Registered after what TensorFlow registers, so that it runs before that.
+  atexit.register(_end_all)
+  return tensorflow
+
+
+tf = _LazyTensorFlow("tensorflow")
+
+
 def iterate(dataset: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
-  """Yields what `dataset` does, as NumPy arrays, and ends before Python does.
+  """Yields the elements of `dataset` as NumPy arrays until Python exits.
 
   The threads of a pipeline that call NumPy functions must not outlive Python:
   one that comes back to it while it ends is killed. The destructor of the
@@ -31,7 +59,6 @@ def iterate(dataset: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
   return running
 
 
-@atexit.register
 def _end_all() -> None:
   for running in list(_RUNNING):
     running.close()

@@ -6,11 +6,12 @@ is a function of (seed, p), and step `s` holds places `s * B` to `(s + 1) * B`.
 So any step can be reached at once, on any number of processes.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import os
 from collections.abc import Callable
 
-import jax
 import numpy as np
 
 from mlm_jax.config import Config, CorruptionConfig
@@ -20,9 +21,6 @@ from mlm_jax.data.rows import RowStore
 from mlm_jax.vocabulary import Vocabulary
 
 # Held-out masks are the same in every run that has the same held-out rows.
-_HELDOUT_CORRUPTION = CorruptionConfig(
-  mask_rate=0.15, mask_share=0.8, random_share=0.1
-)
 _HELDOUT_SEED = 0
 
 # TensorFlow's default of 4 leaves neighbours together (chi-square of the gaps:
@@ -53,7 +51,8 @@ def train_batches(
   """
   batch_size = config.train.batch_size
   start, stop = local_rows or (0, batch_size)
-  count = stop - start + config.corruption.rows_ahead
+  lookahead = corruption_lib.bind(config.corruption).lookahead_rows
+  count = stop - start + lookahead
 
   def load(step):
     first = step * batch_size + start
@@ -71,27 +70,6 @@ def train_batches(
   return _run(tf.data.Dataset.range(first_step, config.train.steps), load)
 
 
-def batch_spec(
-  config: Config, vocab: Vocabulary
-) -> dict[str, jax.ShapeDtypeStruct]:
-  """Returns the shapes and dtypes of a batch, without any rows."""
-
-  def load(rows_BL):
-    first = tf.constant(0, tf.int64)
-    return corruption_lib.corrupt(
-      rows_BL, first, config.corruption, vocab, config.seed
-    )
-
-  rows = tf.TensorSpec([None, config.data.seq_len], tf.int32)
-  load = tf.function(load, autograph=False).get_concrete_function(rows)
-  return {
-    name: jax.ShapeDtypeStruct(
-      (config.train.batch_size, *spec.shape[1:]), spec.dtype.as_numpy_dtype
-    )
-    for name, spec in load.structured_outputs.items()
-  }
-
-
 def heldout_batches(
   config: Config,
   store: RowStore,
@@ -100,19 +78,21 @@ def heldout_batches(
   local_rows: tuple[int, int] | None = None,
   corruption: CorruptionConfig | None = None,
 ) -> tf.data.Dataset:
-  """Returns the held-out batches.
-
-  `heldout_corruption` says what is asked of them. The last batch is filled up with
-  rows of padding.
+  """Returns the held-out batches, the last one filled up with blank rows.
 
   Args:
     config: the run.
     store: the prepared rows.
     vocab: their vocabulary.
     local_rows: as for `train_batches`.
-    corruption: another one. Of the same rate, it asks for the same places.
+    corruption: what to use in place of `heldout_corruption`; one of the same
+      rate has the same targets.
   """
   corruption = corruption or heldout_corruption(config.corruption)
+  lookahead = corruption_lib.bind(corruption).lookahead_rows
+  fields = corruption_lib.contract(
+    corruption, {"L": config.data.seq_len}
+  ).fields
   batch_size, num_rows = config.train.batch_size, store.info["heldout"].num_rows
   start, stop = local_rows or (0, batch_size)
   num_batches = -(-num_rows // batch_size)
@@ -121,10 +101,10 @@ def heldout_batches(
 
   def load(step):
     first = step * batch_size + start
-    count = stop - start + corruption.rows_ahead
+    count = stop - start + lookahead
     places = first + tf.range(count, dtype=tf.int64)
     rows = places % num_rows
-    if corruption.rows_ahead:
+    if lookahead:
       # Neighbours in the store are pieces of one document.
       rows = shuffled(first, count, num_rows, _HELDOUT_SEED)
     batch = corruption_lib.corrupt(
@@ -134,15 +114,12 @@ def heldout_batches(
       vocab,
       _HELDOUT_SEED,
     )
-    # No objective finds anything in what fills up the last batch.
     is_row_B = places[: stop - start] < num_rows
-    texts = ("input_ids", "decoder_ids", "target_ids")
-    blank = {name: vocab.pad_id if name in texts else 0 for name in batch}
     return {
       name: tf.where(
         tf.reshape(is_row_B, [-1] + [1] * (value.shape.rank - 1)),
         value,
-        tf.cast(blank[name], value.dtype),
+        tf.cast(fields[name].fill_value(vocab), value.dtype),
       )
       for name, value in batch.items()
     }
@@ -153,20 +130,18 @@ def heldout_batches(
 def heldout_corruption(
   corruption: CorruptionConfig, **changes
 ) -> CorruptionConfig:
-  """Returns what is asked of held-out rows, where a run's is `corruption`.
+  """Returns how a run's held-out rows are corrupted.
 
-  15% of the tokens are masked as BERT does, whatever the run masks, so that runs
-  compare: single ones, but of runs that hide whole words or spans of them, whole
-  words. Those have never seen a part of a word, and would be told to be worse than
-  word frequencies. All else is asked as the run does.
+  Rows with masks for an encoder are masked by `HELDOUT_MASKING`, whatever the
+  run's own rate is, so that the losses of runs can be compared; others as the
+  run's training rows.
+
+  Args:
+    corruption: the run's keys.
+    **changes: keys to replace in the result.
   """
-  if corruption.masks:
-    kept = ("sentence_pairs", "next_token_share", "prefix_share")
-    changes |= {key: getattr(corruption, key) for key in kept}
-    if corruption.kind in ("whole_words", "spans"):
-      changes["kind"] = "whole_words"
-    corruption = _HELDOUT_CORRUPTION
-  return dataclasses.replace(corruption, **changes)
+  heldout = corruption_lib.bind(corruption).heldout()
+  return dataclasses.replace(heldout, **changes)
 
 
 def shuffled(first, count: int, num_rows: int, seed: int) -> tf.Tensor:
@@ -199,8 +174,8 @@ def _run(steps: tf.data.Dataset, load: Callable) -> tf.data.Dataset:
   load = tf.autograph.experimental.do_not_convert(load)
   threads = min(os.cpu_count(), _MOST_THREADS)
   batches = steps.map(load, num_parallel_calls=threads, deterministic=True)
-  # The thread that tunes tf.data sleeps ever longer, and the end of a pass waits
-  # for it: 0.4 s for one of 0.9 s. There is nothing here for it to choose.
+  # The thread that tunes tf.data sleeps ever longer, and the end of a pass
+  # waits for it: 0.4 s for one of 0.9 s. There is nothing here for it to choose.
   options = tf.data.Options()
   options.autotune.enabled = False
   return batches.prefetch(2).with_options(options)

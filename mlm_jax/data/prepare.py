@@ -1,103 +1,129 @@
-"""Corpus to row store: tokenise, split off the held-out documents, pack, write.
+"""The tokenizer and the rows of a work directory, made once and reused.
 
-Streams: memory holds a packing pool and a few shards, whatever the corpus.
+A row store is named by the fingerprint of all that its rows depend on, the
+content of the corpus included. A work directory records in
+rows/fingerprints.json which store it uses for which data configuration, so that
+a run continues with its rows although the corpus may be gone or changed.
 """
 
-import hashlib
-import uuid
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable
+from typing import Any
 
 from etils import epath
 
 from mlm_jax.config import Config, DataConfig
-from mlm_jax.data import corpus, packing, rows, tokenizers
+from mlm_jax.data import rows, sources, tokenizers
 from mlm_jax.data.tokenizers import Tokenizer
+from mlm_jax.data.write_rows import is_heldout, write_store
 from mlm_jax.errors import require, unknown
-from mlm_jax.progress import Progress
 from mlm_jax.workdir import Workdir, write_atomically
-
-# What the tokenising threads share at a time.
-_BATCH_CHARS = 1 << 20
-_MILLION = 1_000_000
 
 
 def prepare(
   config: Config, workdir: Workdir, say: Callable[[str], None] = print
 ) -> tuple[Tokenizer, rows.RowStore]:
-  """Returns the tokenizer and the rows of a work directory, making what lacks.
+  """Returns the tokenizer and rows of a work directory; makes what is missing.
+
+  A run continues with the rows that it began with: once the work directory has
+  a config.json, recorded rows are used without looking at the corpus.
 
   Args:
     config: the run.
     workdir: where the tokenizer, and by default the rows, are kept.
-    say: is told what is being done, a line at a time.
+    say: called with a line of text about what is being done.
 
   Raises:
     InputError: the corpus, the tokenizer or the work directory cannot be used.
   """
   data = config.data
-  if workdir.config.exists() and workdir.load_config().data == data:
-    # A run goes on with the rows that it began with.
-    path = _recorded_rows(data, workdir)
+  if workdir.config.exists():
+    tokenizer = saved_tokenizer(data, workdir)
+    path = rows_path(data, tokenizer, workdir)
     if path and rows.is_finished(path):
-      return _kept(data, workdir), _checked(config, path, say)
-  # First, for a corpus that is not there should not wait for a tokenizer.
-  identity = corpus.identity(data)
+      return tokenizer, open_rows(config, path, say)
+  # Looked at before the tokenizer is trained, which may take hours.
+  corpus = sources.identity(data)
   workdir.make()
-  tokenizer = _tokenizer(data, workdir, say)
-  made_of = {
-    "format": 1,  # Counts up when equal ingredients give other rows.
-    "corpus": identity,
-    "tokenizer": tokenizer.identity,
-    **{
-      key: getattr(data, key)
-      for key in (
-        *("text_field", "document_boundary", "heldout_fraction"),
-        *("seq_len", "packing"),
-      )
-    },
-  }
-  path = _rows_root(data, workdir) / rows.fingerprint(**made_of)
-  if not rows.is_finished(path):
-    say(f"Preparing rows of {data.seq_len} tokens from {data.corpus}")
-    _write_rows(data, tokenizer, path, made_of)
-  workdir.rows.mkdir(parents=True, exist_ok=True)
-  write_atomically(workdir.rows / "fingerprint", path.name + "\n")
-  return tokenizer, _checked(config, path, say)
+  tokenizer = _make_tokenizer(data, workdir, say)
+  path = _make_rows(data, corpus, tokenizer, workdir, say)
+  return tokenizer, open_rows(config, path, say)
 
 
 def load(config: Config, workdir: Workdir) -> tuple[Tokenizer, rows.RowStore]:
-  """Returns what `prepare` left; the corpus need not be there any more.
+  """Returns what `prepare` made; the corpus may be gone by now.
 
   Raises:
-    InputError: it was never prepared.
+    InputError: rows for this configuration were never prepared.
   """
-  path = _recorded_rows(config.data, workdir)
+  data = config.data
+  tokenizer = saved_tokenizer(data, workdir)
+  path = rows_path(data, tokenizer, workdir)
   require(
-    path is not None, f"{workdir.root} has no rows: prepare or train first"
+    path is not None,
+    f"{workdir.root} has no rows of data.seq_len={data.seq_len} from "
+    f"data.corpus={data.corpus!r}: prepare or train first",
   )
-  return _kept(config.data, workdir), rows.RowStore(path)
+  return tokenizer, rows.RowStore(path)
 
 
-def _rows_root(data: DataConfig, workdir: Workdir) -> epath.Path:
-  if data.rows_dir:
-    return epath.Path(data.rows_dir).expanduser()
-  return workdir.rows
+def saved_tokenizer(data: DataConfig, workdir: Workdir) -> Tokenizer:
+  """Reads the tokenizer of a work directory.
+
+  Raises:
+    InputError: it has none, or one of another size than `data.vocab_size`.
+  """
+  return _of_size(tokenizers.load(workdir.tokenizer, data.vocab_size), data)
 
 
-def _recorded_rows(data: DataConfig, workdir: Workdir) -> epath.Path | None:
-  record = workdir.rows / "fingerprint"
-  if not record.exists():
-    return None
-  return _rows_root(data, workdir) / record.read_text().strip()
+def fingerprint_fields(
+  data: DataConfig, corpus: list[str], tokenizer: Tokenizer
+) -> dict[str, Any]:
+  """Returns all that rows depend on.
+
+  Args:
+    data: the configuration of the rows.
+    corpus: what identifies the corpus, see `sources.identity`.
+    tokenizer: what tokenizes it.
+  """
+  return {
+    "format": 1,  # Incremented when equal fields come to give other rows.
+    "corpus": corpus,
+    "tokenizer": tokenizer.identity,
+    "text_field": data.text_field,
+    "document_boundary": data.document_boundary,
+    "heldout_fraction": data.heldout_fraction,
+    "seq_len": data.seq_len,
+    "packing": data.packing,
+  }
 
 
-def _checked(config, path, say) -> rows.RowStore:
+def rows_path(
+  data: DataConfig, tokenizer: Tokenizer, workdir: Workdir
+) -> epath.Path | None:
+  """Returns the store recorded for a data configuration, None if there is none.
+
+  A record is found by the name of the corpus, whose content is not looked at.
+  The store itself may be unfinished, or gone.
+  """
+  store = _records(workdir).get(_record_key(data, tokenizer))
+  return _rows_root(data, workdir) / store if store else None
+
+
+def open_rows(
+  config: Config, path: epath.Path, say: Callable[[str], None] = print
+) -> rows.RowStore:
+  """Opens a store and says how many rows it has.
+
+  Raises:
+    InputError: they are too few to train on, or none is held out.
+  """
   store = rows.RowStore(path)
   train, heldout = (store.info[split] for split in rows.SPLITS)
   require(
     train.num_rows >= config.train.batch_size,
     f"the corpus fills {train.num_rows} rows of "
-    f"data.seq_len={config.data.seq_len}, not one batch of "
+    f"data.seq_len={config.data.seq_len}, fewer than one batch of "
     f"train.batch_size={config.train.batch_size}",
   )
   require(
@@ -112,21 +138,53 @@ def _checked(config, path, say) -> rows.RowStore:
   return store
 
 
-def is_heldout(document: str, fraction: float) -> bool:
-  """Decides by the text alone, so that copies of it fall on the same side."""
-  digest = hashlib.blake2b(document.encode(), digest_size=8).digest()
-  return int.from_bytes(digest, "little") < fraction * 2**64
+def _rows_root(data: DataConfig, workdir: Workdir) -> epath.Path:
+  if data.rows_dir:
+    return epath.Path(data.rows_dir).expanduser()
+  return workdir.rows
 
 
-def _tokenizer(data, workdir, say):
-  # Without a configuration beside it, an interrupted command left it.
-  if workdir.tokenizer.exists() and workdir.config.exists():
-    tokenizer = _kept(data, workdir)
-  elif data.tokenizer in ("unigram", "bpe"):
+def _records_file(workdir: Workdir) -> epath.Path:
+  return workdir.rows / "fingerprints.json"
+
+
+def _records(workdir: Workdir) -> dict[str, str]:
+  """Returns the recorded stores: name of the store by `_record_key`."""
+  file = _records_file(workdir)
+  return json.loads(file.read_text()) if file.exists() else {}
+
+
+def _record_key(data: DataConfig, tokenizer: Tokenizer) -> str:
+  return rows.fingerprint(fingerprint_fields(data, [data.corpus], tokenizer))
+
+
+def _record(data, tokenizer, workdir: Workdir, path: epath.Path) -> None:
+  records = _records(workdir) | {_record_key(data, tokenizer): path.name}
+  workdir.rows.mkdir(parents=True, exist_ok=True)
+  text = json.dumps(records, indent=2) + "\n"
+  write_atomically(_records_file(workdir), text)
+
+
+def _of_size(tokenizer: Tokenizer, data: DataConfig) -> Tokenizer:
+  size = tokenizer.vocabulary.size
+  require(
+    size == data.vocab_size,
+    f"the tokenizer has {size} pieces, not data.vocab_size={data.vocab_size}: "
+    f"set --config.data.vocab_size={size}",
+  )
+  return tokenizer
+
+
+def _make_tokenizer(data: DataConfig, workdir: Workdir, say) -> Tokenizer:
+  """Returns the saved tokenizer, or trains or reads one and saves it."""
+  # Without a config.json, a saved one was left by an interrupted command.
+  if workdir.config.exists():
+    return saved_tokenizer(data, workdir)
+  if data.tokenizer in ("unigram", "bpe"):
     say(f"Training a {data.tokenizer} tokenizer of {data.vocab_size:,} pieces")
     documents = (
       text
-      for text in corpus.read_documents(data)
+      for text in sources.read_documents(data)
       if not is_heldout(text, data.heldout_fraction)
     )
     tokenizer = tokenizers.train(documents, data)
@@ -135,87 +193,24 @@ def _tokenizer(data, workdir, say):
     if not path.exists() and len(path.parts) == 1:
       raise unknown("data.tokenizer", data.tokenizer, ("unigram", "bpe"))
     tokenizer = tokenizers.load(path, data.vocab_size)
-  size = tokenizer.vocabulary.size
-  require(
-    size == data.vocab_size,
-    f"the tokenizer has {size} pieces, data.vocab_size={data.vocab_size}",
-  )
-  if not workdir.config.exists():
-    partial = workdir.root / "tokenizer.partial"
-    for folder in (partial, workdir.tokenizer):
-      if folder.exists():
-        folder.rmtree()
-    tokenizer.save(partial)
-    partial.rename(workdir.tokenizer)
+  tokenizer = _of_size(tokenizer, data)
+  partial = workdir.root / "tokenizer.partial"
+  for folder in (partial, workdir.tokenizer):
+    if folder.exists():
+      folder.rmtree()
+  tokenizer.save(partial)
+  partial.rename(workdir.tokenizer)
   return tokenizer
 
 
-def _kept(data: DataConfig, workdir: Workdir) -> Tokenizer:
-  return tokenizers.load(workdir.tokenizer, data.vocab_size)
-
-
-def _write_rows(data: DataConfig, tokenizer: Tokenizer, path, made_of):
-  # Two runs may share a folder and prepare the same rows at once.
-  partial = path.parent / f"{path.name}.partial-{uuid.uuid4().hex[:8]}"
-  partial.mkdir(parents=True)
-  try:
-    # One pass a split: reading is cheap beside tokenising, and each pass
-    # tokenises only its own documents. The first, of few, learns how much there is.
-    heldout, millions = _write_split("heldout", data, tokenizer, partial)
-    train, _ = _write_split("train", data, tokenizer, partial, millions)
-    infos = {"train": train, "heldout": heldout}
-    rows.finish_store(partial, data.seq_len, infos, made_of=made_of)
-    if not rows.is_finished(path):
-      if path.exists():
-        path.rmtree()
-      partial.rename(path)
-  finally:
-    if partial.exists():
-      partial.rmtree()
-
-
-def _write_split(
-  split, data, tokenizer, path, total=None
-) -> tuple[rows.SplitInfo, int]:
-  """Returns what was written, and how many million characters were read."""
-  writer = rows.SplitWriter(path / split, data.seq_len, tokenizer.vocabulary)
-  characters = 0
-
-  def documents():
-    nonlocal characters
-    shown = 0
-    for text in corpus.read_documents(data):
-      characters += len(text)
-      if is_heldout(text, data.heldout_fraction) == (split == "heldout"):
-        yield text
-      now = characters // _MILLION
-      if total and now > shown:
-        progress.advance(now)
-        if 10 * now // total > 10 * shown // total:
-          progress.show(now)  # A line in a log.
-        shown = now
-
-  with Progress(total or None, unit="million characters") as progress:
-    encoded = _encode(documents(), tokenizer, writer)
-    for row in packing.pack(
-      encoded, data.packing, data.seq_len, tokenizer.vocabulary
-    ):
-      writer.append(row)
-  return writer.finish(), characters // _MILLION
-
-
-def _encode(documents: Iterable[str], tokenizer, writer) -> Iterator[list[int]]:
-  for batch in _batches(documents):
-    writer.num_documents += len(batch)
-    yield from tokenizer.encode(batch)
-
-
-def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
-  batch, size = [], 0
-  for text in documents:
-    batch.append(text)
-    size += len(text)
-    if size >= _BATCH_CHARS:
-      yield batch
-      batch, size = [], 0
-  yield batch
+def _make_rows(
+  data: DataConfig, corpus: list[str], tokenizer, workdir: Workdir, say
+) -> epath.Path:
+  """Returns the path of the row store, after writing it if need be."""
+  fields = fingerprint_fields(data, corpus, tokenizer)
+  path = _rows_root(data, workdir) / rows.fingerprint(fields)
+  if not rows.is_finished(path):
+    say(f"Preparing rows of {data.seq_len} tokens from {data.corpus}")
+    write_store(data, tokenizer, path, fields)
+  _record(data, tokenizer, workdir, path)
+  return path

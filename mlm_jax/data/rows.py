@@ -1,8 +1,8 @@
-"""The row store: packed rows on disk, read at random.
+"""The row store: packed rows on disk, with random access.
 
 A store is a folder with two sharded TensorStore zarr3 arrays, `train` and
 `heldout`, `[num_rows, seq_len]`, zstd-compressed and checksummed (crc32c), and
-a `rows.json` that is written last: a store without it is half-written, and
+a `rows.json` that is written last: a store without it is incomplete, and is
 never read.
 """
 
@@ -10,6 +10,8 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorstore as ts
@@ -21,21 +23,26 @@ from mlm_jax.workdir import write_atomically
 
 SPLITS = ("train", "heldout")
 
-# What a reader decompresses at once: about this many tokens, so that one
-# random row costs little more than itself. A shard is one file.
+# Tokens that a reader decompresses at once: few, so that one random row costs
+# little more than itself. A shard is one file.
 _CHUNK_TOKENS = 512
 _SHARD_TOKENS = 1 << 22
 
-# Decoded chunks kept in memory: a small corpus is decompressed once.
+# For decoded chunks kept in memory: a small corpus is decompressed only once.
 _CACHE_BYTES = 256 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitInfo:
-  """What is in one split; `tokens` counts neither padding nor specials.
+  """Statistics of one split.
 
-  `unigram_entropy` is the entropy of the token frequencies in nats, the loss
-  that no model which ignores context can be under.
+  Attributes:
+    num_rows: the number of rows.
+    num_documents: the number of documents that the rows were packed from.
+    tokens: the number of tokens, without padding and special tokens.
+    fill: the fraction of all positions that is not padding.
+    unigram_entropy: the entropy of the token frequencies, in nats: the loss of
+      predicting by token frequency alone.
   """
 
   num_rows: int
@@ -46,20 +53,23 @@ class SplitInfo:
 
 
 class RowStore:
-  """A finished store.
+  """A finished store, open for reading.
 
   Args:
-    path: its folder.
+    path: the folder of the store.
+
+  Attributes:
+    path: the folder of the store.
+    seq_len: tokens in a row.
+    info: the `SplitInfo` of each split.
 
   Raises:
-    InputError: there is none, or it is half-written.
+    InputError: there is no store, or it is incomplete.
   """
 
   def __init__(self, path: epath.Path):
     if not is_finished(path):
-      raise InputError(
-        f"no prepared rows at {path}: run prepare or train first"
-      )
+      raise InputError(f"no prepared rows at {path}: prepare or train first")
     meta = json.loads((path / "rows.json").read_text())
     self.path = path
     self.seq_len = meta["seq_len"]
@@ -78,17 +88,23 @@ class RowStore:
     }
 
   def read(self, split: str, indices: np.ndarray) -> np.ndarray:
-    """Returns rows `indices` of a split, uint16 or uint32 [len, seq_len]."""
+    """Returns rows of a split, uint16 or uint32 [len(indices), seq_len]."""
     return self._arrays[split][indices].read().result()
 
 
 class SplitWriter:
-  """Appends rows to one split of a store that is being written."""
+  """Appends rows to one split of a store that is being written.
+
+  Args:
+    path: the folder of the split.
+    seq_len: tokens in a row.
+    vocab: decides the integer type, and which tokens are counted.
+  """
 
   def __init__(self, path: epath.Path, seq_len: int, vocab: Vocabulary):
     self._vocab = vocab
     self._dtype = np.uint16 if vocab.size <= 1 << 16 else np.uint32
-    # Whole chunks a shard, whole shards a write.
+    # A shard holds whole chunks, and a write whole shards.
     chunk = max(1, _CHUNK_TOKENS // seq_len)
     self._shard = max(1, _SHARD_TOKENS // seq_len // chunk) * chunk
     self._seq_len = seq_len
@@ -110,6 +126,7 @@ class SplitWriter:
     ).result()
 
   def append(self, row: np.ndarray) -> None:
+    """Adds a row, int [seq_len]."""
     self._pending.append(row)
     if len(self._pending) == self._shard:
       self._flush()
@@ -131,6 +148,7 @@ class SplitWriter:
     self._write = self._array[start : self.num_rows].write(rows)
 
   def finish(self) -> SplitInfo:
+    """Writes what is left and returns the statistics of the split."""
     self._flush()
     self._flush()  # Waits for the last write.
     size = max(1, self.num_rows * self._seq_len)
@@ -146,20 +164,29 @@ class SplitWriter:
     )
 
 
-def finish_store(path, seq_len: int, splits: dict[str, SplitInfo], **about):
+def finish_store(
+  path: epath.Path,
+  seq_len: int,
+  splits: Mapping[str, SplitInfo],
+  fingerprint_fields: Mapping[str, Any] | None = None,
+) -> None:
   """Makes a store readable: writes its `rows.json`."""
-  splits = {name: dataclasses.asdict(info) for name, info in splits.items()}
-  meta = {"seq_len": seq_len, "splits": splits, **about}
+  meta = {
+    "seq_len": seq_len,
+    "splits": {name: dataclasses.asdict(i) for name, i in splits.items()},
+    "fingerprint_fields": fingerprint_fields,
+  }
   write_atomically(path / "rows.json", json.dumps(meta, indent=2) + "\n")
 
 
 def is_finished(path: epath.Path) -> bool:
+  """Returns whether a store is complete, so that it may be read."""
   return (path / "rows.json").exists()
 
 
-def fingerprint(**made_of) -> str:
-  """Returns a name for what rows are made of: other contents, other name."""
-  text = json.dumps(made_of, sort_keys=True)
+def fingerprint(fields: Mapping[str, Any]) -> str:
+  """Returns a hash of JSON values by name, whatever their order."""
+  text = json.dumps(fields, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

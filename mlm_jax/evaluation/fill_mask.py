@@ -79,7 +79,7 @@ def fill_mask(
     ids_BL[0, masks[hidden_P]] = vocab.mask_id
   return [
     [
-      (tokenizer.reading(int(i)), float(p))
+      (tokenizer.display_text(int(i)), float(p))
       for i, p in zip(ids_K, top_K, strict=True)
     ]
     for ids_K, top_K in zip(ids_PK, top_PK, strict=True)

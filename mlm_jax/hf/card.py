@@ -6,7 +6,8 @@ import json
 import flax.linen as nn
 
 from mlm_jax import __version__
-from mlm_jax.config import Config, CorruptionConfig
+from mlm_jax.config import Config
+from mlm_jax.data import corruption as corruption_lib
 from mlm_jax.hf.family import Family
 from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
 from mlm_jax.objectives import OBJECTIVES
@@ -71,7 +72,7 @@ MLP of {model.mlp_width} |
 | vocabulary | {data.vocab_size:,} pieces |
 | data | `{data.corpus or "none"}`, {data.heldout_fraction:.2%} of documents held out |
 | rows | {data.seq_len} tokens, {data.packing} packing, {config.train.batch_size} a step |
-| corruption | {_corruption(config.corruption)} |
+| corruption | {corruption_lib.bind(config.corruption).describe()} |
 | optimizer | {optim.name}, peak learning rate {optim.peak_lr:g}, {optim.schedule} |
 | held-out loss | {heldout} |
 | parity | {parity} |
@@ -85,14 +86,6 @@ MLP of {model.mlp_width} |
 {json.dumps(dataclasses.asdict(config), indent=2)}
 ```
 """
-
-
-def _corruption(corruption: CorruptionConfig) -> str:
-  if corruption.masks_per_row:
-    return f"{corruption.kind}, {corruption.masks_per_row} tokens a row"
-  if corruption.kind == "uniform_masking":
-    return "any number of tokens masked"
-  return f"{corruption.kind}, {corruption.mask_rate:.0%} of tokens"
 
 
 def _layers(model) -> str:

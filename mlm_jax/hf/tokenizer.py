@@ -252,7 +252,7 @@ def add_tokens(
     The new tokenizer, whose new ids follow the old ones and take the model's
     free rows first; and for each new id the ids that spelled it before.
   """
-  before = tokenizer.own_size
+  before = tokenizer.num_tokens
   files, own_size = _with_tokens(
     tokenizer.files,
     # Whole words alone: others that contain them stay as they are.

@@ -45,7 +45,7 @@ def _weights_by_term(batch, vocab):
 
 
 def _terms(config: Config) -> dict[str, float]:
-  share = config.corruption.causal_share
+  share = config.corruption.causal_row_share
   return {"mlm": 1 - share, "causal_lm": share}
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from mlm_jax import config as config_lib
 from mlm_jax.config import Config
-from mlm_jax.data import pipeline
+from mlm_jax.data import corruption as corruption_lib
 from mlm_jax.errors import InputError
 from mlm_jax.tools import flop_count, hlo, tpus
 from mlm_jax.training import flops, partitioning
@@ -73,7 +73,7 @@ def check(config: Config, topology: str) -> dict:
     "seq_len": config.data.seq_len,
     "hbm_available": tpus.generation(topology).hbm,
   }
-  batch = pipeline.batch_spec(config, vocab)
+  batch = corruption_lib.batch_contract(config).spec()
   start = time.perf_counter()
   try:
     with tempfile.TemporaryDirectory() as folder:

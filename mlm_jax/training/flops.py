@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mlm_jax.config import Config, EncoderConfig
+from mlm_jax.data import corruption as corruption_lib
 from mlm_jax.models.encoder import padded_vocab_size
 
 # Dense bfloat16 FLOP/s of one JAX device, by the start of its kind's name, from
@@ -38,7 +39,7 @@ def train_flops_per_token(config: Config) -> float:
   of a row, or those of a window; the head at target positions only.
   """
   length = config.data.seq_len
-  targets = config.corruption.num_targets(length)
+  targets = corruption_lib.bind(config.corruption).num_targets(length)
   flops = _encoder_flops(config.model, length)
   flops += _decoder_flops(config.model, targets, length)
   speaker = config.model

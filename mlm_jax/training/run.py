@@ -9,6 +9,7 @@ import jax
 from jax.sharding import Mesh
 
 from mlm_jax.config import Config
+from mlm_jax.data import corruption as corruption_lib
 from mlm_jax.models.composite import MaskedLM, init_params
 from mlm_jax.models.encoder import Encoder
 from mlm_jax.objectives import OBJECTIVES
@@ -191,7 +192,7 @@ class Run:
         {"params": params["encoder"]},
         *arrays,
         # Of a prefix model, the text is the prefix.
-        causal=self.config.corruption.kind == "next_token",
+        causal=corruption_lib.bind(self.config.corruption).is_causal,
       )
 
     return jax.jit(encode)

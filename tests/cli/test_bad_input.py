@@ -118,7 +118,7 @@ def test_an_interrupted_command_says_a_line(capsys, monkeypatch):
   def interrupt(*_):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr("mlm_jax.recipe.read", interrupt)
+  monkeypatch.setattr("mlm_jax.recipes.read", interrupt)
   assert main(["train", "--config=quickstart", "--workdir=w"]) == 130
   assert capsys.readouterr().err == "mlm_jax: interrupted\n"
 
@@ -127,7 +127,6 @@ def test_an_interrupt_in_a_garbage_collection_is_not_lost():
   """Exceptions of its callbacks reach nobody; JAX has set up one."""
   program = """
 import gc, signal, sys
-from mlm_jax import recipe
 from mlm_jax.cli import main
 
 def collect(*_):
@@ -138,8 +137,7 @@ def collect(*_):
   while True:
     pass
 
-recipe.load = lambda *_: None
-recipe.read = lambda *_: None
+main.overrides_lib.load = main._values = lambda *_: None
 command = main.COMMANDS["prepare"]
 main.COMMANDS["prepare"] = main.dataclasses.replace(command, run=collect)
 sys.exit(main.main(["prepare", "--config=a", "--workdir=w"]))
@@ -190,10 +188,10 @@ def test_a_command_that_is_like_no_other_gets_the_list(capsys):
     ("train.batch_size=0", ["train.batch_size must be > 0"]),
     ("mesh.data=0", ["mesh sizes"]),
     ("data.corpus=", ["no corpus", "--config.data.corpus"]),
-    ("data.corpus=txt:a", ["kind of corpus", "mean 'text:...'"]),
+    ("data.corpus=txt:a", ["unknown data.corpus", "mean 'text:...'"]),
     ("data.corpus=text:/none/*.txt", ["no file matches '/none/*.txt'"]),
     ("data.corpus=jsonl:{root}/recipe.py", ["recipe.py", "line 2 is not JSON"]),
-    ("data.corpus=jsonl:{root}/short.jsonl", ["not one batch"]),
+    ("data.corpus=jsonl:{root}/short.jsonl", ["data.seq_len", "batch_size"]),
     ("data.text_field=body", ["data.text_field='body'", "its fields: text"]),
     ("train.batch_size=100000", ["rows", "train.batch_size=100000"]),
     ("data.vocab_size=401", ["400 pieces", "data.vocab_size=401"]),

@@ -8,7 +8,7 @@ import typing
 import pytest
 
 from mlm_jax import config as config_lib
-from mlm_jax.config import Config
+from mlm_jax.config import Config, CorruptionConfig
 from mlm_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -42,7 +42,8 @@ class Reads(ast.NodeVisitor):
     return GROUPS.get(name and name.rpartition(".")[2])
 
   def visit_ClassDef(self, node):
-    self.attributes = {"config": Config} | {
+    # `keys` are those that a corruption is bound to.
+    self.attributes = {"config": Config, "keys": CorruptionConfig} | {
       a.target.id: self.annotated(a.annotation)
       for a in node.body
       if isinstance(a, ast.AnnAssign) and self.annotated(a.annotation)
@@ -114,13 +115,14 @@ def test_every_key_is_read_somewhere():
 
 
 def test_every_choice_is_in_the_table_that_serves_it():
-  from mlm_jax.data import corpus, packing
+  from mlm_jax.data import packing
+  from mlm_jax.data.sources import text
   from mlm_jax.models import attention, layers
 
   tables = {
     "EncoderConfig.activation": layers._ACTIVATIONS,
     "EncoderConfig.attention": {"auto", *attention._BACKENDS},
-    "DataConfig.document_boundary": corpus._BOUNDARIES,
+    "DataConfig.document_boundary": text._BOUNDARIES,
     "DataConfig.packing": packing._PACKERS,
   }
   for key, table in tables.items():
@@ -167,7 +169,7 @@ SEQ2SEQ = {"objective.name": "seq2seq", "model.num_decoder_layers": 2}
   ("overrides", "said"),
   [
     (
-      {"objective.name": "seq2seq", "corruption.kind": "denoising"},
+      {"objective.name": "seq2seq", "corruption.kind": "bart"},
       "model.num_decoder_layers=0 does not go with 'seq2seq'",
     ),
     ({"model.num_decoder_layers": 2}, "does not go with 'mlm'"),
@@ -179,7 +181,7 @@ SEQ2SEQ = {"objective.name": "seq2seq", "model.num_decoder_layers": 2}
     (
       {
         **SEQ2SEQ,
-        "corruption.kind": "denoising",
+        "corruption.kind": "bart",
         "model.embedding_width": 64,
       },
       "model.embedding_width must be 0",
@@ -188,7 +190,7 @@ SEQ2SEQ = {"objective.name": "seq2seq", "model.num_decoder_layers": 2}
       {
         **SEQ2SEQ,
         "objective.name": "cmlm",
-        "corruption.kind": "conditional_masking",
+        "corruption.kind": "cmlm",
         "model.position_kind": "rope",
       },
       "needs model.position_kind='learned'",

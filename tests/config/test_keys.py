@@ -68,12 +68,18 @@ def test_an_unknown_choice_suggests_the_closest():
       declared.check("group.key", 3)
 
 
-def test_a_renamed_choice_is_answered_with_its_new_name():
-  key = Key(
-    str, "b", "A word.", "data", choices=("b", "c"), renamed={"old": "c"}
-  )
-  with pytest.raises(InputError, match=r"group\.key='old'.*'c'"):
-    key.check("group.key", "old")
+@pytest.mark.parametrize(
+  ("old", "new"),
+  [
+    ("denoising", "bart"),
+    ("fragment", "mass"),
+    ("conditional_masking", "cmlm"),
+    ("uniform_masking", "uniform_mask_rate"),
+  ],
+)
+def test_a_renamed_choice_is_answered_with_its_new_name(old, new):
+  with pytest.raises(InputError, match=f"{old}.*{new}"):
+    config_lib.CorruptionConfig(kind=old)
 
 
 def test_a_registered_name_is_a_valid_value():

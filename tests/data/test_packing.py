@@ -1,4 +1,4 @@
-"""Rows hold every token once, and are as full as they can be."""
+"""Packed rows hold every token once, and little padding."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,12 @@ from mlm_jax.data import packing as packing_lib
 
 PACKINGS = ("best_fit", "concat", "single")
 
-# Above every special id, and each token is another one.
+# Above every special id. All tokens of the tests are different.
 FIRST = 1000
 
 
 def documents_of(lengths):
-  """Returns documents whose tokens are all different, in order."""
+  """Returns documents of these lengths whose tokens are all different."""
   ends = FIRST + np.cumsum(lengths)
   return [
     list(range(end - size, end))
@@ -21,7 +21,7 @@ def documents_of(lengths):
 
 
 def realistic(count, seed=0, median=90, sigma=1.0):
-  """Lognormal, as the paragraphs and pages of web text are."""
+  """Returns lognormal lengths, as of the documents of web text."""
   rng = np.random.default_rng(seed)
   return np.maximum(1, rng.lognormal(np.log(median), sigma, count)).astype(int)
 
@@ -44,7 +44,7 @@ def pieces_of(row, vocab):
 
 
 def num_cut(rows, documents, seq_len, vocab):
-  """Counts the documents that would fit in a row, but are in pieces."""
+  """Counts the documents that would fit in a row, but were cut."""
   whole = {(int(p[0]), len(p)) for row in rows for p in pieces_of(row, vocab)}
   fitting = [ids for ids in documents if len(ids) <= seq_len - 2]
   return sum((ids[0], len(ids)) not in whole for ids in fitting)
@@ -63,7 +63,7 @@ def test_every_token_is_in_the_rows_once(vocab, packing, seed):
   assert all(pieces_of(row, vocab) for row in rows), "no row is empty"
   tokens = np.sort(np.concatenate(pieces))
   np.testing.assert_array_equal(tokens, FIRST + np.arange(lengths.sum()))
-  # A piece is a stretch of one document.
+  # A piece is contiguous tokens of one document.
   document = np.repeat(np.arange(len(lengths)), lengths)
   for piece in pieces:
     assert (np.diff(piece) == 1).all()
@@ -71,14 +71,14 @@ def test_every_token_is_in_the_rows_once(vocab, packing, seed):
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
-def test_no_document_makes_no_row(vocab, packing):
+def test_no_documents_pack_into_no_rows(vocab, packing):
   assert pack([], packing, 16, vocab) == []
   assert pack([[], []], packing, 16, vocab) == []
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
 @pytest.mark.parametrize("extra", [-1, 0, 1])
-def test_a_document_of_a_rows_length(vocab, packing, extra):
+def test_document_about_as_long_as_a_row(vocab, packing, extra):
   seq_len = 32
   documents = documents_of([seq_len - 2 + extra])
   rows = pack(documents, packing, seq_len, vocab)
@@ -87,7 +87,7 @@ def test_a_document_of_a_rows_length(vocab, packing, extra):
 
 
 @pytest.mark.parametrize("seq_len", [64, 128, 512])
-def test_best_fit_is_full_and_cuts_few(vocab, seq_len):
+def test_best_fit_has_little_padding_and_cuts_few_documents(vocab, seq_len):
   documents = documents_of(realistic(6000))
   best = pack(documents, "best_fit", seq_len, vocab)
   fill = np.mean(np.stack(best) != vocab.pad_id)
@@ -98,7 +98,7 @@ def test_best_fit_is_full_and_cuts_few(vocab, seq_len):
   assert cut_by_best < 0.1 * cut_by_concat
 
 
-def test_best_fit_cuts_nothing_where_whole_documents_fill_rows(vocab):
+def test_best_fit_cuts_no_document_if_whole_ones_fill_the_rows(vocab):
   rng = np.random.default_rng(0)
   lengths = rng.permutation([10] * 300 + [50] * 300 + [30] * 200 + [62] * 50)
   documents = documents_of(lengths)
@@ -121,7 +121,7 @@ def test_best_fit_streams_with_a_bounded_pool(vocab, monkeypatch):
   assert read < 30
 
 
-def test_single_has_one_piece_a_row(vocab):
+def test_single_packs_one_piece_a_row(vocab):
   documents = documents_of(realistic(500))
   rows = pack(documents, "single", 64, vocab)
   assert {len(pieces_of(row, vocab)) for row in rows} == {1}

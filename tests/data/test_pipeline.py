@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlm_jax.data import pipeline
+from mlm_jax.data.corruption import bind
 from mlm_jax.data.host_tensorflow import iterate
 
 SEQ_LEN = 32
@@ -80,7 +81,7 @@ def row_numbers(batches, rows):
 
 def test_shapes_and_types_are_static(store, vocab, make_config):
   config = make_config(**{"train.batch_size": BATCH})
-  slots = config.corruption.num_targets(SEQ_LEN)
+  slots = bind(config.corruption).num_targets(SEQ_LEN)
   spec = pipeline.train_batches(config, store, vocab).element_spec
   widths = {name: s.shape[1] for name, s in spec.items()}
   assert widths.pop("input_ids") == SEQ_LEN
@@ -183,15 +184,17 @@ def test_heldout_batches_cover_every_row_once(batches, heldout_rows):
     {"objective.name": "mixture", "corruption.prefix_share": 0.5},
     {
       **{"objective.name": "seq2seq", "model.num_decoder_layers": 1},
-      "corruption.kind": "fragment",
+      "corruption.kind": "mass",
     },
     {
       **{"objective.name": "cmlm", "model.num_decoder_layers": 1},
-      "corruption.kind": "conditional_masking",
+      "corruption.kind": "cmlm",
     },
   ],
 )
-def test_what_fills_up_the_last_batch_is_blank(batches, overrides):
+def test_the_last_heldout_batch_is_filled_up_with_blank_rows(
+  batches, overrides
+):
   joined = whole_batch(batches("heldout", **overrides))
   for name, value in joined.items():
     assert not value[NUM_HELDOUT:].any(), name
@@ -199,7 +202,7 @@ def test_what_fills_up_the_last_batch_is_blank(batches, overrides):
 
 
 @pytest.mark.parametrize("kind", ["whole_words", "spans"])
-def test_of_runs_that_hide_words_words_are_held_out(
+def test_heldout_words_are_masked_whole_for_runs_that_mask_words(
   batches, heldout_rows, vocab, kind
 ):
   words = whole_batch(batches("heldout", **{"corruption.kind": kind}))

@@ -1,4 +1,4 @@
-"""What is held out stays out; what is made once is not made again."""
+"""Held-out documents stay held out; prepared rows are reused."""
 
 import itertools
 import json
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from etils import epath
 
-from mlm_jax.data import corpus
 from mlm_jax.data import prepare as prepare_lib
 from mlm_jax.data import rows as rows_lib
+from mlm_jax.data import sources, write_rows
 from mlm_jax.errors import InputError
 from mlm_jax.workdir import Workdir
 
@@ -18,7 +18,7 @@ NUM_DOCUMENTS = 300
 
 @pytest.fixture(scope="module")
 def documents():
-  """Different sentences of ASCII words, which come back from their ids."""
+  """Different sentences of ASCII words, which round-trip through their ids."""
   words = ["the", "value", "object", "name", "list", "type", "class", "use"]
   return [
     " ".join(sentence)
@@ -30,7 +30,7 @@ def documents():
 
 @pytest.fixture
 def run_of(tmp_path, make_config, documents, tokenizer):
-  """Returns a configuration over a corpus where all stands three times."""
+  """Makes configurations of a corpus with three copies of each document."""
   copies = np.random.default_rng(0).permutation(documents * 3)
   lines = "".join(json.dumps({"text": text}) + "\n" for text in copies)
   (tmp_path / "corpus.jsonl").write_text(lines)
@@ -86,24 +86,24 @@ def test_heldout_documents_share_no_text_with_training(
   assert store.info["heldout"].num_documents == len(heldout)
 
 
-def test_a_larger_share_holds_out_the_same_documents_and_more(documents):
+def test_larger_heldout_fraction_holds_out_a_superset(documents):
   small, large = (
-    {text for text in documents if prepare_lib.is_heldout(text, fraction)}
+    {text for text in documents if write_rows.is_heldout(text, fraction)}
     for fraction in (0.1, 0.4)
   )
   assert small
   assert small < large
-  assert not any(prepare_lib.is_heldout(text, 0) for text in documents)
+  assert not any(write_rows.is_heldout(text, 0) for text in documents)
 
 
-def test_nothing_held_out_where_nothing_is_asked_for(run_of, workdir):
+def test_heldout_fraction_0_holds_nothing_out(run_of, workdir):
   config = run_of(**{"data.heldout_fraction": 0.0})
   _, store = prepare_lib.prepare(config, workdir, quiet)
   assert store.info["heldout"].num_rows == 0
   assert store.info["train"].num_documents == 3 * NUM_DOCUMENTS
 
 
-def test_what_is_made_is_not_made_again(run_of, workdir, monkeypatch):
+def test_prepared_rows_and_tokenizer_are_reused(run_of, workdir, monkeypatch):
   tokenizer, store = prepare_lib.prepare(run_of(), workdir, quiet)
   written = (store.path / "rows.json").stat().mtime
   model = (workdir.tokenizer / "spm.model").read_bytes()
@@ -111,7 +111,7 @@ def test_what_is_made_is_not_made_again(run_of, workdir, monkeypatch):
   def read_documents(data):
     raise AssertionError("the corpus was read again")
 
-  monkeypatch.setattr(corpus, "read_documents", read_documents)
+  monkeypatch.setattr(sources, "read_documents", read_documents)
   again, same = prepare_lib.prepare(run_of(), workdir, quiet)
   assert same.path == store.path
   assert (store.path / "rows.json").stat().mtime == written
@@ -127,7 +127,9 @@ def test_what_is_made_is_not_made_again(run_of, workdir, monkeypatch):
     {"data.heldout_fraction": 0.2},
   ],
 )
-def test_another_setting_makes_another_store(run_of, workdir, change):
+def test_another_data_configuration_makes_another_store(
+  run_of, workdir, change
+):
   _, store = prepare_lib.prepare(run_of(), workdir, quiet)
   _, other = prepare_lib.prepare(run_of(**change), workdir, quiet)
   assert other.path != store.path
@@ -139,7 +141,7 @@ def test_another_setting_makes_another_store(run_of, workdir, change):
   assert first == second != third
 
 
-def test_another_corpus_makes_another_store(run_of, workdir, tmp_path):
+def test_changed_corpus_makes_another_store(run_of, workdir, tmp_path):
   _, store = prepare_lib.prepare(run_of(), workdir, quiet)
   with (tmp_path / "corpus.jsonl").open("a") as file:
     file.write('{"text": "one more"}\n')
@@ -151,11 +153,49 @@ def test_another_corpus_makes_another_store(run_of, workdir, tmp_path):
   assert counts == [3 * NUM_DOCUMENTS, 3 * NUM_DOCUMENTS + 1]
 
 
-def test_a_preparation_that_was_stopped_is_done_again(
-  run_of, workdir, monkeypatch
+def test_resumed_run_uses_recorded_rows_without_the_corpus(
+  run_of, workdir, tmp_path
 ):
-  """Stopped in its second split, as Ctrl-C would."""
-  read_documents, passes = corpus.read_documents, []
+  """Of each data configuration, whatever became of the corpus."""
+  configs = [run_of(), run_of(**{"data.seq_len": 24})]
+  stores = [prepare_lib.prepare(c, workdir, quiet)[1] for c in configs]
+  workdir.save_config(configs[0])
+  with (tmp_path / "corpus.jsonl").open("a") as file:
+    file.write('{"text": "one more"}\n')
+  for _ in range(2):
+    for config, store in zip(configs, stores, strict=True):
+      for found in (
+        prepare_lib.prepare(config, workdir, quiet),
+        prepare_lib.load(config, workdir),
+      ):
+        assert found[1].path == store.path
+    (tmp_path / "corpus.jsonl").unlink(missing_ok=True)
+
+
+def test_recorded_rows_are_not_used_with_another_tokenizer(
+  run_of, workdir, tmp_path, train_tokenizer
+):
+  """As after a prepare without a config.json, which was interrupted."""
+  other = run_of(**{"data.seq_len": 24})
+  _, store = prepare_lib.prepare(other, workdir, quiet)
+  model = train_tokenizer("bpe").model
+  (tmp_path / "spm.model").write_bytes(model)
+  prepare_lib.prepare(run_of(), workdir, quiet)
+  workdir.save_config(run_of())
+  tokenizer, again = prepare_lib.prepare(other, workdir, quiet)
+  assert tokenizer.model == model
+  assert again.path != store.path
+
+
+def test_load_of_rows_never_prepared_names_their_keys(run_of, workdir):
+  prepare_lib.prepare(run_of(), workdir, quiet)
+  with pytest.raises(InputError, match=r"data\.seq_len=24.* prepare or train"):
+    prepare_lib.load(run_of(**{"data.seq_len": 24}), workdir)
+
+
+def test_interrupted_preparation_is_repeated(run_of, workdir, monkeypatch):
+  """Interrupted in its second split, as by Ctrl-C."""
+  read_documents, passes = sources.read_documents, []
 
   def stop_in_second_pass(data):
     passes.append(data)
@@ -165,7 +205,7 @@ def test_a_preparation_that_was_stopped_is_done_again(
       yield text
 
   with monkeypatch.context() as patch:
-    patch.setattr(corpus, "read_documents", stop_in_second_pass)
+    patch.setattr(sources, "read_documents", stop_in_second_pass)
     with pytest.raises(KeyboardInterrupt):
       prepare_lib.prepare(run_of(), workdir, quiet)
   assert not list(workdir.rows.iterdir())
@@ -174,8 +214,8 @@ def test_a_preparation_that_was_stopped_is_done_again(
   assert sum(found) == 3 * NUM_DOCUMENTS
 
 
-def test_a_store_that_is_not_finished_is_made_again(run_of, workdir):
-  """Killed while it was copied, or its last file lost."""
+def test_incomplete_store_is_prepared_again(run_of, workdir):
+  """As after an interrupted copy."""
   _, store = prepare_lib.prepare(run_of(), workdir, quiet)
   (store.path / "rows.json").unlink()
   (store.path / "train" / "junk").write_text("junk")
@@ -184,7 +224,7 @@ def test_a_store_that_is_not_finished_is_made_again(run_of, workdir):
   assert not (store.path / "train" / "junk").exists()
 
 
-def test_two_runs_share_the_rows_of_one_folder(run_of, tmp_path):
+def test_runs_share_rows_in_rows_dir(run_of, tmp_path):
   config = run_of(**{"data.rows_dir": str(tmp_path / "shared")})
   stores = [
     prepare_lib.prepare(config, Workdir.at(tmp_path / name), quiet)[1]
@@ -194,7 +234,7 @@ def test_two_runs_share_the_rows_of_one_folder(run_of, tmp_path):
   assert stores[0].path.parent == epath.Path(tmp_path / "shared")
 
 
-def test_the_tokenizer_is_trained_on_no_heldout_document(
+def test_tokenizer_is_not_trained_on_heldout_documents(
   run_of, workdir, monkeypatch, tokenizer
 ):
   seen = []
@@ -210,26 +250,28 @@ def test_the_tokenizer_is_trained_on_no_heldout_document(
 
 
 @pytest.mark.parametrize(
-  ("change", "message"),
+  ("change", "parts"),
   [
-    ({"train.batch_size": 1024}, "not one batch of train.batch_size=1024"),
-    ({"data.vocab_size": 511}, "has 512 pieces, data.vocab_size=511"),
-    ({"data.heldout_fraction": 1e-9}, "of 900 documents was held out"),
+    ({"train.batch_size": 1024}, "data.seq_len.*train.batch_size=1024"),
+    ({"data.vocab_size": 511}, "511.* set --config.data.vocab_size=512"),
+    ({"data.heldout_fraction": 1e-9}, "of 900 documents.*heldout_fraction"),
     ({"data.heldout_fraction": 0.999999}, "fills 0 rows"),
     ({"data.tokenizer": "/nowhere/spm.model"}, "no tokenizer at /nowhere"),
-    ({"data.tokenizer": "unigrm"}, "did you mean 'unigram'"),
+    ({"data.tokenizer": "unigrm"}, "data.tokenizer.*did you mean 'unigram'"),
   ],
 )
-def test_what_cannot_be_prepared_is_an_error(run_of, workdir, change, message):
-  with pytest.raises(InputError, match=message) as raised:
+def test_invalid_data_configuration_raises_input_error(
+  run_of, workdir, change, parts
+):
+  with pytest.raises(InputError, match=parts) as raised:
     prepare_lib.prepare(run_of(**change), workdir, quiet)
   assert "\n" not in str(raised.value)
 
 
-def test_a_log_has_a_line_for_each_tenth_of_the_corpus(
+def test_progress_has_a_log_line_for_each_tenth_of_the_corpus(
   run_of, workdir, documents, capsys, monkeypatch
 ):
-  monkeypatch.setattr(prepare_lib, "_MILLION", 100)
+  monkeypatch.setattr(write_rows, "_MILLION", 100)
   prepare_lib.prepare(run_of(), workdir, say=quiet)
   total = 3 * sum(map(len, documents)) // 100
   lines = capsys.readouterr().out.splitlines()

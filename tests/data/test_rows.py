@@ -1,4 +1,4 @@
-"""The store gives back what was written, or an error, never anything else."""
+"""A row store returns the rows that were written, or raises an error."""
 
 import collections
 import math
@@ -17,7 +17,7 @@ SEQ_LEN = 16
 
 @pytest.fixture
 def small_shards(monkeypatch):
-  """Several chunks a shard, and several shards for a hundred rows."""
+  """Makes several chunks a shard, and several shards of a hundred rows."""
   monkeypatch.setattr(rows_lib, "_CHUNK_TOKENS", 4 * SEQ_LEN)
   monkeypatch.setattr(rows_lib, "_SHARD_TOKENS", 24 * SEQ_LEN)
 
@@ -28,7 +28,7 @@ def shard_files(path, split):
 
 
 @pytest.mark.parametrize("count", [1, 23, 24, 25, 100])
-def test_rows_come_back_in_any_order(
+def test_random_access_returns_the_rows_written(
   tmp_path, small_shards, write_store, random_rows, vocab, count
 ):
   train, heldout = random_rows(count, SEQ_LEN), random_rows(7, SEQ_LEN, seed=1)
@@ -43,7 +43,7 @@ def test_rows_come_back_in_any_order(
   np.testing.assert_array_equal(store.read("heldout", np.arange(7)), heldout)
 
 
-def test_rows_that_are_not_there_are_an_error(
+def test_row_index_out_of_range_raises_an_error(
   tmp_path, write_store, random_rows, vocab
 ):
   train = random_rows(5, SEQ_LEN)
@@ -57,7 +57,7 @@ def test_rows_that_are_not_there_are_an_error(
   ("size", "dtype"),
   [(300, np.uint16), (1 << 16, np.uint16), ((1 << 16) + 1, np.uint32)],
 )
-def test_ids_take_the_bytes_that_the_vocabulary_needs(
+def test_dtype_of_ids_depends_on_the_vocabulary_size(
   tmp_path, write_store, size, dtype
 ):
   big = Vocabulary(size, pad_id=0, unk_id=1, start_id=2, end_id=3, mask_id=4)
@@ -68,7 +68,7 @@ def test_ids_take_the_bytes_that_the_vocabulary_needs(
   np.testing.assert_array_equal(found, train)
 
 
-def test_a_store_without_its_last_file_is_never_read(
+def test_store_without_rows_json_is_never_read(
   tmp_path, write_store, random_rows, vocab
 ):
   write_store(tmp_path / "s", vocab, SEQ_LEN, train=random_rows(5, SEQ_LEN))
@@ -80,7 +80,7 @@ def test_a_store_without_its_last_file_is_never_read(
     rows_lib.RowStore(path)
 
 
-def test_a_flipped_byte_is_an_error_and_not_other_rows(
+def test_checksum_detects_a_flipped_bit_anywhere(
   tmp_path, small_shards, write_store, random_rows, vocab
 ):
   path = epath.Path(tmp_path / "s")
@@ -100,7 +100,7 @@ def test_a_flipped_byte_is_an_error_and_not_other_rows(
   np.testing.assert_array_equal(found, train)
 
 
-def test_the_summary_is_that_of_the_rows(
+def test_split_info_describes_the_rows(
   tmp_path, small_shards, write_store, random_rows, vocab
 ):
   train = random_rows(100, SEQ_LEN)
@@ -117,12 +117,12 @@ def test_the_summary_is_that_of_the_rows(
   assert info.unigram_entropy == pytest.approx(entropy, abs=1e-6)
 
 
-def test_an_empty_split_has_no_rows(tmp_path, write_store, vocab):
+def test_empty_split_has_no_rows(tmp_path, write_store, vocab):
   info = write_store(tmp_path / "s", vocab, SEQ_LEN).info["heldout"]
   assert (info.num_rows, info.tokens, info.unigram_entropy) == (0, 0, 0)
 
 
-def test_the_fingerprint_changes_with_each_ingredient():
+def test_fingerprint_changes_with_each_field():
   base = {"corpus": ["a:1", "b:2"], "tokenizer": "abc", "seq_len": 64}
   changed = [
     base,
@@ -132,7 +132,7 @@ def test_the_fingerprint_changes_with_each_ingredient():
     {**base, "seq_len": 65},
     {**base, "packing": "single"},
   ]
-  names = [rows_lib.fingerprint(**made_of) for made_of in changed]
+  names = [rows_lib.fingerprint(fields) for fields in changed]
   assert len(set(names)) == len(changed)
   backwards = dict(reversed(base.items()))
-  assert rows_lib.fingerprint(**backwards) == names[0]
+  assert rows_lib.fingerprint(backwards) == names[0]

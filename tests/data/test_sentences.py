@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mlm_jax.data.corruption.sentences import sentence_starts
+from mlm_jax.data.corruption.primitives.sentences import sentence_starts
 
 
 def test_a_sentence_begins_with_its_document_and_after_a_stop(tokenizer):
@@ -18,7 +18,7 @@ def test_a_sentence_begins_with_its_document_and_after_a_stop(tokenizer):
   row += [vocab.pad_id] * 3
   starts = sentence_starts(tf.constant([row], tf.int32), vocab).numpy()[0]
   expected = [" it", " then", " no", " the"]
-  found = [tokenizer.reading(row[i]) for i in np.flatnonzero(starts)]
+  found = [tokenizer.display_text(row[i]) for i in np.flatnonzero(starts)]
   assert [e.startswith(f) for f, e in zip(found, expected, strict=True)] == (
     [True] * 4
   )

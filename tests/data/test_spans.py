@@ -1,4 +1,4 @@
-"""Spans of words: how long, where, and shown as one."""
+"""Spans of words: their lengths, their places, and how they are replaced."""
 
 import collections
 import dataclasses
@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from mlm_jax.config import CorruptionConfig
-from mlm_jax.data.corruption import spans
-from mlm_jax.data.corruption.draws import Draws
+from mlm_jax.data.corruption.primitives.random import RowRandom
+from mlm_jax.data.corruption.primitives.spans import place
+from mlm_jax.data.corruption.spans import span_law
 
 SIGMAS = 5
 KINDS = [
@@ -19,7 +20,9 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_spans_have_their_law(chosen_of, corrupt, full_rows, vocab, kind):
+def test_span_lengths_follow_their_law(
+  chosen_of, corrupt, full_rows, vocab, kind
+):
   vocab = dataclasses.replace(vocab, starts_word=np.ones(vocab.size, bool))
   num_rows, targets = 3000, 19
   chosen = chosen_of(corrupt(full_rows(num_rows, 128), vocab=vocab, **kind))
@@ -28,7 +31,7 @@ def test_spans_have_their_law(chosen_of, corrupt, full_rows, vocab, kind):
   ends = np.diff(np.pad(chosen, ((0, 0), (1, 1))).astype(int))
   rows, starts = np.nonzero(ends == 1)
   lengths = np.nonzero(ends == -1)[1] - starts
-  law = spans.span_law(CorruptionConfig(**kind))
+  law = span_law(CorruptionConfig(**kind))
   assert law[0] == 0
   found = np.zeros([num_rows, len(law)])
   np.add.at(found, (rows, lengths), 1)
@@ -44,16 +47,18 @@ def test_spans_have_their_law(chosen_of, corrupt, full_rows, vocab, kind):
   assert (np.abs(error / sigma)[1:] < SIGMAS).all()
 
 
-def test_geometric_spans_are_as_long_as_in_the_paper():
-  law = spans.span_law(CorruptionConfig(kind="spans"))
+def test_geometric_span_lengths_are_those_of_the_paper():
+  law = span_law(CorruptionConfig(kind="spans"))
   assert law @ np.arange(11) == pytest.approx(3.8, abs=0.01)
   assert law[2:] / law[1:-1] == pytest.approx(0.8)
 
 
-def test_spans_lie_anywhere_with_something_between(sigmas_from_uniform):
-  draws = Draws(0, tf.constant(0, tf.int64), 12_000)
+def test_span_placements_are_uniform_with_a_gap_between_spans(
+  sigmas_from_uniform,
+):
+  random = RowRandom(0, tf.constant(0, tf.int64), 12_000)
   lengths = tf.constant([[2, 1]]) * tf.ones([12_000, 1], tf.int32)
-  starts, fits = spans.place(lengths, tf.fill([12_000], 6), draws.order(8))
+  starts, fits = place(lengths, tf.fill([12_000], 6), random.sort_keys(8))
   assert fits.numpy().all()
   found = collections.Counter(map(tuple, starts.numpy().tolist()))
   possible = {
@@ -63,11 +68,11 @@ def test_spans_lie_anywhere_with_something_between(sigmas_from_uniform):
   assert abs(sigmas_from_uniform(np.array(list(found.values())))) < SIGMAS
 
 
-def test_spans_without_room_are_left_out():
-  draws = Draws(0, tf.constant(0, tf.int64), 1)
+def test_spans_without_room_are_dropped():
+  random = RowRandom(0, tf.constant(0, tf.int64), 1)
   lengths = tf.constant([[3, 2, 1]])
   fits = lambda room: (
-    spans.place(lengths, tf.constant([room]), draws.order(16))[1]
+    place(lengths, tf.constant([room]), random.sort_keys(16))[1]
     .numpy()[0]
     .tolist()
   )
@@ -76,7 +81,9 @@ def test_spans_without_room_are_left_out():
   assert fits(2) == [False, False, False]
 
 
-def test_a_span_is_shown_as_one(chosen_of, corrupt, full_rows, vocab):
+def test_all_tokens_of_a_span_are_replaced_in_the_same_way(
+  chosen_of, corrupt, full_rows, vocab
+):
   rows = full_rows(300, 128)
   batch = corrupt(rows, kind="spans", mask_share=0.5, random_share=0.0)
   chosen, hidden = chosen_of(batch), batch["input_ids"] == vocab.mask_id
@@ -87,7 +94,7 @@ def test_a_span_is_shown_as_one(chosen_of, corrupt, full_rows, vocab):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_short_rows_have_spans_too(chosen_of, corrupt, full_rows, vocab, kind):
+def test_short_rows_have_spans(chosen_of, corrupt, full_rows, vocab, kind):
   vocab = dataclasses.replace(vocab, starts_word=np.ones(vocab.size, bool))
   rows = full_rows(300, 8)
   batch = corrupt(rows, vocab=vocab, mask_rate=0.3, **kind)

@@ -1,4 +1,4 @@
-"""The ids that the rest relies on, and text that comes back as it was."""
+"""SentencePiece tokenizers: their special ids, masks and round trips."""
 
 import hashlib
 import io
@@ -13,7 +13,7 @@ from mlm_jax.data.tokenizers.base import find_stops
 from mlm_jax.errors import InputError
 from mlm_jax.vocabulary import Vocabulary
 
-# Code points that NFKC and case folding leave alone; none is in the corpus.
+# Code points that NFKC and case folding do not change, not in the corpus.
 BLOCKS = (
   (0x430, 0x450),  # Cyrillic
   (0x4E00, 0x9FFF),  # Chinese
@@ -27,7 +27,7 @@ def either(request, train_tokenizer, tokenizer):
   return tokenizer if request.param == "unigram" else train_tokenizer("bpe")
 
 
-def test_specials_have_the_first_ids_and_bytes_follow(either):
+def test_special_tokens_have_the_first_ids_and_bytes_follow(either):
   specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
   assert either.pieces[:5] == specials
   assert either.pieces[5:261] == [f"<0x{byte:02X}>" for byte in range(256)]
@@ -35,7 +35,7 @@ def test_specials_have_the_first_ids_and_bytes_follow(either):
   assert sorted(either.vocabulary.special_ids) == [0, 1, 2, 3, 4]
 
 
-def test_the_vocabulary_has_exactly_the_size_asked_for(either, train_tokenizer):
+def test_vocabulary_size_is_exactly_vocab_size(either, train_tokenizer):
   assert either.vocabulary.size == len(set(either.pieces)) == 512
   assert train_tokenizer("bpe", vocab_size=433).vocabulary.size == 433
 
@@ -76,7 +76,7 @@ def test_encoding_does_not_depend_on_the_number_of_threads(tokenizer, prose):
     ("the value of", ""),
   ],
 )
-def test_a_mask_stands_for_a_whole_piece(either, before, after):
+def test_mask_replaces_a_whole_piece(either, before, after):
   space = either.pieces.index("▁")
   mask = either.vocabulary.mask_id
   ids = either.encode_with_masks(f"{before} [MASK]{after}".strip())
@@ -89,7 +89,7 @@ def test_a_mask_stands_for_a_whole_piece(either, before, after):
     assert either.vocabulary.starts_word[ids[at + 1]] == after.startswith(" ")
 
 
-def test_several_masks_are_several_ids(either):
+def test_each_mask_of_a_text_becomes_a_mask_id(either):
   mask = either.vocabulary.mask_id
   ids = either.encode_with_masks("[MASK] [MASK] of [MASK].")
   assert ids[:2] == [mask, mask]
@@ -97,7 +97,7 @@ def test_several_masks_are_several_ids(either):
   assert either.pieces.index("▁") not in ids
 
 
-def test_starts_word_is_true_of_what_follows_a_space(either):
+def test_starts_word_is_true_for_pieces_after_a_space(either):
   (ids,) = either.encode(["statement expression"])
   starts = either.vocabulary.starts_word[ids]
   assert starts.sum() == 2
@@ -107,19 +107,19 @@ def test_starts_word_is_true_of_what_follows_a_space(either):
   ].any()
 
 
-def test_stops_are_what_ends_a_sentence(either):
+def test_stops_mark_pieces_that_end_a_sentence(either):
   (ids,) = either.encode(["a value. it, then?"])
   ends = np.flatnonzero(either.vocabulary.stops[ids])
   assert [either.decode(ids[: end + 1])[-1] for end in ends] == [*".?"]
   assert not either.vocabulary.stops[list(either.vocabulary.special_ids)].any()
 
 
-def test_wide_stops_need_no_space_after_them():
-  readings = ["a", ".", " end.", "。", "ने।", ",", "?"]
-  assert find_stops(readings).tolist() == [0, 1, 1, 2, 2, 0, 1]
+def test_full_width_stops_need_no_space_after_them():
+  texts = ["a", ".", " end.", "。", "ने।", ",", "?"]
+  assert find_stops(texts).tolist() == [0, 1, 1, 2, 2, 0, 1]
 
 
-def test_lowercase_is_a_choice(tokenizer, train_tokenizer):
+def test_lowercase_is_optional(tokenizer, train_tokenizer):
   upper, lower = tokenizer.encode(["The Value", "the value"])
   assert upper == lower
   cased = train_tokenizer(lowercase=False)
@@ -130,7 +130,7 @@ def test_lowercase_is_a_choice(tokenizer, train_tokenizer):
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
 @pytest.mark.parametrize("vocab_size", [300, 200_000])
-def test_an_impossible_vocab_size_is_an_error(
+def test_impossible_vocab_size_raises_input_error(
   train_tokenizer, kind, vocab_size
 ):
   with pytest.raises(InputError, match=r"data\.vocab_size=") as raised:
@@ -138,7 +138,7 @@ def test_an_impossible_vocab_size_is_an_error(
   assert "\n" not in str(raised.value)
 
 
-def test_a_saved_tokenizer_loads_as_it_was(tmp_path, tokenizer, prose):
+def test_saved_tokenizer_loads_unchanged(tmp_path, tokenizer, prose):
   folder = epath.Path(tmp_path) / "tokenizer"
   tokenizer.save(folder)
   for path in (folder, folder / "spm.model"):
@@ -149,38 +149,36 @@ def test_a_saved_tokenizer_loads_as_it_was(tmp_path, tokenizer, prose):
 
 
 def test_identity_is_the_hash_of_the_model(tokenizer):
-  """Rows that were prepared are known by it."""
+  """Prepared rows are fingerprinted with it."""
   assert tokenizer.identity == hashlib.sha256(tokenizer.model).hexdigest()
 
 
-def test_a_reading_tells_words_from_their_continuations(either):
-  readings = [either.reading(i) for i in range(either.vocabulary.size)]
-  assert not any("▁" in reading for reading in readings)
-  for reading, starts in zip(
-    readings, either.vocabulary.starts_word, strict=True
-  ):
-    assert reading.startswith(" ") == starts
+def test_display_text_has_a_space_before_the_start_of_a_word(either):
+  texts = [either.display_text(i) for i in range(either.vocabulary.size)]
+  assert not any("▁" in text for text in texts)
+  for text, starts in zip(texts, either.vocabulary.starts_word, strict=True):
+    assert text.startswith(" ") == starts
   (ids,) = either.encode(["the statement"])
-  assert "".join(readings[i] for i in ids) == " the statement"
+  assert "".join(texts[i] for i in ids) == " the statement"
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\0" * 1000])
-def test_a_file_that_is_no_model_is_an_error(tmp_path, content):
+def test_file_that_is_no_model_raises_input_error(tmp_path, content):
   path = epath.Path(tmp_path) / "spm.model"
   path.write_bytes(content)
   with pytest.raises(InputError, match=r"spm\.model is not a SentencePiece"):
     load(path)
 
 
-def test_a_path_without_a_model_is_an_error(tmp_path):
+def test_path_without_a_tokenizer_raises_input_error(tmp_path):
   for name in ("none.model", "none.json", "none"):
     with pytest.raises(InputError, match=f"no tokenizer at .*{name}"):
       load(epath.Path(tmp_path) / name)
-  with pytest.raises(InputError, match=r"no spm\.model, no tokenizer\.json"):
+  with pytest.raises(InputError, match=r"no spm\.model and no tokenizer\.json"):
     load(epath.Path(tmp_path))
 
 
-def test_a_model_without_a_mask_is_an_error(tmp_path, prose):
+def test_model_without_a_mask_raises_input_error(tmp_path, prose):
   sentencepiece.SentencePieceTrainer.Train(
     sentence_iterator=iter(prose),
     model_prefix=str(tmp_path / "plain"),
@@ -192,7 +190,7 @@ def test_a_model_without_a_mask_is_an_error(tmp_path, prose):
     load(epath.Path(tmp_path) / "plain.model")
 
 
-def test_control_pieces_are_special(prose):
+def test_control_pieces_are_special_tokens(prose):
   model = io.BytesIO()
   sentencepiece.SentencePieceTrainer.Train(
     sentence_iterator=iter(prose),

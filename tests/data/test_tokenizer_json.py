@@ -1,7 +1,7 @@
-"""The tokenizers library's tokenizers are to the rest what SentencePiece's are.
+"""tokenizer.json files behave as SentencePiece models do.
 
-One of each kind is trained here: WordPiece as BERT's, byte-level BPE as
-RoBERTa's, and Unigram as XLM-R's.
+One of each kind is trained here: WordPiece like BERT's, byte-level BPE like
+RoBERTa's, and Unigram like XLM-R's.
 """
 
 import json
@@ -40,7 +40,7 @@ def wordpiece(prose):
   return made
 
 
-# As transformers has it, a mask takes the space before it.
+# As in transformers, a mask includes the space before it.
 MASK = tokenizers.AddedToken("<mask>", lstrip=True, special=True)
 
 
@@ -95,7 +95,7 @@ def hf(trained, kind):
   return HuggingFaceTokenizer(trained[kind])
 
 
-def test_special_tokens_have_their_places(hf, kind):
+def test_special_tokens_are_found_by_role(hf, kind):
   vocab = hf.vocabulary
   ids = (vocab.start_id, vocab.end_id, vocab.pad_id, vocab.unk_id)
   names = [hf.pieces[i] for i in (*ids, vocab.mask_id)]
@@ -112,8 +112,8 @@ def test_special_tokens_have_their_places(hf, kind):
   assert vocab.size == len(hf.pieces) == len(set(hf.pieces))
 
 
-def test_starts_word_is_true_of_what_follows_a_space(hf, kind, prose):
-  """Each word has one piece that starts it; RoBERTa's first word has none."""
+def test_starts_word_is_true_for_pieces_after_a_space(hf, kind, prose):
+  """Each word has one such piece; byte-level BPE has none for the first."""
   for text in prose[:50]:
     words = [word for word in text.split() if word.isalpha()]
     (ids,) = hf.encode([" ".join(["a", *words])])
@@ -122,20 +122,20 @@ def test_starts_word_is_true_of_what_follows_a_space(hf, kind, prose):
   assert not hf.vocabulary.starts_word[list(hf.vocabulary.special_ids)].any()
 
 
-def test_a_reading_is_the_text_of_a_piece(hf, kind):
+def test_display_text_has_a_space_before_the_start_of_a_word(hf, kind):
   (ids,) = hf.encode(["see the statement"])
-  readings = [hf.reading(i) for i in ids]
+  texts = [hf.display_text(i) for i in ids]
   first = "see" if kind == "byte_level" else " see"
-  assert "".join(readings) == first + " the statement"
+  assert "".join(texts) == first + " the statement"
   for i, starts in enumerate(hf.vocabulary.starts_word):
     if i not in hf.vocabulary.special_ids and hf.pieces[i] != "":
-      assert hf.reading(i).startswith(" ") == starts
+      assert hf.display_text(i).startswith(" ") == starts
 
 
-def test_a_reading_stays_on_its_line(trained):
+def test_display_text_is_printable(trained):
   hf = HuggingFaceTokenizer(trained["byte_level"])
   assert all(
-    hf.reading(i).isprintable() and "\ufffd" not in hf.reading(i)
+    hf.display_text(i).isprintable() and "\ufffd" not in hf.display_text(i)
     for i in range(hf.vocabulary.size)
   )
 
@@ -148,7 +148,7 @@ def test_prose_round_trips(hf, kind, prose):
       assert hf.decode(ids) == text.removeprefix(" ")
 
 
-def test_stored_truncation_and_padding_do_not_cut_or_fill(trained, kind):
+def test_stored_truncation_and_padding_are_ignored(trained, kind):
   stored = tokenizers.Tokenizer.from_str(trained[kind][FILE].decode())
   stored.enable_truncation(4)
   stored.enable_padding(length=64)
@@ -157,8 +157,8 @@ def test_stored_truncation_and_padding_do_not_cut_or_fill(trained, kind):
   assert hf.encode(texts) == HuggingFaceTokenizer(trained[kind]).encode(texts)
 
 
-def test_special_tokens_in_a_text_are_text(hf):
-  """The start of a row would otherwise begin a document."""
+def test_special_tokens_spelled_in_a_text_are_text(hf):
+  """In a row, a start token would otherwise begin another document."""
   text = " ".join(["the", *BERT, *ROBERTA, "list"])
   (ids,) = hf.encode([text])
   specials = set(hf.vocabulary.special_ids) - {hf.vocabulary.unk_id}
@@ -166,42 +166,44 @@ def test_special_tokens_in_a_text_are_text(hf):
 
 
 @pytest.mark.parametrize("text", ["the [MASK] of [MASK].", "[MASK]"])
-def test_masks_are_found_under_either_name(hf, text):
+def test_masks_are_found_by_both_spellings(hf, text):
   ids = hf.encode_with_masks(text)
   assert ids.count(hf.vocabulary.mask_id) == text.count("[MASK]")
   own = text.replace("[MASK]", hf.mask_token)
   assert hf.encode_with_masks(own) == ids
-  # And no longer where they are not asked for.
+  # Without masks asked for, they are text again.
   assert hf.vocabulary.mask_id not in hf.encode([own])[0]
   if " of" in text:
     assert ids[: ids.index(hf.vocabulary.mask_id)] == hf.encode(["the"])[0]
 
 
-def test_rows_past_the_tokenizer_are_special(trained, kind):
+def test_embedding_rows_without_a_token_are_special(trained, kind):
   own = HuggingFaceTokenizer(trained[kind])
-  larger = HuggingFaceTokenizer(trained[kind], own.own_size + 7)
-  assert larger.vocabulary.size == larger.own_size + 7
-  past = set(range(own.own_size, own.own_size + 7))
+  larger = HuggingFaceTokenizer(trained[kind], own.num_tokens + 7)
+  assert larger.vocabulary.size == larger.num_tokens + 7
+  past = set(range(own.num_tokens, own.num_tokens + 7))
   assert set(larger.vocabulary.special_ids) == past | set(
     own.vocabulary.special_ids
   )
   assert (
-    len(larger.pieces) == len(larger.vocabulary.starts_word) == own.own_size + 7
+    len(larger.pieces)
+    == len(larger.vocabulary.starts_word)
+    == own.num_tokens + 7
   )
   assert larger.identity == own.identity
-  assert larger.decode([*own.encode(["the"])[0], own.own_size]) == "the"
-  with pytest.raises(InputError, match=rf"vocab_size={own.own_size - 1}"):
-    HuggingFaceTokenizer(trained[kind], own.own_size - 1)
+  assert larger.decode([*own.encode(["the"])[0], own.num_tokens]) == "the"
+  with pytest.raises(InputError, match=rf"vocab_size={own.num_tokens - 1}"):
+    HuggingFaceTokenizer(trained[kind], own.num_tokens - 1)
 
 
-def test_unused_words_are_special():
+def test_unused_placeholders_are_special_tokens():
   ids = {piece: i for i, piece in enumerate([*BERT, "[unused7]", "word"])}
   model = models.WordPiece(ids, unk_token="[UNK]")
   hf = HuggingFaceTokenizer({FILE: save(tokenizers.Tokenizer(model))})
   assert hf.vocabulary.other_special_ids == (5,)
 
 
-def test_names_beside_the_file_come_before_usual_ones(trained):
+def test_naming_files_take_precedence_over_usual_spellings(trained):
   names = {
     "cls_token": {"content": "<|extra|>", "lstrip": False},
     "bos_token": "<s>",
@@ -216,7 +218,7 @@ def test_names_beside_the_file_come_before_usual_ones(trained):
   assert hf.pieces[hf.vocabulary.start_id] == "<|extra|>"
   assert hf.pieces[hf.vocabulary.end_id] == "</s>"
   assert [hf.pieces[i] for i in hf.vocabulary.other_special_ids] == ["<s>"]
-  # Rows with another start are other rows.
+  # Rows with another start token are different rows.
   plain = HuggingFaceTokenizer(trained["byte_level"])
   assert hf.identity != plain.identity
   config = json.dumps({"cls_token": "<s>"}).encode()
@@ -235,7 +237,7 @@ def test_names_beside_the_file_come_before_usual_ones(trained):
     ({"cls_token": "[PAD]"}, r"the start token of .* too: \[PAD\]"),
   ],
 )
-def test_a_missing_special_token_is_named(trained, names, said):
+def test_missing_special_token_raises_input_error(trained, names, said):
   config = json.dumps(names).encode()
   files = {**trained["wordpiece"], "tokenizer_config.json": config}
   with pytest.raises(InputError, match=said) as raised:
@@ -244,7 +246,7 @@ def test_a_missing_special_token_is_named(trained, names, said):
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"model": 3}', "\0"])
-def test_what_is_no_tokenizer_json_is_an_error(tmp_path, content):
+def test_invalid_tokenizer_json_raises_input_error(tmp_path, content):
   (tmp_path / FILE).write_text(content)
   for path in (tmp_path, tmp_path / FILE):
     with pytest.raises(InputError, match=r"is not a tokenizer\.json"):
@@ -252,13 +254,13 @@ def test_what_is_no_tokenizer_json_is_an_error(tmp_path, content):
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"3"])
-def test_spoilt_names_are_an_error(trained, content):
+def test_invalid_naming_file_raises_input_error(trained, content):
   files = {**trained["wordpiece"], "special_tokens_map.json": content}
   with pytest.raises(InputError, match=r"special_tokens_map\.json"):
     HuggingFaceTokenizer(files)
 
 
-def test_what_is_saved_loads_as_it_was(trained, kind, prose, tmp_path):
+def test_saved_tokenizer_loads_unchanged(trained, kind, prose, tmp_path):
   config = b'{"model_max_length": 512}'
   files = {**trained[kind], "tokenizer_config.json": config}
   hf = HuggingFaceTokenizer(files, SIZE + 20)
@@ -272,7 +274,9 @@ def test_what_is_saved_loads_as_it_was(trained, kind, prose, tmp_path):
     assert again.encode(prose) == hf.encode(prose)
 
 
-def test_rows_are_prepared_with_it(trained, kind, prose, make_config, tmp_path):
+def test_prepare_rows_with_a_tokenizer_json(
+  trained, kind, prose, make_config, tmp_path
+):
   (tmp_path / "corpus.txt").write_text("\n\n".join(prose))
   HuggingFaceTokenizer(trained[kind]).save(epath.Path(tmp_path) / "own")
   config = make_config(
@@ -285,7 +289,7 @@ def test_rows_are_prepared_with_it(trained, kind, prose, make_config, tmp_path):
     }
   )
   workdir = Workdir.at(tmp_path / "work")
-  # What an interrupted command left.
+  # As left by an interrupted command.
   (tmp_path / "work" / "tokenizer").mkdir(parents=True)
   (tmp_path / "work" / "tokenizer" / "spm.model").write_text("half a mod")
   hf, store = prepare_lib.prepare(config, workdir, print)
@@ -293,7 +297,7 @@ def test_rows_are_prepared_with_it(trained, kind, prose, make_config, tmp_path):
   rows = store.read("train", np.arange(store.info["train"].num_rows))
   assert (rows[:, 0] == hf.vocabulary.start_id).all()
   assert ((rows == hf.vocabulary.start_id).sum(axis=1) == 1).all()
-  assert rows.max() < hf.own_size <= 640 == hf.vocabulary.size
+  assert rows.max() < hf.num_tokens <= 640 == hf.vocabulary.size
   for again, same in (
     prepare_lib.prepare(config, workdir, print),
     prepare_lib.load(config, workdir),

@@ -29,7 +29,7 @@ def counting(make_config, make_run, vocab):
   config = make_config(
     **{
       "objective.name": "cmlm",
-      "corruption.kind": "conditional_masking",
+      "corruption.kind": "cmlm",
       "model.num_decoder_layers": 1,
       "model.num_layers": 1,
       "model.norm_placement": "pre",
@@ -134,7 +134,7 @@ def test_what_cannot_be_is_refused(counting, vocab, options, said):
 def test_the_command_mends_texts(recipe, tmp_path, capsys):
   values = {
     "objective.name": "cmlm",
-    "corruption.kind": "conditional_masking",
+    "corruption.kind": "cmlm",
     "model.num_decoder_layers": 1,
     "train.steps": 12,
   }

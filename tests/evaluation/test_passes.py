@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mlm_jax.batch import masked
 from mlm_jax.evaluation import fill_mask, heldout
 from mlm_jax.training.restoring import restore
 from mlm_jax.workdir import Workdir
@@ -26,18 +27,10 @@ def chorus(make_config, make_run, vocab):
     rng = np.random.default_rng(seed)
     rows = np.repeat(rng.integers(10, 18, [8, 1]), 10, axis=1).astype(np.int32)
     rows[:, 0], rows[:, -1] = vocab.start_id, vocab.end_id
-    places = np.stack([1 + rng.permutation(8) for _ in rows]).astype(np.int32)
+    places = np.stack([1 + rng.permutation(8) for _ in rows])
     counts = 8 if all_of_them else rng.integers(1, 9, [8, 1])
-    weights = np.ones([8, 8]) * (np.arange(8) < counts)
-    shown = np.where(weights > 0, vocab.mask_id, rows[:, 1:2])
-    inputs = rows.copy()
-    np.put_along_axis(inputs, places, shown.astype(np.int32), axis=1)
-    return {
-      "input_ids": inputs,
-      "target_positions": places,
-      "target_ids": rows[:, 1:9].copy(),
-      "target_weights": weights.astype(np.float32),
-    }
+    is_target = np.broadcast_to(np.arange(8) < counts, places.shape)
+    return masked(rows, places, is_target, vocab.mask_id)
 
   state = run.init_state()
   for seed in range(config.train.steps):
@@ -78,7 +71,7 @@ def test_each_pass_sees_what_the_ones_before_filled_in(trained, monkeypatch):
   places = np.flatnonzero(seen[0] == vocab.mask_id)
   filled = [int(i) for i in seen[-1][places] if i != vocab.mask_id]
   best = [guess[0][0] for guess in guesses]
-  assert all(tokenizer.reading(i) in best for i in filled)
+  assert all(tokenizer.display_text(i) in best for i in filled)
   seen.clear()
   once = fill_mask.fill_mask(run, params, tokenizer, text, 3)
   assert len(seen) == 1

@@ -35,9 +35,9 @@ def make_model(make_config, vocab):
   """Returns a function of overrides: a model, and its random parameters."""
 
   def make(cls=EncoderDecoder, **overrides):
-    names = ("seq2seq", "denoising")
+    names = ("seq2seq", "bart")
     if cls is ConditionalMaskedLM:
-      names = ("cmlm", "conditional_masking")
+      names = ("cmlm", "cmlm")
     config = make_config(
       **{
         "model.num_decoder_layers": 2,

@@ -12,8 +12,8 @@ from mlm_jax.training.run import Run
 
 KINDS = {
   "span_corruption": {"corruption.mask_rate": 0.3, "corruption.mean_span": 2.0},
-  "fragment": {"corruption.mask_rate": 0.5},
-  "denoising": {"corruption.noises": "document_rotation"},
+  "mass": {"corruption.mask_rate": 0.5},
+  "bart": {"corruption.noises": "document_rotation"},
 }
 
 

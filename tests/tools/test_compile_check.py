@@ -6,7 +6,7 @@ import pytest
 
 from mlm_jax import config as config_lib
 from mlm_jax.cli.main import main
-from mlm_jax.data import pipeline
+from mlm_jax.data.corruption import batch_contract
 from mlm_jax.errors import InputError
 from mlm_jax.tools import compile_check, compile_report, tpus
 
@@ -175,8 +175,8 @@ KINDS = [
   ("mlm", "token_masking"),
   ("rtd", "token_masking"),
   ("causal_lm", "next_token"),
-  ("seq2seq", "denoising"),
-  ("cmlm", "conditional_masking"),
+  ("seq2seq", "bart"),
+  ("cmlm", "cmlm"),
 ]
 
 
@@ -188,7 +188,7 @@ def test_a_batch_is_known_before_there_are_rows(
   if name in ("seq2seq", "cmlm"):
     overrides["model.num_decoder_layers"] = 1
   config = make_config(**overrides)
-  spec = pipeline.batch_spec(config, vocab)
+  spec = batch_contract(config).spec()
   assert spec["input_ids"].shape == (8, 32)
   # A step can be compiled for it.
   make_run(config)._train_step.trace(make_run(config).abstract_state, spec)

@@ -6,7 +6,7 @@ import math
 import jax
 import pytest
 
-from mlm_jax.data import pipeline
+from mlm_jax.data.corruption import batch_contract
 from mlm_jax.tools import hlo
 from mlm_jax.training import partitioning
 
@@ -46,7 +46,7 @@ def programs(make_config, make_run, **overrides):
   """Returns the texts of a training step and of an evaluation."""
   config = make_config(**overrides, **{"train.batch_size": 16})
   run = make_run(config, 8)
-  batch = pipeline.batch_spec(config, run.vocab)
+  batch = batch_contract(config).spec()
   params, step = run.abstract_state.params, run._eval_step
   with partitioning.on(run.mesh):
     forward = step.lower(params, batch).compile()

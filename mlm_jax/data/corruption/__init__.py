@@ -1,94 +1,114 @@
-"""Corruptions: from rows to what the model sees and what it must say.
+"""Corruptions: from packed rows to what the model reads and must predict.
 
-A corruption is one TF function of whole batches. Its randomness depends on the
-seed and on each row's place in the stream of rows (which is its epoch and row,
-under the shuffle), never on batch, worker or host: equal rows are corrupted
-equally on every machine. Shapes are static: a row has `num_targets` slots, and
-those past its last target weigh nothing.
+One file a kind, named as the value of `corruption.kind`; sentence_pairs.py and
+causal_rows.py add to kinds with masks for an encoder; primitives/ holds what
+several are made of; preview.py shows one to a person.
+
+A corruption is a TensorFlow function of a whole batch. Its random numbers
+depend on the seed and on each row's position in the stream of rows, never on
+the batch, worker or host: equal rows are corrupted equally on every machine.
+Shapes are static: a row has P target slots, and empty ones have weight 0.
+
+Shape suffixes:
+  B  rows of the batch
+  N  rows before pairs are made: B, and those that are looked ahead to
+  L  positions (tokens) of a row
+  T  2 L: two rows, one behind the other
+  P  target slots of a row; with a decoder, positions of its row
+  M  documents of a row
+  W  words of a row
+  S  spans of a row, or its sentences
+  C  places where a number may be cut into parts
+  1, 2  an axis of that length
 """
 
-from mlm_jax.config import CorruptionConfig
-from mlm_jax.data.corruption import (
-  choosing,
-  continuing,
-  masking,
-  pairs,
-  sequences,
-  spans,
-)
-from mlm_jax.data.corruption.draws import Draws
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mlm_jax import registry
+from mlm_jax.batch import Contract, merge
+from mlm_jax.data.corruption import causal_rows, sentence_pairs
+from mlm_jax.data.corruption.base import Corruption
+from mlm_jax.data.corruption.primitives.random import RowRandom
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
 
-# No corruption has as many streams of random numbers.
-_OF_PAIRS = 1 << 10
+if TYPE_CHECKING:
+  from mlm_jax.config import Config, CorruptionConfig
+
+# Sentence pairs draw from random streams after those of all kinds.
+_FIRST_STREAM_OF_PAIRS = 1 << 10
+
+
+def bind(keys: CorruptionConfig) -> Corruption:
+  """Returns the corruption that the keys describe."""
+  return registry.CORRUPTIONS[keys.kind](keys)
+
+
+def batch_contract(config: Config) -> Contract:
+  """Returns the contract of a run's training batches, of all processes."""
+  sizes = {"B": config.train.batch_size, "L": config.data.seq_len}
+  return contract(config.corruption, sizes)
+
+
+def contract(keys: CorruptionConfig, sizes: Mapping[str, int]) -> Contract:
+  """Returns the contract of batches with these lengths of the axes B and L.
+
+  Raises:
+    InputError: a field is wanted differently by two of the keys.
+  """
+  corruption = bind(keys)
+  providers = {f"corruption.kind={keys.kind!r}": corruption.fields}
+  if keys.causal_row_share:
+    name = "corruption.next_token_share or corruption.prefix_share"
+    providers[name] = causal_rows.FIELDS
+  if keys.sentence_pairs != "none":
+    name = f"corruption.sentence_pairs={keys.sentence_pairs!r}"
+    providers[name] = sentence_pairs.FIELDS
+  targets = corruption.num_targets(sizes["L"])
+  return Contract(merge(providers), {**sizes, "P": targets})
 
 
 def corrupt(
   rows_BL: tf.Tensor,
   first_position: tf.Tensor,
-  corruption: CorruptionConfig,
+  keys: CorruptionConfig,
   vocab: Vocabulary,
   seed: int,
   progress: float | tf.Tensor = 0.0,
 ) -> dict[str, tf.Tensor]:
-  """Returns the batch that asks the model for what `corruption` hid.
+  """Returns a batch, which keeps the contract of `batch_contract`.
 
   Args:
-    rows_BL: int32 packed rows, consecutive in the stream; past those that become
-      the batch, `corruption.rows_ahead` more.
-    first_position: int64 scalar, the place of the first row in the stream.
-    corruption: what to do.
-    vocab: which ids are special, and which begin a word.
-    seed: chooses among the corruptions of the same stream.
-    progress: how much of the training is done, 0 to 1; some rates follow it.
+    rows_BL: int32 packed rows, consecutive in the stream: those of the batch,
+      and after them as many as the corruption's `lookahead_rows`.
+    first_position: int64 scalar, the position of the first row in the stream.
+    keys: the corruption.* keys.
+    vocab: the special ids, and the ids that begin a word or end a sentence.
+    seed: selects among the corruptions of one stream.
+    progress: the part of training that is done, 0 to 1; the mask rate moves to
+      corruption.final_mask_rate by it.
 
-  Returns:
-    input_ids int32 [B, L]; target_ids int32 [B, P]; target_weights float32
-    [B, P], 1 for a target and 0 where there is none; of encoders, where the
-    targets are, target_positions int32 [B, P]; of encoder-decoders what the
-    decoder sees, decoder_ids int32 [B, P]; and what else the kind has.
-
-    Of sentence pairs also type_ids int32 [B, L], 1 for the second sentence;
-    pair_labels int32 [B], 1 where it belongs there; pair_weights float32 [B], 0
-    where there is none.
+  Raises:
+    InputError: the vocabulary lacks what the corruption needs.
   """
-  pair = {}
-  if corruption.sentence_pairs != "none":
-    draws = Draws(seed, first_position, tf.shape(rows_BL)[0], _OF_PAIRS)
-    make = pairs.PAIRS[corruption.sentence_pairs]
-    rows_BL, pair = make(rows_BL, vocab, draws)
-  draws = Draws(seed, first_position, tf.shape(rows_BL)[0])
-  rate = corruption.mask_rate
-  if corruption.final_mask_rate:
-    rate += (corruption.final_mask_rate - rate) * progress
-  batch = _CORRUPTIONS[corruption.kind](rows_BL, rate, corruption, vocab, draws)
-  if corruption.causal_share:
-    batch = continuing.mix(batch, rows_BL, corruption, vocab, draws)
-  return batch | pair
-
-
-def _masked(choose):
-  def corrupt(rows_BL, rate, corruption, vocab, draws):
-    chosen = choose(rows_BL, rate, corruption, vocab, draws)
-    return masking.mask(rows_BL, chosen, corruption, vocab, draws)
-
-  return corrupt
-
-
-_CORRUPTIONS = {
-  "token_masking": _masked(choosing.choose_tokens),
-  "whole_words": _masked(choosing.choose_words),
-  "spans": _masked(spans.choose_spans),
-  "uniform_masking": _masked(choosing.choose_any_number),
-  "next_token": lambda rows_BL, rate, corruption, vocab, draws: (
-    continuing.next_tokens(rows_BL, vocab)
-  ),
-  "prefix": lambda rows_BL, rate, corruption, vocab, draws: (
-    continuing.after_prefix(rows_BL, vocab, draws)
-  ),
-  "span_corruption": sequences.corrupt_spans,
-  "denoising": sequences.denoise,
-  "fragment": sequences.hide_fragments,
-  "conditional_masking": sequences.mask_conditionally,
-}
+  corruption, pair = bind(keys), {}
+  if keys.sentence_pairs != "none":
+    num_rows = tf.shape(rows_BL)[0]
+    random = RowRandom(seed, first_position, num_rows, _FIRST_STREAM_OF_PAIRS)
+    make_pairs = sentence_pairs.PAIRS[keys.sentence_pairs]
+    rows_BL, pair = make_pairs(rows_BL, vocab, random)
+  random = RowRandom(seed, first_position, tf.shape(rows_BL)[0])
+  rate = keys.mask_rate
+  if keys.final_mask_rate:
+    rate += (keys.final_mask_rate - rate) * progress
+  batch = corruption.corrupt(rows_BL, rate, vocab, random)
+  if keys.causal_row_share:
+    batch = causal_rows.mix_causal_rows(
+      batch, rows_BL, corruption, vocab, random
+    )
+  batch |= pair
+  contract(keys, {"L": rows_BL.shape[1]}).check(batch)
+  return batch

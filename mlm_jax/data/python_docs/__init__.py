@@ -1,4 +1,4 @@
-"""`tfds:python_docs`: English that every Python installation already holds."""
+"""`tfds:python_docs`: English text that every Python installation includes."""
 
 import ast
 import pathlib
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
 
-# One configuration a Python: its documentation is its own.
+# Each version of Python has its own documentation, so its own configuration.
 _PYTHON = f"py{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -41,7 +41,7 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
 
 
 def documents() -> Iterator[tuple[str, str]]:
-  """Yields (title, text) of each topic and each module that has docstrings."""
+  """Yields the title and the text of each topic and each documented module."""
   from pydoc_data import topics
 
   for title, text in sorted(topics.topics.items()):
@@ -59,7 +59,7 @@ def _docstrings(path: pathlib.Path) -> str:
   )
   try:
     tree = ast.parse(path.read_bytes())
-  except (SyntaxError, ValueError):  # lib2to3 and the like keep broken files.
+  except (SyntaxError, ValueError):  # lib2to3 and others ship broken files.
     return ""
   found = [
     ast.get_docstring(node)

@@ -1,4 +1,4 @@
-"""Text to ids: SentencePiece models and tokenizer.json files."""
+"""Tokenizers, text to ids: SentencePiece models and tokenizer.json files."""
 
 from etils import epath
 
@@ -21,20 +21,21 @@ __all__ = [
 
 
 def load(path: epath.Path, vocab_size: int | None = None) -> Tokenizer:
-  """Reads a SentencePiece model, or a tokenizer.json.
+  """Reads a SentencePiece model or a tokenizer.json.
 
   Args:
     path: the file, or a folder with a spm.model or a tokenizer.json in it.
-    vocab_size: of the model, whose table may outgrow a tokenizer.json.
+    vocab_size: rows of the model's embedding table, which may be more than a
+      tokenizer.json has tokens.
 
   Raises:
-    InputError: there is none, or it lacks something.
+    InputError: there is none, or it lacks a special token.
   """
   if path.is_dir():
     names = (sentencepiece.SPM_FILE, tokenizer_json.FILE)
     found = [path / name for name in names if (path / name).exists()]
     if not found:
-      raise InputError(f"no tokenizer in {path}: no {', no '.join(names)}")
+      raise InputError(f"no tokenizer in {path}: no {' and no '.join(names)}")
     path = found[0]
   if not path.exists():
     raise InputError(f"no tokenizer at {path}")

@@ -1,4 +1,4 @@
-"""What a tokenizer is to the rest of the package."""
+"""The interface of tokenizers."""
 
 import abc
 import itertools
@@ -11,14 +11,14 @@ from mlm_jax.vocabulary import Vocabulary
 
 MASK = "[MASK]"
 
-# The piece that stands for the n-th hidden span (T5's name).
+# The piece that stands for the n-th masked span (T5's name).
 SENTINEL = "<extra_id_{}>"
 
-# The space that SentencePiece, and what follows it, keeps in its pieces.
+# How SentencePiece, and tokenizers modelled on it, spell a space in a piece.
 SPACE = "▁"
 
-# What ends a sentence where a space follows, spelled as bytes too, and what ends
-# one anyhow.
+# End a sentence if a space follows, also where they are spelled as bytes; and
+# end one in any case.
 _STOPS = (".", "!", "?", "<0x2E>", "<0x21>", "<0x3F>")
 _WIDE_STOPS = ("。", "।", "۔", "።")
 
@@ -27,10 +27,11 @@ class Tokenizer(abc.ABC):
   """Text to ids and back.
 
   Attributes:
-    vocabulary: its ids.
-    pieces: the piece of each id, as its model spells it.
-    mask_token: the mask's piece.
-    identity: a hash of all that the ids of a text depend on.
+    vocabulary: the special ids, and facts about the others.
+    pieces: the piece of each id, as the tokenizer spells it.
+    mask_token: the piece of the mask.
+    identity: a hash of all that the ids of a text depend on. Prepared rows are
+      fingerprinted with it.
   """
 
   vocabulary: Vocabulary
@@ -40,42 +41,49 @@ class Tokenizer(abc.ABC):
 
   @abc.abstractmethod
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
-    """Returns the ids of each text, without start and end."""
+    """Returns the ids of each text, without start and end tokens.
+
+    Special tokens that are spelled out in a text are text like any other.
+    """
 
   @abc.abstractmethod
   def encode_with_masks(self, text: str) -> list[int]:
-    """Returns the ids of `text`, without start and end, but with masks.
+    """Returns the ids of `text` with masks, without start and end tokens.
 
-    "[MASK]" in it is a mask, and so is the tokenizer's own `mask_token`.
+    Both "[MASK]" and the tokenizer's own `mask_token` become the mask's id.
     """
 
   @abc.abstractmethod
   def decode(self, ids: Sequence[int]) -> str:
-    """Returns the text of `ids`; start, end and padding have none."""
+    """Returns the text of `ids`, without start, end and padding tokens."""
 
   @abc.abstractmethod
-  def reading(self, piece_id: int) -> str:
-    """Returns a piece as a reader would see it, " " first if a word begins."""
+  def display_text(self, piece_id: int) -> str:
+    """Returns a piece as readable text, with a space before a word's start."""
 
   @abc.abstractmethod
   def save(self, folder: epath.Path) -> None:
-    """Writes what `load` reads; makes the folder if need be."""
+    """Writes the files that `load` reads; makes the folder if it is missing."""
 
 
 def find_sentinels(ids: Mapping[str, int]) -> tuple[int, ...]:
-  """Returns `Vocabulary.sentinel_ids` of a vocabulary, by its pieces' names."""
+  """Returns the ids of <extra_id_0>, <extra_id_1>, ... up to the first absent.
+
+  Args:
+    ids: the id of each piece.
+  """
   numbers = itertools.takewhile(
     lambda number: SENTINEL.format(number) in ids, itertools.count()
   )
   return tuple(ids[SENTINEL.format(number)] for number in numbers)
 
 
-def find_stops(readings: Iterable[str]) -> np.ndarray:
-  """Returns `Vocabulary.stops` of pieces, given how they read."""
+def find_stops(texts: Iterable[str]) -> np.ndarray:
+  """Returns `Vocabulary.stops`, int8 [size], of the texts of all pieces."""
   return np.array(
     [
-      2 if reading.endswith(_WIDE_STOPS) else reading.endswith(_STOPS)
-      for reading in readings
+      2 if text.endswith(_WIDE_STOPS) else text.endswith(_STOPS)
+      for text in texts
     ],
     np.int8,
   )

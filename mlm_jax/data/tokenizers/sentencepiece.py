@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import sentencepiece
@@ -22,23 +22,27 @@ from mlm_jax.data.tokenizers.base import (
 from mlm_jax.errors import InputError
 from mlm_jax.vocabulary import Vocabulary
 
-# A SentencePiece model's name in a folder of its own.
+# The file name of a SentencePiece model in a tokenizer's folder.
 SPM_FILE = "spm.model"
 
-# What our models begin with, sentinels before the mask; the 256 bytes follow.
+# The first pieces of the models that `train` makes. Sentinels come before the
+# mask, and 256 byte pieces follow it.
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", MASK)
 
-# SentencePiece leaves out longer sentences; lines are cut to fit.
+# SentencePiece skips longer sentences, so lines are cut to fit.
 _MAX_SENTENCE_BYTES = 4192
 
 
 class SentencePieceTokenizer(Tokenizer):
-  """Text to ids and back, by a SentencePiece model.
+  """Text to ids and back, by a SentencePiece model (Kudo and Richardson 2018).
 
   Args:
-    model: the serialised model; it must have pad, unknown, start and end
+    model: the serialized model; it must have padding, unknown, start and end
       pieces, and one called [MASK].
-    name: what errors call it.
+    name: how error messages refer to it.
+
+  Raises:
+    InputError: it is no SentencePiece model, or lacks one of these pieces.
   """
 
   mask_token = MASK
@@ -78,13 +82,18 @@ class SentencePieceTokenizer(Tokenizer):
   def encode(
     self, texts: Sequence[str], num_threads: int = -1
   ) -> list[list[int]]:
-    """Returns the ids of each text, without start and end; -1 is all cores."""
+    """Returns the ids of each text, without start and end tokens.
+
+    Args:
+      texts: the texts.
+      num_threads: how many threads share them; -1 is one for each core.
+    """
     return self._sp.Encode(list(texts), num_threads=num_threads)
 
   def encode_with_masks(self, text: str) -> list[int]:
     ids = self._sp.Encode(text)
-    # A mask stands for a whole piece, word start included; SentencePiece
-    # leaves the space before it as a piece of its own.
+    # A mask stands for a whole piece, the space of a word's start included, but
+    # SentencePiece keeps the space before it as a piece of its own.
     pairs = zip(ids, ids[1:] + [None], strict=True)
     mask_id = self.vocabulary.mask_id
     return [i for i, after in pairs if (i, after) != (self._space_id, mask_id)]
@@ -96,7 +105,7 @@ class SentencePieceTokenizer(Tokenizer):
   def pieces(self) -> list[str]:
     return [self._sp.IdToPiece(i) for i in range(self._sp.GetPieceSize())]
 
-  def reading(self, piece_id: int) -> str:
+  def display_text(self, piece_id: int) -> str:
     return self.pieces[piece_id].replace(SPACE, " ")
 
   @functools.cached_property
@@ -109,9 +118,18 @@ class SentencePieceTokenizer(Tokenizer):
 
 
 def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
-  """Trains the SentencePiece model that `data` asks for.
+  """Trains a SentencePiece model as `data` configures it.
 
-  Pieces that cannot be spelled fall back to bytes, so nothing is unknown.
+  Characters without a piece of their own fall back to bytes, so no text is
+  unknown.
+
+  Args:
+    documents: what to train on; `data.tokenizer_sample_mb` of it is read.
+    data: the kind and size of the tokenizer.
+
+  Raises:
+    InputError: the corpus has too little text, or too many characters, for
+      `data.vocab_size`.
   """
   model = io.BytesIO()
   try:
@@ -136,23 +154,24 @@ def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
       minloglevel=2,
     )
   except RuntimeError as error:
-    # SentencePiece turns what was raised while it read into text.
+    # SentencePiece turns exceptions of its input iterator into text.
     if "KeyboardInterrupt" in str(error):
       raise KeyboardInterrupt from error
     reason = str(error).rpartition("] ")[2].strip() or str(error)
     raise InputError(
-      f"no tokenizer with data.vocab_size={data.vocab_size} can be trained on "
-      f"this corpus: {reason}"
+      f"cannot train a tokenizer of data.vocab_size={data.vocab_size} on this "
+      f"corpus: {reason}"
     ) from error
-  return SentencePieceTokenizer(_on_grid(model.getvalue()))
+  return SentencePieceTokenizer(_round_scores(model.getvalue()))
 
 
-def _on_grid(model: bytes) -> bytes:
-  """Rounds a model's scores to 1/64, which sums of up to 2^18 keep exactly.
+def _round_scores(model: bytes) -> bytes:
+  """Rounds a model's scores to multiples of 1/64, so that their sums are exact.
 
-  A unigram model adds up the scores of a whole text in 32 bits. Where two ways
-  to cut it are as good as each other, as in "=====", rounding errors would
-  choose, by what stands before them; and other implementations would differ.
+  A unigram model sums the scores of a whole text in float32, exact for such
+  multiples up to 2^18. Otherwise rounding errors would choose between equally
+  likely segmentations, as of "=====", depending on the text before them, and
+  other implementations would choose differently.
   """
   proto = sentencepiece_model_pb2.ModelProto.FromString(model)
   for piece in proto.pieces:
@@ -160,7 +179,8 @@ def _on_grid(model: bytes) -> bytes:
   return proto.SerializeToString()
 
 
-def _sentences(documents: Iterable[str], budget: int):
+def _sentences(documents: Iterable[str], budget: int) -> Iterator[str]:
+  """Yields lines of at most `_MAX_SENTENCE_BYTES`, of `budget` characters."""
   for document in documents:
     for line in document.splitlines():
       # A character is at most 4 bytes.

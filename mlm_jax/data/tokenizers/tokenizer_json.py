@@ -1,4 +1,4 @@
-"""The tokenizers of the Hugging Face ecosystem, as the rest knows tokenizers."""
+"""Tokenizers of the Hugging Face ecosystem: tokenizer.json files."""
 
 import dataclasses
 import functools
@@ -23,11 +23,11 @@ from mlm_jax.vocabulary import Vocabulary
 
 FILE = "tokenizer.json"
 
-# They name the special tokens; where both do, the last is right.
+# Files that name the special tokens; the last takes precedence.
 NAMING_FILES = ("special_tokens_map.json", "tokenizer_config.json")
 
-# What each of our specials is called in those files, and where they are silent,
-# what it usually looks like.
+# Role of a special token -> (its keys in those files, its usual spellings where
+# they have none of the keys).
 _ROLES = {
   "start": (
     ("cls_token", "bos_token"),
@@ -42,22 +42,27 @@ _ROLES = {
   "mask": (("mask_token",), (MASK, "<mask>", "<|mask|>")),
 }
 
-# BERT's vocabularies keep room for words to come.
+# Placeholders for words to be added, in BERT's vocabularies.
 _UNUSED = re.compile(r"\[unused\d+\]")
 
 
 class HuggingFaceTokenizer(Tokenizer):
   """Text to ids and back, by a tokenizer.json.
 
-  Special tokens that are spelled out in a text are text like any other, but for
-  masks where they are asked for.
-
   Args:
-    files: the content of a tokenizer.json, by name, and of the files beside it
-      that name its special tokens.
-    vocab_size: of the model that it belongs to, whose table may have more rows
-      than the tokenizer has tokens; those stand for no text.
-    name: what errors call it.
+    files: the contents, by file name, of a tokenizer.json and of the files
+      beside it that name its special tokens.
+    vocab_size: rows of the embedding table of its model, by default as many as
+      it has tokens; more rows are special tokens, which stand for no text.
+    name: how error messages refer to it.
+
+  Attributes:
+    files: as given; what `save` writes.
+    num_tokens: 1 + the largest id of a token.
+
+  Raises:
+    InputError: it is no tokenizer.json, lacks a special token, or has more
+      tokens than `vocab_size`.
   """
 
   def __init__(
@@ -69,29 +74,52 @@ class HuggingFaceTokenizer(Tokenizer):
     self.files = dict(files)
     self._tokenizer = parse(files, name)
     self._spec = json.loads(self._tokenizer.to_str())
-    for table in ("vocab", "merges"):  # Large, and in the tokenizer already.
+    for table in ("vocab", "merges"):  # Large, and not needed here.
       self._spec["model"].pop(table, None)
-    # Texts are cut and padded when rows are packed.
+    # Packing cuts and pads, so the tokenizer must not.
     self._tokenizer.no_truncation()
     self._tokenizer.no_padding()
     self._tokenizer.encode_special_tokens = True
     self._ids = self._tokenizer.get_vocab()
-    self.own_size = 1 + max(self._ids.values())
-    self.vocabulary = self._vocabulary(vocab_size or self.own_size, name)
+    self.num_tokens = 1 + max(self._ids.values())
+    self.vocabulary = self._vocabulary(vocab_size or self.num_tokens, name)
     self.vocabulary = dataclasses.replace(
       self.vocabulary, starts_word=self._starts_word()
     )
-    readings = map(self.reading, range(self.vocabulary.size))
+    texts = map(self.display_text, range(self.vocabulary.size))
     self.vocabulary = dataclasses.replace(
-      self.vocabulary, stops=find_stops(readings)
+      self.vocabulary, stops=find_stops(texts)
     )
     self.mask_token = self.pieces[self.vocabulary.mask_id]
 
   def _vocabulary(self, size: int, name: str) -> Vocabulary:
     require(
-      size >= self.own_size,
-      f"{name} has {self.own_size} tokens, too many for vocab_size={size}",
+      size >= self.num_tokens,
+      f"{name} has {self.num_tokens} tokens, too many for vocab_size={size}",
     )
+    special = {t["id"] for t in self._spec["added_tokens"] if t["special"]}
+    roles = self._role_ids(special, name)
+    named = _named_tokens(self.files, name).values()
+    sentinel_ids = find_sentinels(self._ids)
+    others = special | {
+      *(self._ids[token] for token in named if token in self._ids),
+      *(i for piece, i in self._ids.items() if _UNUSED.fullmatch(piece)),
+      *(set(range(size)) - set(self._ids.values())),
+      *sentinel_ids,
+    }
+    return Vocabulary(
+      size=size,
+      pad_id=roles["pad"],
+      unk_id=roles["unk"],
+      start_id=roles["start"],
+      end_id=roles["end"],
+      mask_id=roles["mask"],
+      other_special_ids=tuple(sorted(others - set(roles.values()))),
+      sentinel_ids=sentinel_ids,
+    )
+
+  def _role_ids(self, special: set[int], name: str) -> dict[str, int]:
+    """Returns the id of each role; raises InputError if one has none."""
     ids = special_ids(self.files, self._ids, name)
     for role in ("start", "end", "pad", "mask"):
       if ids[role] is None:
@@ -102,43 +130,28 @@ class HuggingFaceTokenizer(Tokenizer):
         )
     require(
       ids["start"] not in (ids["end"], ids["pad"]),
-      f"the start token of {name} is its end or padding too: "
+      f"the start token of {name} is its end or padding token too: "
       f"{self._tokenizer.id_to_token(ids['start'])}",
     )
     if ids["unk"] is None:
       ids["unk"] = ids["pad"]
-    special = {
-      t["id"] for t in self._spec.get("added_tokens", ()) if t["special"]
-    }
     if ids["pad"] == ids["end"]:
-      # Rows must tell them apart (EuroBERT's model never sees its padding).
+      # Rows must distinguish them. EuroBERT's tokenizer is one of these; its
+      # model never attends to padding, so any token will do.
       free = sorted(special - set(ids.values()))
       require(
-        free, f"{name} pads with its end token, and has no other to spare"
+        free,
+        f"{name} pads with its end token, and has no other special token to "
+        "pad with",
       )
       ids["pad"] = free[0]
-    named = _named_tokens(self.files, name).values()
-    others = {
-      *(
-        added["id"] for added in self._spec["added_tokens"] if added["special"]
-      ),
-      *(self._ids[token] for token in named if token in self._ids),
-      *(i for piece, i in self._ids.items() if _UNUSED.fullmatch(piece)),
-      *(set(range(size)) - set(self._ids.values())),
-      *find_sentinels(self._ids),
-    }
-    return Vocabulary(
-      size=size,
-      **{f"{role}_id": i for role, i in ids.items()},
-      other_special_ids=tuple(sorted(others - set(ids.values()))),
-      sentinel_ids=find_sentinels(self._ids),
-    )
+    return ids
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
     encodings = self._tokenizer.encode_batch_fast(
       list(texts), add_special_tokens=False
     )
-    return [self._as_text(encoding.ids) for encoding in encodings]
+    return [self._without_specials(encoding.ids) for encoding in encodings]
 
   def encode_with_masks(self, text: str) -> list[int]:
     text = text.replace(MASK, self.mask_token)
@@ -148,15 +161,15 @@ class HuggingFaceTokenizer(Tokenizer):
     finally:
       self._tokenizer.encode_special_tokens = True
 
-  def _as_text(self, ids: list[int]) -> list[int]:
+  def _without_specials(self, ids: list[int]) -> list[int]:
     # A Unigram model finds even its special tokens in a text; in a row, they
-    # would be taken for the borders of documents.
-    if self._structural.isdisjoint(ids):
+    # would be taken for the boundaries of documents.
+    if self._known_specials.isdisjoint(ids):
       return ids
-    return [i for i in ids if i not in self._structural]
+    return [i for i in ids if i not in self._known_specials]
 
   @functools.cached_property
-  def _structural(self) -> set[int]:
+  def _known_specials(self) -> set[int]:
     return set(self.vocabulary.special_ids) - {self.vocabulary.unk_id}
 
   def decode(self, ids: Sequence[int]) -> str:
@@ -164,15 +177,15 @@ class HuggingFaceTokenizer(Tokenizer):
 
   @functools.cached_property
   def pieces(self) -> list[str]:
-    """The piece of each id; "" where the tokenizer has none."""
-    of = {i: piece for piece, i in self._ids.items()}
-    return [of.get(i, "") for i in range(self.vocabulary.size)]
+    """The piece of each id, "" for an id without one."""
+    pieces = {i: piece for piece, i in self._ids.items()}
+    return [pieces.get(i, "") for i in range(self.vocabulary.size)]
 
-  def reading(self, piece_id: int) -> str:
+  def display_text(self, piece_id: int) -> str:
     piece = self.pieces[piece_id]
     if self._is_byte_level:
       text = decoders.ByteLevel().decode([piece])
-      # Half a character, or a line break, reads better as it is spelled.
+      # Part of a character, or a line break, is clearer as it is spelled.
       if text.isprintable() and "\ufffd" not in text:
         return text
     if self._space:
@@ -199,20 +212,20 @@ class HuggingFaceTokenizer(Tokenizer):
 
   @functools.cached_property
   def _space(self) -> str:
-    """How pieces spell the space before a word; "" where they leave it out."""
+    """How pieces spell the space before a word, "" if they omit it."""
     if self._is_byte_level:
       return "Ġ"
     for part in _parts(self._spec):
       if part["type"] == "Metaspace":
         return part["replacement"]
-      # Llama and Gemma spell a Metaspace as replacements.
+      # Llama and Gemma have a Replace in place of a Metaspace.
       if part["type"] == "Replace" and part["content"] == "▁":
         return "▁"
     return ""
 
   @functools.cached_property
   def _continuation(self) -> str:
-    """How pieces that continue a word begin, "" if none does."""
+    """The prefix of pieces that continue a word, "" if there is none."""
     return self._spec["model"].get("continuing_subword_prefix") or ""
 
   @functools.cached_property
@@ -229,7 +242,7 @@ class HuggingFaceTokenizer(Tokenizer):
 
 
 def read(path: epath.Path) -> dict[str, bytes]:
-  """Reads a tokenizer.json and what lies beside it: the content by name."""
+  """Returns the contents of a tokenizer.json and its `NAMING_FILES`, by name."""
   files = {FILE: path.read_bytes()}
   for name in NAMING_FILES:
     if (path.parent / name).exists():
@@ -238,10 +251,10 @@ def read(path: epath.Path) -> dict[str, bytes]:
 
 
 def parse(files: Mapping[str, bytes], name: str) -> tokenizers.Tokenizer:
-  """Returns the library's tokenizer.
+  """Returns the tokenizers library's tokenizer of a tokenizer.json.
 
   Raises:
-    InputError: it cannot be one.
+    InputError: the file is no tokenizer.json, or has no tokens.
   """
   try:
     tokenizer = tokenizers.Tokenizer.from_str(files[FILE].decode())
@@ -254,9 +267,18 @@ def parse(files: Mapping[str, bytes], name: str) -> tokenizers.Tokenizer:
 def special_ids(
   files: Mapping[str, bytes], vocab: Mapping[str, int], name: str
 ) -> dict[str, int | None]:
-  """Returns the ids of "start", "end", "pad", "unk" and "mask"; None if absent.
+  """Returns the ids of "start", "end", "pad", "unk" and "mask", None if absent.
 
-  By the names that the files beside a tokenizer.json give, or by usual ones.
+  They are found by the names in the files beside a tokenizer.json, or else by
+  their usual spellings.
+
+  Args:
+    files: the contents of `NAMING_FILES`, by file name, as far as they exist.
+    vocab: the id of each token.
+    name: how error messages refer to the tokenizer.
+
+  Raises:
+    InputError: a file is no JSON object.
   """
   named = _named_tokens(files, name)
   ids = {}
@@ -267,13 +289,13 @@ def special_ids(
 
 
 def _named_tokens(files: Mapping[str, bytes], name: str) -> dict[str, str]:
-  """Returns what files call their special tokens: {"cls_token": "<s>", ...}."""
+  """Returns the named special tokens, such as {"cls_token": "<s>", ...}."""
   named = {}
   for file in NAMING_FILES:
     try:
       items = json.loads(files.get(file, b"{}")).items()
     except (ValueError, AttributeError) as error:
-      raise InputError(f"the {file} of {name} is no JSON object") from error
+      raise InputError(f"the {file} of {name} is not a JSON object") from error
     for key, value in items:
       token = value.get("content") if isinstance(value, dict) else value
       if key.endswith("_token") and isinstance(token, str):
@@ -282,7 +304,7 @@ def _named_tokens(files: Mapping[str, bytes], name: str) -> dict[str, str]:
 
 
 def _parts(spec) -> Iterator[dict]:
-  """Walks the parts of a tokenizer.json that see the text before its model."""
+  """Yields the normalizers and pre-tokenizers of a tokenizer.json, flat."""
   for key in ("normalizer", "pre_tokenizer"):
     yield from _flat(spec.get(key))
 

@@ -1,0 +1,64 @@
+"""Corruptions with masks for an encoder to fill in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from mlm_jax.batch import select
+from mlm_jax.data.corruption.base import Corruption
+from mlm_jax.data.corruption.primitives.masks import Targets, mask_targets
+from mlm_jax.data.corruption.primitives.random import RowRandom
+from mlm_jax.data.host_tensorflow import tf
+from mlm_jax.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+  from mlm_jax.config import CorruptionConfig
+
+# Held-out rows are masked as BERT does (Devlin et al. 2019), at this rate and
+# with these replacements, whatever the run trains on: a held-out loss at
+# another rate is another number, and those of two runs could not be compared.
+HELDOUT_MASKING = {"mask_rate": 0.15, "mask_share": 0.8, "random_share": 0.1}
+
+
+class MaskFilling(Corruption):
+  """Base class: a subclass says which tokens are masked.
+
+  Attributes:
+    heldout_kind: the corruption.kind of held-out rows. Runs on whole words or
+      spans of them are evaluated on whole words: they never see a part of a
+      word, and single tokens would make them look worse than token frequencies.
+  """
+
+  task = "fill_masks"
+  fields = select(
+    "input_ids", "target_positions", "target_ids", "target_weights"
+  )
+  supports_sentence_pairs = True
+  heldout_kind: ClassVar[str] = "token_masking"
+
+  def sample(
+    self,
+    rows_BL: tf.Tensor,
+    rate: float | tf.Tensor,
+    vocab: Vocabulary,
+    random: RowRandom,
+  ) -> Targets:
+    """Samples the tokens to mask, in P = num_hidden(L) slots."""
+    raise NotImplementedError
+
+  def corrupt(self, rows_BL, rate, vocab, random):
+    targets = self.sample(rows_BL, rate, vocab, random)
+    return mask_targets(rows_BL, targets, self.keys, vocab, random)
+
+  def num_targets(self, seq_len: int) -> int:
+    # Rows that are not masked predict each of their tokens.
+    return seq_len if self.keys.causal_row_share else self.num_hidden(seq_len)
+
+  def heldout(self) -> CorruptionConfig:
+    return type(self.keys)(
+      kind=self.heldout_kind,
+      sentence_pairs=self.keys.sentence_pairs,
+      next_token_share=self.keys.next_token_share,
+      prefix_share=self.keys.prefix_share,
+      **HELDOUT_MASKING,
+    )

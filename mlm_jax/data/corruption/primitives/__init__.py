@@ -1,0 +1,1 @@
+"""What several corruptions are made of."""

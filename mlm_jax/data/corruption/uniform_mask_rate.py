@@ -1,0 +1,38 @@
+"""A mask rate drawn uniformly for each document (Ghazvininejad et al. 2019)."""
+
+from __future__ import annotations
+
+from mlm_jax.data.corruption.mask_filling import MaskFilling
+from mlm_jax.data.corruption.primitives.documents import find_documents
+from mlm_jax.data.corruption.primitives.masks import (
+  Targets,
+  sample_uniform_rate,
+)
+from mlm_jax.data.corruption.primitives.sort import compact
+from mlm_jax.data.host_tensorflow import tf
+
+
+class UniformMaskRate(MaskFilling):
+  """Masks any number of a document's tokens, all numbers equally likely."""
+
+  uses_masks_per_row = False
+  # A pair has two ends, a document one.
+  supports_sentence_pairs = False
+
+  def num_hidden(self, seq_len: int) -> int:
+    return seq_len
+
+  def sample(self, rows_BL, rate, vocab, random):
+    length = rows_BL.shape[1]
+    docs = find_documents(rows_BL, vocab)
+    masked_BL = sample_uniform_rate(rows_BL, docs, vocab, random)
+    num_masked_B1 = tf.reduce_sum(
+      tf.cast(masked_BL, tf.int32), axis=1, keepdims=True
+    )
+    index_BL = tf.broadcast_to(tf.range(length), tf.shape(rows_BL))
+    positions_BP = compact(index_BL, masked_BL, length, 0)
+    is_target_BP = tf.range(length) < num_masked_B1
+    return Targets(positions_BP, is_target_BP, random.bits(length))
+
+  def describe(self) -> str:
+    return f"{self.keys.kind}, any number of tokens"

@@ -1,0 +1,89 @@
+"""Corpora: from `data.corpus` to a stream of documents.
+
+`data.corpus` is "FORMAT:SPEC". FORMAT names an entry of
+`registry.CORPUS_FORMATS`, a function that streams the documents of SPEC in a
+fixed order:
+
+    def read(spec: str, data: DataConfig) -> Iterator[str]: ...
+
+A recipe file may add a format of its own, without a change to the package:
+
+    @registry.CORPUS_FORMATS.register("mine")
+    def read(spec, data): ...
+
+Prepared rows are shared and reused while the corpus keeps its identity. A
+format may define it as a function attribute, `read.identity(spec, data)`, a
+list of strings that change with the content. Without one the identity is
+`data.corpus` itself: content that changes under the same SPEC goes unnoticed,
+so change the SPEC (say, to "mine:v2") to prepare such a corpus again.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from mlm_jax import registry
+from mlm_jax.config import DataConfig
+from mlm_jax.data.sources import files
+from mlm_jax.errors import InputError, require, unknown
+
+
+def read_documents(data: DataConfig) -> Iterator[str]:
+  """Yields the documents of `data.corpus` in a fixed order.
+
+  Documents are stripped, and cut at `files.MAX_DOCUMENT_CHARS` characters;
+  empty ones are left out.
+
+  Raises:
+    InputError: an unknown format, no matching file, no such field, no text.
+  """
+  read, spec = _format_and_spec(data.corpus)
+  longest = files.MAX_DOCUMENT_CHARS
+  empty = True
+  with _input_errors(data.corpus):
+    for text in read(spec, data):
+      require(
+        isinstance(text, str),
+        f"data.corpus={data.corpus!r}: its format must yield strings, "
+        f"not {type(text).__name__}",
+      )
+      for start in range(0, len(text), longest):
+        document = text[start : start + longest].strip()
+        if document:
+          empty = False
+          yield document
+  require(not empty, f"data.corpus={data.corpus!r} holds no text")
+
+
+def identity(data: DataConfig) -> list[str]:
+  """Returns what distinguishes this corpus: its files, or its version.
+
+  Raises:
+    InputError: an unknown format, no matching file, or an unreadable one.
+  """
+  read, spec = _format_and_spec(data.corpus)
+  if not hasattr(read, "identity"):
+    return [data.corpus]
+  with _input_errors(data.corpus):
+    return read.identity(spec, data)
+
+
+def _format_and_spec(corpus: str) -> tuple[Callable, str]:
+  require(
+    corpus,
+    "no corpus: set --config.data.corpus, for example to 'text:my/*.txt' or "
+    "'tfds:wikipedia/20230601.en'",
+  )
+  formats = registry.CORPUS_FORMATS
+  name, colon, spec = corpus.partition(":")
+  if not colon or name not in formats:
+    raise unknown("data.corpus", corpus, [f"{name}:..." for name in formats])
+  return formats[name], spec
+
+
+@contextlib.contextmanager
+def _input_errors(corpus: str) -> Iterator[None]:
+  """Turns what an unreadable or damaged file raises into InputError."""
+  try:
+    yield
+  except files.READ_ERRORS as error:
+    raise InputError(f"cannot read data.corpus={corpus!r}: {error}") from error

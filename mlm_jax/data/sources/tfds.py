@@ -1,0 +1,70 @@
+"""`tfds:NAME[/CONFIG][:SPLIT]`: datasets of TensorFlow Datasets."""
+
+import contextlib
+import difflib
+import io
+from collections.abc import Iterator
+
+import tensorflow_datasets as tfds
+
+from mlm_jax.config import DataConfig
+from mlm_jax.data import (
+  host_tensorflow,
+  python_docs,  # noqa: F401  registers the builder
+)
+from mlm_jax.data.sources.fields import missing_field
+from mlm_jax.errors import InputError, unknown
+
+
+def read(spec: str, data: DataConfig) -> Iterator[str]:
+  """Yields the text feature of each example, in the order of the files."""
+  builder, split = _builder_and_split(spec, data)
+  features = builder.info.features
+  if data.text_field not in features:
+    raise missing_field(data.text_field, features, spec)
+  examples = builder.as_dataset(
+    split=split,
+    shuffle_files=False,
+    decoders=tfds.decode.PartialDecoding({data.text_field: True}),
+    # One file after the other: the order does not depend on threads.
+    read_config=tfds.ReadConfig(interleave_cycle_length=1),
+  )
+  for example in examples.as_numpy_iterator():
+    yield example[data.text_field].decode()
+
+
+def _identity(spec: str, data: DataConfig) -> list[str]:
+  """Returns the full name, with configuration and version, and the split."""
+  builder, split = _builder_and_split(spec, data)
+  return [builder.info.full_name, split]
+
+
+read.identity = _identity
+
+
+def _builder_and_split(
+  spec: str, data: DataConfig
+) -> tuple[tfds.core.DatasetBuilder, str]:
+  """Returns the builder of a dataset, prepared on disk, and a split of it."""
+  host_tensorflow.load()
+  tfds.disable_progress_bar()
+  name, _, split = spec.partition(":")
+  try:
+    builder = tfds.builder(name, data_dir=data.tfds_data_dir or None)
+    if not builder.is_prepared():
+      print(f"Making the dataset {name} in {builder.data_dir}", flush=True)
+      with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare()
+  except Exception as error:  # TFDS raises whatever its builders raise.
+    reason = str(error).strip().partition("\n")[0]
+    known = tfds.list_builders(with_community_datasets=False)
+    near = difflib.get_close_matches(name, known, n=1)
+    if near and near[0] != name:
+      reason = f"did you mean {near[0]!r}?"
+    raise InputError(
+      f"data.corpus: tensorflow-datasets has no {name!r}: {reason}"
+    ) from error
+  split = split or "train"
+  if split.partition("[")[0] not in builder.info.splits:
+    raise unknown(f"split of {name}", split, builder.info.splits)
+  return builder, split

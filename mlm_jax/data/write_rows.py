@@ -1,0 +1,134 @@
+"""Documents to row store: tokenize, split off the held-out ones, pack, write.
+
+It streams: memory holds a packing pool and a few shards, whatever the corpus.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from etils import epath
+
+from mlm_jax.config import DataConfig
+from mlm_jax.data import packing, rows, sources
+from mlm_jax.data.tokenizers import Tokenizer
+from mlm_jax.progress import Progress
+
+# Characters that the tokenizing threads are given at a time.
+_BATCH_CHARS = 1 << 20
+_MILLION = 1_000_000
+
+
+def write_store(
+  data: DataConfig,
+  tokenizer: Tokenizer,
+  path: epath.Path,
+  fields: dict[str, Any],
+) -> None:
+  """Writes the row store of a corpus.
+
+  Args:
+    data: names the corpus and says how it is split and packed.
+    tokenizer: what tokenizes it.
+    path: the folder of the store. Nothing is there until all is written.
+    fields: what the store's fingerprint was computed from, kept in it.
+
+  Raises:
+    InputError: the corpus cannot be read.
+  """
+  # Two runs may share a folder and prepare the same rows at once.
+  partial = path.parent / f"{path.name}.partial-{uuid.uuid4().hex[:8]}"
+  partial.mkdir(parents=True)
+  try:
+    # One pass a split: reading is cheap beside tokenizing, and each pass
+    # tokenizes only its own documents. The first has few of them, and measures
+    # the corpus for the progress of the second.
+    heldout, millions = _write_split("heldout", data, tokenizer, partial)
+    train, _ = _write_split("train", data, tokenizer, partial, millions)
+    infos = {"train": train, "heldout": heldout}
+    rows.finish_store(partial, data.seq_len, infos, fields)
+    if not rows.is_finished(path):
+      if path.exists():
+        path.rmtree()
+      partial.rename(path)
+  finally:
+    if partial.exists():
+      partial.rmtree()
+
+
+def is_heldout(document: str, fraction: float) -> bool:
+  """Returns whether a document is held out.
+
+  A hash of the text decides, so that all copies of it fall on the same side.
+  """
+  digest = hashlib.blake2b(document.encode(), digest_size=8).digest()
+  return int.from_bytes(digest, "little") < fraction * 2**64
+
+
+def _write_split(
+  split: str, data: DataConfig, tokenizer, path: epath.Path, millions: int = 0
+) -> tuple[rows.SplitInfo, int]:
+  """Tokenizes, packs and writes the documents of one split.
+
+  Args:
+    split: "train" or "heldout".
+    data: the configuration of the rows.
+    tokenizer: what tokenizes the documents.
+    path: the folder of the store.
+    millions: characters of the corpus in millions; 0 if unknown, which shows
+      no progress.
+
+  Returns:
+    What was written, and how many million characters were read.
+  """
+  vocab = tokenizer.vocabulary
+  writer = rows.SplitWriter(path / split, data.seq_len, vocab)
+  with Progress(millions or None, unit="million characters") as progress:
+    meter = _Meter(progress, millions)
+    documents = (
+      text
+      for text in meter.measure(sources.read_documents(data))
+      if is_heldout(text, data.heldout_fraction) == (split == "heldout")
+    )
+    encoded = _encode(documents, tokenizer, writer)
+    for row in packing.pack(encoded, data.packing, data.seq_len, vocab):
+      writer.append(row)
+  return writer.finish(), meter.characters // _MILLION
+
+
+class _Meter:
+  """Counts the characters of documents and shows the progress through them."""
+
+  def __init__(self, progress: Progress, millions: int):
+    self.characters = 0
+    self._progress, self._total = progress, millions
+
+  def measure(self, documents: Iterable[str]) -> Iterator[str]:
+    shown = 0
+    for text in documents:
+      self.characters += len(text)
+      yield text
+      now = self.characters // _MILLION
+      if self._total and now > shown:
+        self._progress.advance(now)
+        if 10 * now // self._total > 10 * shown // self._total:
+          self._progress.show(now)  # A line in a log.
+        shown = now
+
+
+def _encode(documents: Iterable[str], tokenizer, writer) -> Iterator[list[int]]:
+  for batch in _batches(documents):
+    writer.num_documents += len(batch)
+    yield from tokenizer.encode(batch)
+
+
+def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
+  batch, size = [], 0
+  for text in documents:
+    batch.append(text)
+    size += len(text)
+    if size >= _BATCH_CHARS:
+      yield batch
+      batch, size = [], 0
+  yield batch
