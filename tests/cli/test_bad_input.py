@@ -377,4 +377,4 @@ def test_a_workdir_made_for_another_model_is_an_error(
     same.append("data.vocab_size=300")
   same.append(f"{key}={now}")
   line = line_of(command, *(f"--config.{o}" for o in same))
-  assert f"{key}={made_with}, not {now}" in line
+  assert f"{key} was {made_with} and cannot become {now}" in line
