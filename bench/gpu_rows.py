@@ -15,15 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlm_jax import config as config_lib
-from mlm_jax import recipe
+from mlm_jax import recipes
 from mlm_jax.data.packing import pack
 from mlm_jax.errors import require
 from mlm_jax.models.attention import attention
 from mlm_jax.training import flops
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
-
-CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 
 # Each group of steps runs each batch once, and is waited for once: so the host
 # is ahead of the device, as in training.
@@ -132,7 +130,7 @@ def seen_flops(config, segments_BL):
 
 
 def make_config(row, batch_size, smoke):
-  values = recipe.read(str(CONFIGS / f"{row['model']}.py"))
+  values = recipes.read(row["model"]).values
   values.train.batch_size = batch_size
   values.data.seq_len = values.model.max_positions = row["length"]
   values.data.packing = row["packing"]

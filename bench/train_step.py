@@ -26,35 +26,22 @@ import jax
 import numpy as np
 
 from mlm_jax import config as config_lib
+from mlm_jax import families
 from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.training import flops
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
 
-# What the families differ in, beside sizes.
+# The families, with sizes of their own beside those of the shape.
 FAMILIES = {
-  "bert": {},
-  "roberta": {"num_types": 1, "norm_eps": 1e-5},
-  "distilbert": {"num_types": 0},
-  "albert": {"embedding_width": 64, "share_layers": True},
-  "electra": {"embedding_width": 64},
-  "modernbert": {
-    **{"norm_placement": "pre", "norm_eps": 1e-5, "norm_bias": False},
-    **{"attention_bias": False, "mlp_bias": "none", "head_dense": "no_bias"},
-    **{"glu": True, "position_kind": "rope", "num_types": 0},
-    **{"window": 128, "global_every": 3},
-  },
-  "nomic_bert": {
-    **{"attention_bias": False, "mlp_bias": "none"},
-    **{"glu": True, "activation": "silu", "position_kind": "rope"},
-  },
-  "eurobert": {
-    **{"norm_placement": "pre", "norm_kind": "rms", "norm_eps": 1e-5},
-    **{"attention_bias": False, "mlp_bias": "none", "head_dense": "none"},
-    **{"embedding_norm": False, "head_bias": False, "tie_embeddings": False},
-    **{"glu": True, "activation": "silu", "position_kind": "rope"},
-    **{"num_types": 0, "num_kv_heads": 2},
-  },
+  "bert": families.BERT,
+  "roberta": families.ROBERTA,
+  "distilbert": families.DISTILBERT,
+  "albert": families.ALBERT | {"embedding_width": 64},
+  "electra": families.BERT | {"embedding_width": 64},
+  "modernbert": families.MODERNBERT,
+  "nomic_bert": families.NOMIC_BERT,
+  "eurobert": families.EUROBERT | {"num_kv_heads": 2},
 }
 
 # (layers, width, heads, MLP width, gated MLP width), vocabulary, batch, length
@@ -80,10 +67,8 @@ def our_config(shape):
     width=width,
     num_heads=heads,
     mlp_width=gated if config.model.glu else mlp,
-    embedding_dropout=0.0,
-    attention_dropout=0.0,
-    mlp_dropout=0.0,
   )
+  config.model.update(families.NO_DROPOUT)
   config.data.update(vocab_size=vocab_size, seq_len=length)
   config.train.batch_size = batch
   return config_lib.build(config)

@@ -1,50 +1,36 @@
-"""A conditional masked language model: Ghazvininejad et al. 2019, "Mask-Predict".
+"""A conditional masked language model: Ghazvininejad et al. 2019,
+"Mask-Predict".
 
-  python -m mlm_jax train --config=configs/cmlm_base.py \
+  python -m mlm_jax train --config=cmlm_base \
     --workdir=gs://.../cmlm_base \
     --config.data.corpus=tfds:wikipedia/20230601.en
 
-The decoder sees both sides, and any number of its tokens as masks, all numbers
-equally likely; what it fills in, it fills in for a text that the encoder has read,
-whose start token also tells how long the answer is. `mask_predict` decodes in a few
-passes, in each of which the least sure tokens are masked again:
+The decoder attends to both sides, and any number of its tokens are masked, all
+numbers equally likely; it predicts them given a text that the encoder has read,
+whose start token also predicts the target's length. `mask_predict` decodes in a
+few passes, in each of which the least certain tokens are masked again:
 
   python -m mlm_jax mask_predict --workdir=DIR --passes=10 --text="..."
 
-The paper translates. Here, the encoder reads a text with spans hidden, as BART's,
-and the decoder mends it: that needs no pairs. The size and the optimizer are the paper's,
-six layers and six of width 512.
+The paper translates. Here the encoder reads a text with masked spans, like
+BART's, and the decoder reconstructs it: that needs no pairs. The size and the
+optimizer are the paper's, six encoder and six decoder layers of width 512.
 
-What differs, beside the task: no label smoothing, a linear decay, not 1 / sqrt(step),
-and 300,000 steps of 256 rows of 512 tokens. Attention probabilities have no dropout.
+What differs, beside the task: no label smoothing, a linear decay instead of 1 /
+sqrt(step), and 300,000 steps of 256 rows of 512 tokens. Attention probabilities
+have no dropout.
 
 60M parameters.
-
-To see it learn in two minutes on two cores (what the encoder shows is to be copied,
-so that losses are low; word frequencies alone reach 6.2):
-
-  python -m mlm_jax train --config=configs/quickstart.py --workdir=runs/cmlm \
-    --config.objective.name=cmlm --config.corruption.kind=conditional_masking \
-    --config.model.num_layers=2 --config.model.num_decoder_layers=2 \
-    --config.model.position_kind=learned --config.data.seq_len=32 \
-    --config.corruption.noises=token_masking --config.train.batch_size=32 \
-    --config.train.steps=800
 """
 
 from mlm_jax import config as config_lib
+from mlm_jax import families, recipes
 
 
-def get_config():
+def get_config(variant=""):
   config = config_lib.default()
-
-  config.model.num_layers = 6
-  config.model.num_decoder_layers = 6
-  config.model.width = 512
-  config.model.num_heads = 8
-  config.model.mlp_width = 2048
-  config.model.activation = "relu"
-  config.model.num_types = 0
-  config.model.head_dense = "none"
+  config.model.update(families.CMLM, num_layers=6, num_decoder_layers=6)
+  config.model.update(width=512, num_heads=8, mlp_width=2048)
 
   config.objective.name = "cmlm"
   config.corruption.kind = "conditional_masking"
@@ -57,6 +43,6 @@ def get_config():
   config.optim.b2 = 0.98
 
   config.train.steps = 300_000
-  # The logits of all places are large: a part of the batch at a time.
+  # Logits at all positions are large: a part of the batch at a time.
   config.train.microbatches = 4
-  return config
+  return recipes.vary(config, variant, tiny=recipes.tiny)

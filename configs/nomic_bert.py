@@ -1,41 +1,31 @@
 """NomicBERT (nomic-bert-2048): Nussbaum et al. 2024, "Nomic Embed".
 
-  python -m mlm_jax train --config=configs/nomic_bert.py \
+  python -m mlm_jax train --config=nomic_bert \
     --workdir=gs://.../nomic_bert \
     --config.data.corpus=tfds:wikipedia/20230601.en
 
-The masked language model under nomic-embed-text: BERT-base with SwiGLU, RoPE of
+The masked language model under nomic-embed-text: bert_base with SwiGLU, RoPE of
 base 1,000, no biases but those of norms, and no dropout. 100,000 steps of 4,096
 rows of 2,048 (the released model's card), 30% masked, 5e-4 after a warm-up of
 6%, beta_2 0.98, no clipping.
 
-What differs: SentencePiece BPE stands in for WordPiece, with 30,528 pieces,
-where theirs has 30,522 and pads the table. And the dense layer before the
-logits and the logits have biases, as in Hugging Face's model; the authors' code
-has none.
+What differs: SentencePiece BPE replaces WordPiece, with 30,528 pieces, where
+theirs has 30,522 and pads the table. And the dense layer before the logits and
+the logits have biases, as in Hugging Face's model; the authors' code has none.
 
 137M parameters. GLUE of the published model, as its card has it: 84.
 """
 
-from mlm_jax import config as config_lib
+from mlm_jax import families, recipes
 
 
-def get_config():
-  config = config_lib.default()
+def get_config(variant=""):
+  config = recipes.base("bert_base")
+  config.model.update(families.NOMIC_BERT)
+  config.model.max_positions = 2048
 
   config.data.vocab_size = 30_528
   config.data.seq_len = 2048
-
-  config.model.activation = "silu"
-  config.model.glu = True
-  config.model.attention_bias = False
-  config.model.mlp_bias = "none"
-  config.model.position_kind = "rope"
-  config.model.rope_theta = 1_000.0
-  config.model.max_positions = 2048
-  config.model.embedding_dropout = 0.0
-  config.model.attention_dropout = 0.0
-  config.model.mlp_dropout = 0.0
 
   config.corruption.mask_rate = 0.3
 
@@ -47,4 +37,4 @@ def get_config():
 
   config.train.steps = 100_000
   config.train.batch_size = 4_096
-  return config
+  return recipes.vary(config, variant, tiny=recipes.tiny)

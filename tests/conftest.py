@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 
 from mlm_jax import config as config_lib
+from mlm_jax import families
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
 
 ROOT = pathlib.Path(__file__).parents[1]
-DROPOUTS = ("embedding_dropout", "attention_dropout", "mlp_dropout")
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,7 @@ def make_config():
   def make(**overrides):
     config = config_lib.default()
     config.model.update(num_layers=2, width=32, num_heads=4, mlp_width=64)
-    config.model.update(dict.fromkeys(DROPOUTS, 0.0))
+    config.model.update(families.NO_DROPOUT)
     config.data.update(vocab_size=300, seq_len=32)
     config.optim.update(warmup_steps=2, peak_lr=1e-2)
     config.train.update(steps=50, batch_size=8)

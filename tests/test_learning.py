@@ -15,12 +15,12 @@ from mlm_jax.cli.main import main
 from mlm_jax.data import pipeline, prepare
 from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.data.tokenizers import load
+from mlm_jax.families import DROPOUTS
 from mlm_jax.objectives import OBJECTIVES
 from mlm_jax.objectives.base import of_tokens
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir
-from tests.conftest import DROPOUTS
 
 # Less than this was to be had from word frequencies.
 GAIN = 0.3

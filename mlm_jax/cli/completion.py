@@ -10,7 +10,7 @@ import typing
 import argcomplete
 
 from mlm_jax import config as config_lib
-from mlm_jax import recipe
+from mlm_jax import recipes
 from mlm_jax.cli.table import COMMANDS, add_arguments
 
 _KEY = "--config."
@@ -60,7 +60,10 @@ def _values(kind: type):
 
 
 def _recipes(prefix, **_):
-  return [*recipe.shipped(), *argcomplete.FilesCompleter(["py"])(prefix)]
+  names = [*recipes.shipped(), *argcomplete.FilesCompleter(["py"])(prefix)]
+  if prefix.removesuffix(":tiny") in recipes.shipped():
+    names.append(f"{prefix}:tiny")
+  return names
 
 
 _COMPLETERS = {

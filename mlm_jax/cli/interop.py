@@ -2,7 +2,8 @@
 
 import pathlib
 
-from mlm_jax import recipe
+from mlm_jax import config as config_lib
+from mlm_jax import recipes
 from mlm_jax.errors import require, unknown
 from mlm_jax.workdir import Workdir
 
@@ -37,7 +38,9 @@ def export_hf(args) -> None:
 def import_hf(args) -> None:
   from mlm_jax.hf.importing import Changes, import_model
 
-  larger = recipe.load(recipe.read(args.grow_to), []) if args.grow_to else None
+  larger = None
+  if args.grow_to:
+    larger = config_lib.build(recipes.read(args.grow_to).values)
   import_model(
     args.source,
     Workdir.at(args.workdir),

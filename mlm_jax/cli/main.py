@@ -14,7 +14,8 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import ml_collections
 
-from mlm_jax import __version__, recipe
+from mlm_jax import __version__, recipes
+from mlm_jax.cli import overrides as overrides_lib
 from mlm_jax.cli.table import COMMANDS, parser
 from mlm_jax.errors import InputError, require, unknown
 from mlm_jax.workdir import Workdir
@@ -42,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     if command.configured:
       # All recipes are none.
       every = getattr(args, "all", False)
-      config = None if every else recipe.load(_values(args), overrides)
+      config = None if every else overrides_lib.load(_values(args), overrides)
       _quiet()
       command.run(args, config)
     else:
@@ -69,7 +70,7 @@ def _print_commands():
 def _values(args):
   """Returns the recipe that was asked for, or the work directory's own."""
   if args.config:
-    return recipe.read(args.config)
+    return recipes.read(args.config).values
   require(args.workdir, "--config=RECIPE or --workdir=DIR is needed")
   workdir = Workdir.at(args.workdir)
   require(

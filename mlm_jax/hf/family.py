@@ -1,8 +1,9 @@
 """A family of models, as a renaming.
 
 It renames `EncoderConfig` keys to those of a config.json, and our modules to
-the names of tensors. What a family has always is `fixed`; what its config.json
-could say but ours could not is `assumed`, and refused where it says otherwise.
+the names of tensors. What config.json does not say is `fixed`, by the family's
+values in `mlm_jax.families`; what it could say but ours could not is `assumed`,
+and refused where it says otherwise.
 So a family can express a configuration exactly if going there and back gives
 the same one.
 """
@@ -38,7 +39,8 @@ class Family:
     architecture: its class for masked language modelling.
     prefix: of the tensors of the encoder without a head.
     keys: our key -> the key in config.json.
-    fixed: our keys that are not in config.json, where the default differs.
+    fixed: the family's values of our keys; those that config.json has are read
+      from it.
     defaults: what a key is that config.json lacks.
     assumed: keys of config.json that must have this value, or be absent.
     modules: our modules outside the blocks -> their names there.

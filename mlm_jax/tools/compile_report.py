@@ -9,7 +9,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from mlm_jax import recipe
+from mlm_jax import config as config_lib
+from mlm_jax import recipes
 from mlm_jax.errors import InputError, require
 from mlm_jax.tools import tpus
 
@@ -178,8 +179,8 @@ def write_all(topologies, out, say) -> None:
   asked = " ".join(f"--topology={topology}" for topology in topologies)
   about = _ABOUT.format(asked=asked, versions=versions)
   reports = []
-  for name in recipe.shipped():
-    config = recipe.load(recipe.read(name), [])
+  for name in recipes.shipped():
+    config = config_lib.build(recipes.read(name).values)
     rows = max(1, _TOKENS // config.data.seq_len)
     for topology in topologies:
       report = ask(dataclasses.asdict(config), topology, per_device_batch=rows)

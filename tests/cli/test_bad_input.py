@@ -118,7 +118,7 @@ def test_an_interrupted_command_says_a_line(capsys, monkeypatch):
   def interrupt(*_):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr("mlm_jax.recipe.read", interrupt)
+  monkeypatch.setattr("mlm_jax.recipes.read", interrupt)
   assert main(["train", "--config=quickstart", "--workdir=w"]) == 130
   assert capsys.readouterr().err == "mlm_jax: interrupted\n"
 
@@ -127,7 +127,6 @@ def test_an_interrupt_in_a_garbage_collection_is_not_lost():
   """Exceptions of its callbacks reach nobody; JAX has set up one."""
   program = """
 import gc, signal, sys
-from mlm_jax import recipe
 from mlm_jax.cli import main
 
 def collect(*_):
@@ -138,8 +137,7 @@ def collect(*_):
   while True:
     pass
 
-recipe.load = lambda *_: None
-recipe.read = lambda *_: None
+main.overrides_lib.load = main._values = lambda *_: None
 command = main.COMMANDS["prepare"]
 main.COMMANDS["prepare"] = main.dataclasses.replace(command, run=collect)
 sys.exit(main.main(["prepare", "--config=a", "--workdir=w"]))

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from mlm_jax import config as config_lib
-from mlm_jax import recipe
+from mlm_jax import recipes
+from mlm_jax.cli import overrides as overrides_lib
 from mlm_jax.cli.main import main
 from mlm_jax.cli.table import COMMANDS, parser
 
@@ -26,12 +27,12 @@ def test_each_command_has_examples_that_parse(name):
       # Without a recipe, a work directory has the values; any will do here.
       values = config_lib.default()
       if args.config:
-        values = recipe.read(args.config)
-      recipe.load(values, overrides)
+        values = recipes.read(args.config).values
+      overrides_lib.load(values, overrides)
     else:
       assert not overrides
     if getattr(args, "grow_to", ""):
-      recipe.read(args.grow_to)
+      recipes.read(args.grow_to)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

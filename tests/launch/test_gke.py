@@ -9,7 +9,7 @@ from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import (
   JobsetV1alpha2JobSet,
 )
 
-from mlm_jax import recipe
+from mlm_jax import recipes
 from mlm_jax.cli import train
 from mlm_jax.cli.table import parser
 
@@ -78,5 +78,5 @@ def test_the_container_runs_what_train_takes(container):
   name, *words = container["command"][3:] + container["args"]
   args, overrides = parser(name).parse_known_args(words)
   assert name == "train" and args.multihost and not overrides
-  recipe.read(args.config)
+  recipes.read(args.config)
   assert args.workdir.startswith("gs://")

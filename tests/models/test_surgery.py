@@ -10,6 +10,7 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
+from mlm_jax import families
 from mlm_jax.errors import InputError
 from mlm_jax.models.composite import MaskedLM
 from mlm_jax.models.surgery import add_tokens, extend_positions, grow
@@ -17,37 +18,11 @@ from mlm_jax.models.surgery import add_tokens, extend_positions, grow
 SIZE = 300
 
 FAMILIES = {
-  "bert": {},
-  "modernbert": {
-    "model.norm_placement": "pre",
-    "model.position_kind": "rope",
-    "model.glu": True,
-    "model.window": 4,
-    "model.global_every": 3,
-    "model.num_layers": 4,
-    "model.attention_bias": False,
-    "model.mlp_bias": "none",
-    "model.norm_bias": False,
-    "model.head_dense": "no_bias",
-    "model.num_types": 0,
-  },
-  "albert": {"model.embedding_width": 16, "model.share_layers": True},
-  "eurobert": {
-    "model.norm_placement": "pre",
-    "model.norm_kind": "rms",
-    "model.position_kind": "rope",
-    "model.embedding_norm": False,
-    "model.num_kv_heads": 2,
-    "model.glu": True,
-    "model.activation": "silu",
-    "model.head_dense": "none",
-    "model.head_bias": False,
-    "model.tie_embeddings": False,
-  },
-  "tied_without_dense": {
-    "model.norm_placement": "pre",
-    "model.head_dense": "none",
-  },
+  "bert": families.BERT,
+  "modernbert": families.MODERNBERT | {"window": 4, "num_layers": 4},
+  "albert": families.ALBERT | {"embedding_width": 16},
+  "eurobert": families.EUROBERT | {"num_kv_heads": 2},
+  "tied_without_dense": {"norm_placement": "pre", "head_dense": "none"},
 }
 EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES)
 
@@ -61,8 +36,8 @@ def shapes(config, size=SIZE):
 @pytest.fixture
 def make_small(make_config):
   def make(family, **changes):
-    config = make_config(**FAMILIES[family]).model
-    config = dataclasses.replace(config, max_positions=16, **changes)
+    values = FAMILIES[family] | {"max_positions": 16} | changes
+    config = dataclasses.replace(make_config().model, **values)
     rng = np.random.default_rng(0)
 
     def fill(like):

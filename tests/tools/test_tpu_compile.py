@@ -9,7 +9,8 @@ import importlib.util
 
 import pytest
 
-from mlm_jax import recipe
+from mlm_jax import recipes
+from mlm_jax.cli.overrides import load
 from mlm_jax.tools import compile_report
 
 pytestmark = [
@@ -23,7 +24,7 @@ pytestmark = [
 @functools.cache
 def report(name, topology, rows, *overrides):
   overrides = [f"--config.{override}" for override in overrides]
-  config = recipe.load(recipe.read(f"configs/{name}.py"), overrides)
+  config = load(recipes.read(name).values, overrides)
   return compile_report.ask(
     dataclasses.asdict(config), topology, per_device_batch=rows
   )
@@ -76,8 +77,8 @@ def test_splash_attention_is_what_tpus_get():
 
 def test_what_does_not_fit_says_what_would():
   overrides = ["model.num_layers=2", "train.batch_size=768"]
-  config = recipe.load(
-    recipe.read("configs/bert_base.py"), [f"--config.{o}" for o in overrides]
+  config = load(
+    recipes.read("bert_base").values, [f"--config.{o}" for o in overrides]
   )
   said = []
   found = compile_report.ask(

@@ -7,7 +7,7 @@ import pytest
 from mlm_jax.cli.main import main
 from mlm_jax.config import build, default
 from mlm_jax.errors import InputError
-from tests.conftest import DROPOUTS
+from mlm_jax.families import DROPOUTS
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 import dataclasses
 from collections.abc import Mapping
 
+from mlm_jax import families
 from mlm_jax.errors import require
+from mlm_jax.families import DROPOUTS
 from mlm_jax.hf.family import Family, Values
-
-DROPOUTS = ("embedding_dropout", "attention_dropout", "mlp_dropout")
 
 BERT_KEYS = {
   "num_layers": "num_hidden_layers",
@@ -131,7 +131,7 @@ DISTILBERT = Family(
     "tie_embeddings": "tie_word_embeddings",
     **dict.fromkeys(DROPOUTS, "dropout"),
   },
-  fixed={"num_types": 0},
+  fixed=families.DISTILBERT,
   defaults={
     "tie_word_embeddings": True,
     "activation": "gelu",
@@ -169,7 +169,7 @@ ALBERT = Family(
   architecture="AlbertForMaskedLM",
   prefix="albert",
   keys=BERT_KEYS | {"embedding_width": "embedding_size"},
-  fixed={"share_layers": True},
+  fixed=families.ALBERT,
   read=_read_albert,
   defaults=BERT_DEFAULTS | {"embedding_size": 128, "hidden_act": "gelu_new"},
   assumed={

@@ -1,13 +1,14 @@
 """The families with rotary positions and gated MLPs."""
 
+from mlm_jax import families
 from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import require
+from mlm_jax.families import DROPOUTS
 from mlm_jax.hf.families.bert import (
   BERT_DEFAULTS,
   BERT_HEAD,
   BERT_KEYS,
   BUFFERS,
-  DROPOUTS,
   POOLER,
   under,
 )
@@ -105,12 +106,7 @@ MODERNBERT = Family(
     "tie_embeddings": "tie_word_embeddings",
     **{key: key for key in DROPOUTS},
   },
-  fixed={
-    "norm_placement": "pre",
-    "glu": True,
-    "position_kind": "rope",
-    "num_types": 0,
-  },
+  fixed=families.MODERNBERT,
   defaults={
     "tie_word_embeddings": True,
     "hidden_activation": "gelu",
@@ -151,12 +147,7 @@ NOMICBERT = Family(
   architecture="NomicBertForMaskedLM",
   prefix="nomic_bert",
   keys=BERT_KEYS,
-  fixed={
-    "glu": True,
-    "position_kind": "rope",
-    "attention_bias": False,
-    "mlp_bias": "none",
-  },
+  fixed=families.NOMIC_BERT,
   defaults=BERT_DEFAULTS | {"hidden_act": "silu", "hidden_dropout_prob": 0.0},
   modules={
     "encoder/token_embedding": ("nomic_bert.embeddings.word_embeddings",),
@@ -208,16 +199,7 @@ EUROBERT = Family(
     "init_stddev": "initializer_range",
     "tie_embeddings": "tie_word_embeddings",
   },
-  fixed={
-    "norm_kind": "rms",
-    "norm_placement": "pre",
-    "embedding_norm": False,
-    "glu": True,
-    "position_kind": "rope",
-    "num_types": 0,
-    "head_dense": "none",
-    **dict.fromkeys(DROPOUTS, 0.0),
-  },
+  fixed=families.EUROBERT,
   defaults={
     "tie_word_embeddings": False,
     "hidden_act": "silu",

@@ -1,7 +1,8 @@
 """Encoder-decoders: T5 as first released, and BART."""
 
+from mlm_jax import families
 from mlm_jax.config import EncoderConfig
-from mlm_jax.hf.families.bert import DROPOUTS
+from mlm_jax.families import DROPOUTS
 from mlm_jax.hf.family import Family, Values
 
 
@@ -38,20 +39,7 @@ T5 = Family(
     "relative_distance": "relative_attention_max_distance",
     **dict.fromkeys(DROPOUTS, "dropout_rate"),
   },
-  fixed={
-    "norm_kind": "rms",
-    "norm_placement": "pre",
-    "embedding_norm": False,
-    "attention_bias": False,
-    "mlp_bias": "none",
-    "position_kind": "relative",
-    "activation": "relu",
-    "num_types": 0,
-    "head_dense": "none",
-    "head_bias": False,
-    "scale_logits": True,
-    "init_stddev": 0.0,
-  },
+  fixed=families.T5,
   assumed={
     "feed_forward_proj": "relu",
     "tie_word_embeddings": True,
@@ -120,13 +108,7 @@ BART = Family(
     "init_stddev": "init_std",
     **dict.fromkeys(DROPOUTS, "dropout"),
   },
-  # Torch's own epsilon.
-  fixed={
-    "norm_eps": 1e-5,
-    "num_types": 0,
-    "head_dense": "none",
-    "head_bias": False,
-  },
+  fixed=families.BART,
   assumed={
     "scale_embedding": False,
     "tie_word_embeddings": True,

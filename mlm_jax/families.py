@@ -1,0 +1,109 @@
+"""Families of models: named values of `EncoderConfig`, never subclasses.
+
+Each is what differs from the defaults, which are BERT's. Recipes, tests,
+benches and the tables of `hf.families` take the values from here:
+
+    config.model.update(families.MODERNBERT)
+
+A family says nothing of size: recipes do.
+"""
+
+DROPOUTS = ("embedding_dropout", "attention_dropout", "mlp_dropout")
+NO_DROPOUT = dict.fromkeys(DROPOUTS, 0.0)
+
+# The size of BERT-large, which other families' large models have, too.
+LARGE = {"num_layers": 24, "width": 1024, "num_heads": 16, "mlp_width": 4096}
+
+# Devlin et al. 2019. SpanBERT and ELECTRA have its block.
+BERT = {}
+
+# Liu et al. 2019; XLM-R's block is the same (Conneau et al. 2020).
+ROBERTA = {"num_types": 1, "norm_eps": 1e-5}
+
+# Sanh et al. 2019.
+DISTILBERT = {"num_types": 0}
+
+# Lan et al. 2020. Its factorised embeddings are a size: embedding_width.
+ALBERT = {"share_layers": True, "activation": "gelu_tanh"}
+
+# Portes et al. 2023.
+MOSAICBERT = {"glu": True, "mlp_bias": "out", "position_kind": "alibi"}
+
+# Warner et al. 2024.
+MODERNBERT = {
+  "glu": True,
+  "norm_placement": "pre",
+  "norm_eps": 1e-5,
+  "norm_bias": False,
+  "attention_bias": False,
+  "mlp_bias": "none",
+  "position_kind": "rope",
+  "window": 128,
+  "global_every": 3,
+  "num_types": 0,
+  "head_dense": "no_bias",
+  "embedding_dropout": 0.0,
+  "mlp_dropout": 0.0,
+}
+
+# Nussbaum et al. 2024.
+NOMIC_BERT = {
+  "activation": "silu",
+  "glu": True,
+  "attention_bias": False,
+  "mlp_bias": "none",
+  "position_kind": "rope",
+  "rope_theta": 1_000.0,
+  **NO_DROPOUT,
+}
+
+# Le Breton et al. 2025.
+NEOBERT = {
+  "activation": "silu",
+  "glu": True,
+  "norm_kind": "rms",
+  "norm_placement": "pre",
+  "norm_eps": 1e-5,
+  "embedding_norm": False,
+  "attention_bias": False,
+  "mlp_bias": "none",
+  "position_kind": "rope",
+  "num_types": 0,
+  "head_dense": "none",
+  "tie_embeddings": False,
+  **NO_DROPOUT,
+}
+
+# Boizard et al. 2025.
+EUROBERT = NEOBERT | {"head_bias": False}
+
+# Raffel et al. 2020, as first released.
+T5 = {
+  "activation": "relu",
+  "norm_kind": "rms",
+  "norm_placement": "pre",
+  "norm_eps": 1e-6,
+  "embedding_norm": False,
+  "attention_bias": False,
+  "mlp_bias": "none",
+  "position_kind": "relative",
+  "num_types": 0,
+  "head_dense": "none",
+  "head_bias": False,
+  "scale_logits": True,
+  "init_stddev": 0.0,
+}
+
+# Lewis et al. 2020.
+BART = {
+  "norm_eps": 1e-5,
+  "num_types": 0,
+  "head_dense": "none",
+  "head_bias": False,
+}
+
+# Song et al. 2019.
+MASS = {"num_types": 0, "head_dense": "none"}
+
+# Ghazvininejad et al. 2019, "Mask-Predict".
+CMLM = MASS | {"activation": "relu"}

@@ -1,0 +1,223 @@
+"""Recipe files: found by name or path, read, and based on one another.
+
+A recipe is a Python file with a `get_config` that returns a locked ConfigDict.
+It starts from `config.default()` or from another recipe, and sets what differs:
+
+    from mlm_jax import families, recipes
+
+    def get_config(variant=""):
+      config = recipes.base("bert_base")
+      config.model.update(families.LARGE)
+      return recipes.vary(config, variant, tiny=recipes.tiny)
+
+`--config=NAME:VARIANT` calls `get_config(VARIANT)`, as ml_collections does. A
+`get_phases`, likewise, may return what the phases of a run differ in: a dict
+from the name of each, in order, to a dict of dotted keys.
+"""
+
+import dataclasses
+import inspect
+import os
+import pathlib
+import re
+import runpy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ml_collections
+
+from mlm_jax import config as config_lib
+from mlm_jax import families, registry
+from mlm_jax.errors import InputError, require, unknown
+
+_PACKAGE = pathlib.Path(__file__).parent
+# Beside the package in a clone, inside it in a wheel.
+_SHIPPED = _PACKAGE.parent / "configs"
+if (_PACKAGE / "configs").is_dir():
+  _SHIPPED = _PACKAGE / "configs"
+
+
+# The files being read: each is the base of the one before.
+_reading: list[tuple[str, str]] = []
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipeFile:
+  """What a recipe file returned.
+
+  Attributes:
+    path: the file.
+    variant: the one that was asked for, or "".
+    values: every key, locked.
+    phases: phase name -> the dotted keys that differ from the phase before, in
+      order; empty where the file has no `get_phases`.
+  """
+
+  path: str
+  variant: str
+  values: ml_collections.ConfigDict
+  phases: dict[str, dict[str, Any]]
+
+
+def shipped() -> dict[str, str]:
+  """Returns the paths of the recipes that come with mlm_jax, by their names."""
+  return {path.stem: str(path) for path in sorted(_SHIPPED.glob("*.py"))}
+
+
+def read(name: str) -> RecipeFile:
+  """Reads a recipe file.
+
+  Args:
+    name: a path, or the bare name of a shipped recipe, such as bert_base;
+      either may end in :VARIANT.
+
+  Raises:
+    InputError: there is no such recipe or variant, or the file fails.
+  """
+  path, variant = _find(name)
+  require((path, variant) not in _reading, f"{path} is based on itself")
+  _reading.append((path, variant))
+  try:
+    # A file may register its own objective, say, and may be read again.
+    with registry.registrations_from(path):
+      functions = runpy.run_path(path)
+      values = _values(functions.get("get_config"), variant)
+      phases = _phases(functions.get("get_phases"), variant)
+  except Exception as error:  # Whatever a recipe may raise.
+    raise InputError(f"{path}: {_last_line(error)}") from error
+  finally:
+    _reading.pop()
+  return RecipeFile(path, variant, values, phases)
+
+
+def base(name: str, variant: str = "") -> ml_collections.ConfigDict:
+  """Returns the values of another recipe, for a recipe to start from."""
+  return read(f"{name}:{variant}" if variant else name).values
+
+
+def vary(
+  values: ml_collections.ConfigDict,
+  variant: str,
+  **variants: Callable[[ml_collections.ConfigDict], None],
+) -> ml_collections.ConfigDict:
+  """Returns a recipe's values, changed to one of its variants.
+
+  Args:
+    values: of the recipe; changed in place.
+    variant: the one that was asked for, or "" for the recipe as it is.
+    **variants: a function that changes the values, for each variant.
+
+  Raises:
+    InputError: the recipe lacks the variant; lists those it has.
+  """
+  if variant:
+    require(
+      variant in variants,
+      f"unknown variant {variant!r}; known: {', '.join(variants)}",
+    )
+    variants[variant](values)
+  return values
+
+
+def tiny(values: ml_collections.ConfigDict) -> None:
+  """Makes a recipe one that learns in two minutes on two CPU cores.
+
+  The family, the objective and the corruption stay. The corpus is the
+  documentation that every Python holds.
+  """
+  model = values.model
+  values.data.update(
+    corpus="tfds:python_docs",
+    heldout_fraction=0.1,
+    tokenizer="unigram",
+    vocab_size=1024,
+    lowercase=True,
+    seq_len=32,
+  )
+  model.update(
+    families.NO_DROPOUT,
+    num_layers=2,
+    width=128,
+    num_heads=4,
+    mlp_width=320 if model.glu else 512,
+  )
+  if model.num_kv_heads:
+    model.num_kv_heads = 2
+  if model.num_decoder_layers:
+    model.num_decoder_layers = 2
+  if model.init_stddev:
+    # A small table tells pieces apart sooner when it starts wider.
+    model.init_stddev = 0.05
+  values.corruption.mask_rate = max(values.corruption.mask_rate, 0.3)
+  values.optim.update(peak_lr=2e-3, warmup_steps=100, b2=0.98, clip_norm=1.0)
+  values.train.update(
+    steps=1_000,
+    batch_size=32,
+    microbatches=1,
+    log_every=50,
+    eval_every=500,
+    checkpoint_every=500,
+  )
+
+
+def _find(name: str) -> tuple[str, str]:
+  """Returns the path and the variant in PATH[:VARIANT] or NAME[:VARIANT]."""
+  variant = ""
+  if not os.path.isfile(name):
+    # Colons before a slash belong to the path: gs://..., C:\...
+    name, variant = re.fullmatch(r"(.*?)(?::([^:/\\]*))?", name).groups("")
+  if os.path.isfile(name):
+    require(
+      os.path.splitext(name)[1] in ("", ".py"),
+      f"{name} is no recipe: those are Python files, *.py",
+    )
+    return name, variant
+  if os.path.basename(name) != name or name.endswith(".py"):
+    raise InputError(f"no recipe at {name}")
+  if name not in shipped():
+    raise unknown("recipe", name, shipped())
+  return shipped()[name], variant
+
+
+def _call(function: Callable[..., Any], variant: str) -> Any:
+  if not variant:
+    return function()
+  require(
+    inspect.signature(function).parameters,
+    f"the recipe has no variants, so no {variant!r}",
+  )
+  return function(variant)
+
+
+def _values(get_config: Any, variant: str) -> ml_collections.ConfigDict:
+  values = _call(get_config, variant) if callable(get_config) else None
+  require(
+    isinstance(values, ml_collections.ConfigDict),
+    f"a recipe needs a get_config() that returns a ConfigDict, not {values!r}",
+  )
+  return values
+
+
+def _phases(get_phases: Any, variant: str) -> dict[str, dict[str, Any]]:
+  phases = _call(get_phases, variant) if get_phases else {}
+  require(
+    isinstance(phases, Mapping)
+    and all(isinstance(name, str) for name in phases)
+    and all(isinstance(keys, Mapping) for keys in phases.values()),
+    "get_phases() must return a dict from each phase's name to a dict of keys, "
+    f"not {phases!r}",
+  )
+  for keys in phases.values():
+    for key in keys:
+      config_lib.check_key(key)
+  return {name: dict(keys) for name, keys in phases.items()}
+
+
+def _last_line(error: Exception) -> str:
+  """Returns the line of an exception that names what was wrong."""
+  # ml_collections names the nearest key last, within a KeyError's quotes.
+  while error.args and isinstance(error.args[0], Exception):
+    error = error.args[0]
+  text = error.args[0] if isinstance(error, KeyError) else error
+  lines = str(text).strip().splitlines() or [type(error).__name__]
+  return lines[-1]
