@@ -1,8 +1,12 @@
 """The work directory: what lies where. This layout is the project's contract."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import uuid
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from etils import epath
 
@@ -169,7 +173,66 @@ def _flat(recipe: Recipe) -> dict:
 
 
 def write_atomically(path: epath.Path, text: str) -> None:
-  """Writes `text` so that no reader ever sees half of it."""
-  partial = path.parent / (path.name + ".partial")
-  partial.write_text(text)
-  partial.replace(path)
+  """Replaces a file's content; readers see all of the old or all of the new."""
+  with atomic_file(path) as file:
+    file.write(text.encode())
+
+
+@contextlib.contextmanager
+def atomic_file(path: epath.Path, name: str = "") -> Iterator[BinaryIO]:
+  """Yields a binary file that replaces `path` once it is written and closed.
+
+  Args:
+    path: the file; missing folders are created.
+    name: how error messages call it; by default its path.
+
+  Raises:
+    InputError: the file cannot be created.
+  """
+  partial = path.parent / f"{path.name}.partial"
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = partial.open("wb")
+  except OSError as error:
+    reason = error.strerror or error
+    raise InputError(f"cannot write {name or path}: {reason}") from error
+  try:
+    with file:
+      yield file
+    partial.replace(path)
+  finally:
+    if partial.exists():
+      partial.unlink()
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: epath.Path) -> Iterator[epath.Path]:
+  """Yields a temporary folder that is renamed to `folder` once it is filled.
+
+  On an error the temporary folder is removed. A caller that removes it itself
+  (because another process has finished the same work) leaves `folder` alone.
+
+  Raises:
+    InputError: `folder` exists and is not empty, or cannot be written.
+  """
+  require(
+    not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
+    f"{folder} already exists",
+  )
+  # A random name, for several processes may prepare the same folder at once.
+  partial = folder.parent / f"{folder.name}.partial-{uuid.uuid4().hex[:8]}"
+  try:
+    partial.mkdir(parents=True)
+    yield partial
+    if partial.exists():
+      if folder.exists():
+        folder.rmdir()
+      partial.rename(folder)
+  except OSError as error:
+    # An error about another file than ours is the caller's.
+    if str(partial) not in f"{error.filename}{error.filename2}":
+      raise
+    raise InputError(f"cannot write {folder}: {error}") from error
+  finally:
+    if partial.exists():
+      partial.rmtree()

@@ -13,6 +13,7 @@ from mlm_jax.errors import InputError, require, unknown
 from mlm_jax.progress import Progress
 from mlm_jax.training import partitioning
 from mlm_jax.training.run import Run
+from mlm_jax.workdir import atomic_file
 
 POOLS = ("mean", "start")
 
@@ -102,20 +103,12 @@ def embed_file(
   path = epath.Path(out).expanduser()
   require(path.suffix == ".npy", f"--out={out} must end in .npy")
   require(not path.is_dir(), f"--out={out} is a folder")
-  # No reader ever sees half of it; and what cannot be written says so now.
-  partial = path.parent / (path.name + ".partial")
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_bytes(b"")
-    partial.unlink()
-  except OSError as error:
-    raise InputError(f"cannot write --out={out}: {error.strerror}") from error
-  run, params, tokenizer = restore()
-  with Progress(len(lines)) as progress:
-    vectors = embed(run, params, tokenizer, lines, pool, batch_size, progress)
-  with partial.open("wb") as file:
+  # Created before the model is read, so that a bad path fails at once.
+  with atomic_file(path, f"--out={out}") as file:
+    run, params, tokenizer = restore()
+    with Progress(len(lines)) as progress:
+      vectors = embed(run, params, tokenizer, lines, pool, batch_size, progress)
     np.save(file, vectors)
-  partial.replace(path)
   progress.say(f"wrote float32 {list(vectors.shape)} to {path}")
 
 

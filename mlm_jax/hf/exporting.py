@@ -14,7 +14,7 @@ from mlm_jax.hf import card, families, files, native, parity, weights
 from mlm_jax.hf.family import Family, Values
 from mlm_jax.hf.tokenizer import export_tokenizer
 from mlm_jax.models.composite import Discriminator, MaskedLM
-from mlm_jax.workdir import Workdir
+from mlm_jax.workdir import Workdir, atomic_folder
 
 
 def export(
@@ -61,7 +61,7 @@ def export(
     "format is for a MaskedLM alone"
     + ("; --part=generator leaves" if isinstance(model, Discriminator) else ""),
   )
-  with files.made_whole(epath.Path(out)) as partial:
+  with atomic_folder(epath.Path(out)) as partial:
     files.write_config(partial, _config_json(model, vocab, family))
     files.write_weights(partial, weights.to_tensors(params, vocab, family))
     export_tokenizer(tokenizer, partial, model.config.max_positions)

@@ -1,14 +1,11 @@
 """The files of a model folder: config.json and safetensors. Never a pickle."""
 
-import contextlib
 import json
 import os
 import pathlib
-import uuid
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from etils import epath
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -17,34 +14,6 @@ from mlm_jax.hf.family import Values
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-
-
-@contextlib.contextmanager
-def made_whole(folder: epath.Path) -> Iterator[epath.Path]:
-  """Yields a folder to write into; it becomes `folder` when all is written.
-
-  Raises:
-    InputError: something is there, or it cannot be written.
-  """
-  require(
-    not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
-    f"{folder} is there already",
-  )
-  partial = folder.parent / f"{folder.name}.partial-{uuid.uuid4().hex[:8]}"
-  try:
-    partial.mkdir(parents=True)
-    yield partial
-    if folder.exists():
-      folder.rmdir()
-    partial.rename(folder)
-  except OSError as error:
-    # What is read while it is open has errors of its own.
-    if str(partial) not in f"{error.filename}{error.filename2}":
-      raise
-    raise InputError(f"cannot write {folder}: {error}") from error
-  finally:
-    if partial.exists():
-      partial.rmtree()
 
 
 def read_config(folder: pathlib.Path) -> Values:

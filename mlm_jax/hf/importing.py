@@ -18,7 +18,7 @@ from mlm_jax.models import surgery
 from mlm_jax.models.composite import MaskedLM, init_params
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.vocabulary import Vocabulary
-from mlm_jax.workdir import Workdir
+from mlm_jax.workdir import Workdir, atomic_folder
 
 # Rows of a work directory that was imported, until the user says otherwise.
 _SEQ_LEN = 512
@@ -66,7 +66,7 @@ def import_model(
     InputError: there is no such model, it cannot be read or expressed, or the
       models differ. Nothing is left behind.
   """
-  with files.made_whole(workdir.root) as partial:
+  with atomic_folder(workdir.root) as partial:
     kind, encoder = _import(source, Workdir(partial), changes, check, say)
   say(
     f"Wrote {workdir.root}: {kind}, {encoder.num_layers} layers of "

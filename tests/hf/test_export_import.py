@@ -305,9 +305,9 @@ def test_a_tokenizer_without_a_mask_gets_one(copy, tmp_path, capsys):
 def test_nothing_is_overwritten(trained, exported, imported, capsys):
   out = f"--out={exported}"
   line = error_of(capsys, "export_hf", f"--workdir={trained}", out)
-  assert "is there already" in line
+  assert "already exists" in line
   arguments = [f"--from={exported}", f"--workdir={imported}"]
-  assert "is there already" in error_of(capsys, "import_hf", *arguments)
+  assert "already exists" in error_of(capsys, "import_hf", *arguments)
 
 
 @pytest.mark.parametrize(

@@ -184,8 +184,8 @@ def test_the_exported_file_is_read_back(exported, ours, theirs, lines):
   assert hf.mask_token == ours.mask_token
   assert (hf.vocabulary.starts_word == ours.vocabulary.starts_word).all()
   size = ours.vocabulary.size
-  assert list(map(hf.reading, range(size))) == list(
-    map(ours.reading, range(size))
+  assert list(map(hf.display_text, range(size))) == list(
+    map(ours.display_text, range(size))
   )
   texts = [*lines[::7], *NASTY, "[CLS] [SEP]", "a[PAD]"]
   assert hf.encode(texts) == ours.encode(texts)
