@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from mlm_jax.config import CorruptionConfig
 from mlm_jax.data import pipeline, rows
 from mlm_jax.data.host_tensorflow import iterate
+from mlm_jax.evaluation.metrics import Collector
 from mlm_jax.models.positions import segments_and_positions
 from mlm_jax.training.run import Run
 
@@ -19,7 +20,7 @@ def evaluator(
   store: rows.RowStore,
   corruption: CorruptionConfig | None = None,
 ) -> Callable[..., dict[str, float]]:
-  """Returns params -> metrics, of `Objective.ratios`.
+  """Returns params -> metrics, of `Objective.ratios` and train.metrics.
 
   The masks are fixed, so equal parameters give equal numbers.
   """
@@ -31,13 +32,17 @@ def evaluator(
     corruption=corruption,
   )
 
+  metrics = Collector(run)
+
   def evaluate(params) -> dict[str, float]:
-    totals, running = None, None
-    for batch in iterate(batches):
-      done, running = running, run.eval_step(params, run.to_device(batch))
+    totals, running, collected = None, None, []
+    for batch in map(run.to_device, iterate(batches)):
+      done, running = running, run.eval_step(params, batch)
+      collected.append(metrics.collect(params, batch))
       # Fetched while the next batch is at work.
       totals = _added(totals, done)
     found = run.objective.ratios(_added(totals, running))
+    found |= metrics.compute(collected)
     return {key: float(value) for key, value in found.items()}
 
   return evaluate
