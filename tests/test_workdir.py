@@ -31,9 +31,11 @@ def test_atomic_file_replaces_content_only_when_complete(root):
 
 def test_atomic_file_names_the_file_that_cannot_be_written(root):
   write_atomically(root / "file", "")
-  with pytest.raises(InputError, match="--out"):
-    with atomic_file(root / "file" / "below", "--out"):
-      pass
+  with (
+    pytest.raises(InputError, match="--out"),
+    atomic_file(root / "file" / "below", "--out"),
+  ):
+    pass
 
 
 def test_atomic_folder_appears_only_when_complete(root):
@@ -46,9 +48,11 @@ def test_atomic_folder_appears_only_when_complete(root):
     (partial / "file").write_text("")
     assert names(root / "a") == []
   assert names(root) == ["a"] and names(root / "a") == ["file"]
-  with pytest.raises(InputError, match="already exists"):
-    with atomic_folder(root / "a"):
-      pass
+  with (
+    pytest.raises(InputError, match="already exists"),
+    atomic_folder(root / "a"),
+  ):
+    pass
 
 
 def test_atomic_folder_may_be_given_up(root):
@@ -61,6 +65,8 @@ def test_atomic_folder_passes_on_errors_about_other_files(root):
   with pytest.raises(FileNotFoundError), atomic_folder(root / "a"):
     (root / "missing").read_text()
   write_atomically(root / "file", "")
-  with pytest.raises(InputError, match="cannot write"):
-    with atomic_folder(root / "file" / "below"):
-      pass
+  with (
+    pytest.raises(InputError, match="cannot write"),
+    atomic_folder(root / "file" / "below"),
+  ):
+    pass
