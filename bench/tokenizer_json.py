@@ -18,7 +18,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 from mlm_jax.config import DataConfig
 from mlm_jax.data import tokenizers
-from mlm_jax.hf.tokenizer import to_tokenizers
+from mlm_jax.hf.tokenizer_export import to_tokenizers
 
 
 def compare(lines: list[str], kind: str, lowercase: bool, vocab_size: int):

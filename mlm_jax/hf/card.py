@@ -7,7 +7,7 @@ import flax.linen as nn
 
 from mlm_jax import __version__
 from mlm_jax.config import Config, CorruptionConfig
-from mlm_jax.hf.family import Family
+from mlm_jax.hf.families.base import Family
 from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
 from mlm_jax.objectives import OBJECTIVES
 from mlm_jax.objectives.base import of_tokens

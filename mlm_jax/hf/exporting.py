@@ -11,8 +11,8 @@ from mlm_jax.config import Config
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require
 from mlm_jax.hf import card, families, files, native, parity, weights
-from mlm_jax.hf.family import Family, Values
-from mlm_jax.hf.tokenizer import export_tokenizer
+from mlm_jax.hf.families.base import Family, Values
+from mlm_jax.hf.tokenizer_export import export_tokenizer
 from mlm_jax.models.composite import Discriminator, MaskedLM
 from mlm_jax.workdir import Workdir, atomic_folder
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mlm_jax.errors import InputError, require
-from mlm_jax.hf.family import Values
+from mlm_jax.hf.families.base import Values
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -39,6 +39,12 @@ def _read_object(path: pathlib.Path) -> Values:
 def write_config(folder: pathlib.Path, values: Values) -> None:
   text = json.dumps(values, indent=2, sort_keys=True) + "\n"
   (folder / "config.json").write_text(text)
+
+
+def json_bytes(values: Values) -> bytes:
+  """Returns indented JSON in UTF-8, keys in their order."""
+  text = json.dumps(values, indent=2, ensure_ascii=False)
+  return (text + "\n").encode()
 
 
 class Weights(Mapping[str, np.ndarray]):

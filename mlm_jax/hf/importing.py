@@ -12,8 +12,8 @@ from mlm_jax import config as config_lib
 from mlm_jax.config import Config, EncoderConfig
 from mlm_jax.errors import InputError, require
 from mlm_jax.hf import families, files, hub, native, parity, weights
-from mlm_jax.hf.family import Family, Values
-from mlm_jax.hf.tokenizer import add_tokens, import_tokenizer
+from mlm_jax.hf.families.base import Family, Values
+from mlm_jax.hf.tokenizer_import import add_tokens, import_tokenizer
 from mlm_jax.models import surgery
 from mlm_jax.models.composite import MaskedLM, init_params
 from mlm_jax.training.checkpoint import Checkpoints

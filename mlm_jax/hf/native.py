@@ -10,7 +10,7 @@ import flax.linen as nn
 from mlm_jax import config as config_lib
 from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import require
-from mlm_jax.hf.family import Values
+from mlm_jax.hf.families.base import Values
 from mlm_jax.vocabulary import Vocabulary
 
 NAME = "mlm_jax's native format"

@@ -11,7 +11,7 @@ import numpy as np
 
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require
-from mlm_jax.hf.family import Family
+from mlm_jax.hf.families.base import Family
 from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
 from mlm_jax.models.decoder import Decoder
 from mlm_jax.models.encoder import Block, Encoder

@@ -12,7 +12,7 @@ from mlm_jax.cli.main import main
 from mlm_jax.data.tokenizers import MASK, load
 from mlm_jax.errors import InputError
 from mlm_jax.evaluation import fill_mask
-from mlm_jax.hf.tokenizer import export_tokenizer
+from mlm_jax.hf.tokenizer_export import export_tokenizer
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir

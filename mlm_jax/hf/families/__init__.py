@@ -4,7 +4,7 @@ import flax.linen as nn
 
 from mlm_jax.errors import InputError, unknown
 from mlm_jax.hf.families import bert, rotary, seq2seq
-from mlm_jax.hf.family import Family, Values
+from mlm_jax.hf.families.base import Family, Values
 from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
 from mlm_jax.vocabulary import Vocabulary
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from mlm_jax.errors import require
-from mlm_jax.hf.family import Family, Values
+from mlm_jax.hf.families.base import Family, Values
 
 DROPOUTS = ("embedding_dropout", "attention_dropout", "mlp_dropout")
 

@@ -2,6 +2,7 @@
 
 from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import require
+from mlm_jax.hf.families.base import Family, Values, write_value
 from mlm_jax.hf.families.bert import (
   BERT_DEFAULTS,
   BERT_HEAD,
@@ -11,7 +12,6 @@ from mlm_jax.hf.families.bert import (
   POOLER,
   under,
 )
-from mlm_jax.hf.family import Family, Values, write_value
 
 
 def _theta(values: Values, kind: str | None, old_key: str, default: float):

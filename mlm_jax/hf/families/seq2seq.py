@@ -1,8 +1,8 @@
 """Encoder-decoders: T5 as first released, and BART."""
 
 from mlm_jax.config import EncoderConfig
+from mlm_jax.hf.families.base import Family, Values
 from mlm_jax.hf.families.bert import DROPOUTS
-from mlm_jax.hf.family import Family, Values
 
 
 def _t5_block(feed: int) -> dict[str, tuple[str, ...]]:

@@ -1,11 +1,11 @@
-"""What is exported gives the ids that training saw; what is imported, its own.
+"""An exported tokenizer gives the ids that training saw.
 
-The text that every Python holds is compared line by line, and so is what is
-hard to get right. transformers is optional: its tests are skipped without it.
+The documentation that every Python ships is compared line by line, and so are
+texts that are hard to get right. transformers is optional: its tests are
+skipped without it.
 """
 
 import io
-import json
 import random
 import re
 import sys
@@ -13,21 +13,13 @@ import unicodedata
 
 import pytest
 import sentencepiece
-import tokenizers
 from etils import epath
-from tokenizers import models
 
 from mlm_jax.config import DataConfig
 from mlm_jax.data.tokenizers import SentencePieceTokenizer, train
-from mlm_jax.data.tokenizers.tokenizer_json import FILE, HuggingFaceTokenizer
 from mlm_jax.errors import InputError
-from mlm_jax.evaluation import fill_mask
-from mlm_jax.hf.tokenizer import (
-  add_tokens,
-  export_tokenizer,
-  import_tokenizer,
-  to_tokenizers,
-)
+from mlm_jax.hf.tokenizer_export import export_tokenizer, to_tokenizers
+from mlm_jax.hf.tokenizer_import import import_tokenizer
 
 NASTY = [
   *("", " ", "  \t ", " a", "a ", "  a   b  ", "\n", "a\nb\r\nc", "\ta\tb"),
@@ -273,175 +265,3 @@ def test_a_model_of_other_spaces_is_refused(lines, options):
   with pytest.raises(InputError, match=r"only a BPE or unigram model") as said:
     to_tokenizers(ours)
   assert "\n" not in str(said.value)
-
-
-BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-
-
-@pytest.fixture
-def words(tmp_path):
-  """Writes a small WordPiece tokenizer, and returns its folder."""
-
-  def write(specials=BERT, **names):
-    vocab = [*specials, "the", "co", "##vid", "##id", "list", "."]
-    ids = {piece: i for i, piece in enumerate(vocab)}
-    made = tokenizers.Tokenizer(models.WordPiece(ids, unk_token=specials[1]))
-    made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    made.add_special_tokens(specials)
-    (tmp_path / FILE).write_text(made.to_str())
-    if names:
-      (tmp_path / "tokenizer_config.json").write_text(json.dumps(names))
-    return epath.Path(tmp_path)
-
-  return write
-
-
-def test_imported_files_are_exported_as_they_came(words, tmp_path):
-  hf = import_tokenizer(words(mask_token="[MASK]", odd=3), 20)
-  out = epath.Path(tmp_path) / "out"
-  export_tokenizer(hf, out, max_length=128)
-  for name in (FILE, "tokenizer_config.json"):
-    assert (out / name).read_bytes() == (tmp_path / name).read_bytes()
-  again = import_tokenizer(out, 20)
-  assert again.vocabulary == hf.vocabulary
-
-
-def test_new_tokens_take_the_free_rows_first(words):
-  hf = import_tokenizer(words(), 12)
-  added, spelled = add_tokens(hf, ["covid", "list", "coid"])
-  assert added.pieces[11:] == ["covid", "coid"]
-  assert spelled == {
-    11: [hf.pieces.index("co"), hf.pieces.index("##vid")],
-    12: [hf.pieces.index("co"), hf.pieces.index("##id")],
-  }
-  assert (hf.vocabulary.size, added.vocabulary.size) == (12, 13)
-  assert added.encode(["the covid ."]) == [[5, 11, 10]]
-  assert hf.encode(["the covid ."]) == [[5, 6, 7, 10]]
-  assert 11 in hf.vocabulary.special_ids
-  assert not {11, 12} & set(added.vocabulary.special_ids)
-  assert added.identity != hf.identity
-  same, none = add_tokens(added, ["covid"])
-  assert none == {} and same.vocabulary == added.vocabulary
-
-
-def test_new_tokens_leave_other_words_as_they_are(words):
-  hf = import_tokenizer(words(), 12)
-  # "co" is a piece already; "covi" begins a word that is not new.
-  added, _ = add_tokens(hf, ["co", "covi"])
-  for text in ("the covid .", "co list", "xcovi covix"):
-    assert added.encode([text]) == hf.encode([text])
-  assert added.encode(["covi"]) == [[added.pieces.index("covi")]]
-
-
-def test_new_special_tokens_are_special(words):
-  hf = import_tokenizer(words(), 11)
-  added, _ = add_tokens(hf, ["[ENTITY]"], special=True)
-  assert added.vocabulary.other_special_ids == (11,)
-
-
-@pytest.mark.parametrize(
-  ("specials", "vocab_size", "mask", "size"),
-  [
-    (BERT[:4], 10, "[MASK]", 11),
-    (BERT[:4], 16, "[MASK]", 16),
-    (["<pad>", "<unk>", "<s>", "</s>"], 10, "<mask>", 11),
-  ],
-)
-@pytest.mark.parametrize("names", [{}, {"odd": 3}])
-def test_a_mask_token_is_added_where_there_is_none(
-  words, tmp_path, specials, vocab_size, mask, size, names
-):
-  folder = words(specials, **names)
-  with pytest.raises(InputError, match=r"no mask token .*--add_mask_token"):
-    import_tokenizer(folder, vocab_size)
-  hf = import_tokenizer(folder, vocab_size, add_mask_token=True)
-  assert hf.mask_token == mask
-  assert hf.vocabulary.mask_id == 10
-  assert hf.vocabulary.size == size
-  assert hf.encode_with_masks("the [MASK].") == [4, 10, 9]
-  hf.save(epath.Path(tmp_path) / "saved")
-  again = import_tokenizer(epath.Path(tmp_path) / "saved", size)
-  assert again.vocabulary == hf.vocabulary
-
-
-@pytest.mark.parametrize("add", [False, True])
-def test_a_table_too_small_is_an_error(words, add):
-  folder = words(BERT[:4] if add else BERT)
-  with pytest.raises(InputError, match=r"has 1[01] tokens"):
-    import_tokenizer(folder, 9, add)
-
-
-def test_a_second_mask_is_refused(words):
-  with pytest.raises(InputError, match="has a mask token already"):
-    import_tokenizer(words(), 20, add_mask_token=True)
-
-
-def test_a_folder_without_a_tokenizer_is_an_error(tmp_path):
-  with pytest.raises(InputError, match=f"no tokenizer in {tmp_path}"):
-    import_tokenizer(epath.Path(tmp_path), 20)
-
-
-def test_an_older_kind_is_converted(tmp_path):
-  pytest.importorskip("transformers")
-  (tmp_path / "vocab.txt").write_text("\n".join([*BERT, "the", "list"]))
-  config = {"tokenizer_class": "BertTokenizer"}
-  (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-  hf = import_tokenizer(epath.Path(tmp_path), 8)
-  assert hf.encode_with_masks("the [MASK] LIST") == [5, 4, 6]
-
-
-def test_an_older_kind_needs_transformers(tmp_path, monkeypatch):
-  (tmp_path / "vocab.txt").write_text("\n".join(BERT))
-  monkeypatch.setitem(sys.modules, "transformers", None)
-  with pytest.raises(InputError, match=r"pip install 'mlm_jax\[hf\]'"):
-    import_tokenizer(epath.Path(tmp_path), 8)
-
-
-def test_code_in_the_folder_is_never_run(tmp_path):
-  pytest.importorskip("transformers")
-  (tmp_path / "vocab.txt").write_text("\n".join(BERT))
-  config = {
-    "tokenizer_class": "Odd",
-    "auto_map": {"AutoTokenizer": ["odd.Odd", "odd.Odd"]},
-  }
-  (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-  marker = tmp_path / "ran"
-  (tmp_path / "odd.py").write_text(
-    f"open({str(marker)!r}, 'w').close()\nclass Odd: pass\n"
-  )
-  with pytest.raises(InputError) as raised:
-    import_tokenizer(epath.Path(tmp_path), 8)
-  assert "\n" not in str(raised.value)
-  assert not marker.exists()
-
-
-@pytest.mark.parametrize(
-  ("text", "mask_token"),
-  [("a [MASK] b [MASK]s.", "<mask>"), ("a <mask> b <mask>s.", "<mask>")],
-)
-def test_guesses_fill_either_spelling(text, mask_token):
-  guesses = [[(" cat", 0.5), ("ing", 0.1)], [(" dog", 0.5)]]
-  filled, *described = fill_mask.describe(text, guesses, mask_token)
-  assert filled == "a cat b dogs."
-  assert described[0].endswith("cat 50.0%  …ing 10.0%")
-
-
-def test_importing_data_does_not_import_transformers():
-  import subprocess
-
-  code = (
-    "import sys; sys.modules['transformers'] = None; "
-    "import mlm_jax.data.tokenizers.tokenizer_json, mlm_jax.hf.tokenizer"
-  )
-  subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_tokenizer_of_holes_takes_no_new_token(tmp_path):
-  vocab = {piece: i for i, piece in enumerate([*BERT, "the"])} | {"list": 9}
-  model = models.WordPiece(vocab, unk_token="[UNK]")
-  files = {FILE: tokenizers.Tokenizer(model).to_str().encode()}
-  hf = HuggingFaceTokenizer(files)
-  assert hf.vocabulary.other_special_ids == (6, 7, 8)
-  assert hf.encode(["list"]) == [[9]]
-  with pytest.raises(InputError, match="ids without a token"):
-    add_tokens(hf, ["covid"])

@@ -83,3 +83,14 @@ def test_each_pass_sees_what_the_ones_before_filled_in(trained, monkeypatch):
   once = fill_mask.fill_mask(run, params, tokenizer, text, 3)
   assert len(seen) == 1
   assert len(once) == len(guesses) == 4
+
+
+@pytest.mark.parametrize(
+  ("text", "mask_token"),
+  [("a [MASK] b [MASK]s.", "<mask>"), ("a <mask> b <mask>s.", "<mask>")],
+)
+def test_guesses_fill_either_spelling(text, mask_token):
+  guesses = [[(" cat", 0.5), ("ing", 0.1)], [(" dog", 0.5)]]
+  filled, *described = fill_mask.describe(text, guesses, mask_token)
+  assert filled == "a cat b dogs."
+  assert described[0].endswith("cat 50.0%  …ing 10.0%")

@@ -1,8 +1,6 @@
-"""Tokenizers to and from the Hugging Face ecosystem."""
+"""A tokenizer, written as Hugging Face's tokenizers library reads it."""
 
 import json
-import tempfile
-from collections.abc import Mapping, Sequence
 
 import tokenizers
 from etils import epath
@@ -15,21 +13,14 @@ from mlm_jax.data.tokenizers import (
   SPACE,
   SentencePieceTokenizer,
   Tokenizer,
-  tokenizer_json,
 )
-from mlm_jax.data.tokenizers.tokenizer_json import (
-  FILE,
-  NAMING_FILES,
-  HuggingFaceTokenizer,
-)
-from mlm_jax.errors import InputError, require
+from mlm_jax.data.tokenizers.tokenizer_json import FILE, HuggingFaceTokenizer
+from mlm_jax.errors import require
+from mlm_jax.hf.files import json_bytes
 from mlm_jax.hf.normalizer import normalizer
 
 _NORMAL, _USER_DEFINED = 1, 4  # Types of SentencePiece's pieces.
 _UNIGRAM, _BPE = 1, 2  # And of its models.
-
-# Older kinds of tokenizer, which transformers makes a tokenizer.json of.
-_OLDER_FILES = ("vocab.txt", "vocab.json", "*.model")
 
 
 def to_tokenizers(tokenizer: SentencePieceTokenizer) -> tokenizers.Tokenizer:
@@ -171,137 +162,14 @@ def export_tokenizer(
     # A model that was made for longer texts than it came with.
     if own.get("model_max_length", max_length) < max_length:
       own["model_max_length"] = max_length
-      files["tokenizer_config.json"] = _json(own)
+      files["tokenizer_config.json"] = json_bytes(own)
   else:
     files = {FILE: to_tokenizers(tokenizer).to_str(pretty=True).encode()}
   files = {
-    "special_tokens_map.json": _json({**names, "mask_token": mask}),
-    "tokenizer_config.json": _json(config),
+    "special_tokens_map.json": json_bytes({**names, "mask_token": mask}),
+    "tokenizer_config.json": json_bytes(config),
     **files,
   }
   out.mkdir(parents=True, exist_ok=True)
   for name, content in files.items():
     (out / name).write_bytes(content)
-
-
-def import_tokenizer(
-  folder: epath.Path, vocab_size: int, add_mask_token: bool = False
-) -> HuggingFaceTokenizer:
-  """Reads the tokenizer of a model in Hugging Face's format.
-
-  Never runs code that lies in the folder, nor opens a pickle.
-
-  Args:
-    folder: of the model.
-    vocab_size: rows of its embedding table.
-    add_mask_token: for a model that was not trained with masks: its next free
-      row gets one, so `vocabulary.size` may be vocab_size + 1.
-
-  Raises:
-    InputError: there is none, it lacks a token, or has a mask already.
-  """
-  files = _read(folder)
-  name = f"the tokenizer in {folder}"
-  if add_mask_token:
-    files, own_size = _with_mask(files, name)
-    require(
-      own_size <= vocab_size + 1,
-      f"{name} has {own_size - 1} tokens, the model only {vocab_size}",
-    )
-    vocab_size = max(vocab_size, own_size)
-  return HuggingFaceTokenizer(files, vocab_size, name)
-
-
-def _read(folder: epath.Path) -> dict[str, bytes]:
-  if (folder / FILE).exists():
-    return tokenizer_json.read(folder / FILE)
-  if not any(any(folder.glob(pattern)) for pattern in _OLDER_FILES):
-    raise InputError(f"no tokenizer in {folder}: no {FILE}, nor an older kind")
-  try:
-    from transformers import AutoTokenizer
-  except ImportError as error:
-    raise InputError(
-      f"{folder} has no {FILE}; pip install 'mlm_jax[hf]' to convert its older "
-      "kind of tokenizer"
-    ) from error
-  try:
-    older = AutoTokenizer.from_pretrained(
-      str(folder), trust_remote_code=False, local_files_only=True
-    )
-    with tempfile.TemporaryDirectory() as converted:
-      older.save_pretrained(converted)
-      return tokenizer_json.read(epath.Path(converted) / FILE)
-  except Exception as error:  # Whatever a tokenizer's class may raise.
-    reason = str(error).strip().partition("\n")[0]
-    raise InputError(
-      f"transformers cannot read the tokenizer in {folder}: {reason}"
-    ) from error
-
-
-def add_tokens(
-  tokenizer: HuggingFaceTokenizer, tokens: Sequence[str], special: bool = False
-) -> tuple[HuggingFaceTokenizer, dict[int, list[int]]]:
-  """Gives words an id of their own; those that have one keep it.
-
-  Args:
-    tokenizer: stays as it is.
-    tokens: the words.
-    special: do they stand for no text? Then they are never predicted.
-
-  Returns:
-    The new tokenizer, whose new ids follow the old ones and take the model's
-    free rows first; and for each new id the ids that spelled it before.
-  """
-  before = tokenizer.own_size
-  files, own_size = _with_tokens(
-    tokenizer.files,
-    # Whole words alone: others that contain them stay as they are.
-    [
-      AddedToken(token, special=special, single_word=True)
-      for token in tokens
-      if token not in tokenizer.pieces
-    ],
-    "the tokenizer",
-  )
-  added = HuggingFaceTokenizer(files, max(tokenizer.vocabulary.size, own_size))
-  new_ids = range(before, own_size)
-  spelled = tokenizer.encode([added.pieces[i] for i in new_ids])
-  return added, dict(zip(new_ids, spelled, strict=True))
-
-
-def _with_mask(
-  files: Mapping[str, bytes], name: str
-) -> tuple[dict[str, bytes], int]:
-  parsed = tokenizer_json.parse(files, name)
-  ids = tokenizer_json.special_ids(files, parsed.get_vocab(), name)
-  require(ids["mask"] is None, f"{name} has a mask token already")
-  require(ids["start"] is not None, f"{name} has no start token")
-  start = parsed.id_to_token(ids["start"])
-  mask = "<mask>" if start.startswith("<") else MASK
-  files, own_size = _with_tokens(
-    files, [AddedToken(mask, lstrip=True, normalized=False, special=True)], name
-  )
-  present = [file for file in NAMING_FILES if file in files]
-  for file in present or NAMING_FILES[:1]:
-    names = json.loads(files.get(file, b"{}"))
-    files[file] = _json({**names, "mask_token": mask})
-  return files, own_size
-
-
-def _with_tokens(files, tokens, name) -> tuple[dict[str, bytes], int]:
-  """Returns the files with tokens added, and how many ids there are then."""
-  parsed = tokenizer_json.parse(files, name)
-  before = set(parsed.get_vocab().values())
-  parsed.add_tokens(tokens)
-  after = set(parsed.get_vocab().values())
-  require(
-    after == {*before, *range(max(before) + 1, max(after) + 1)},
-    f"{name} has ids without a token, so none can be added",
-  )
-  files = {**files, FILE: parsed.to_str(pretty=True).encode()}
-  return files, max(after) + 1
-
-
-def _json(values) -> bytes:
-  text = json.dumps(values, indent=2, ensure_ascii=False)
-  return (text + "\n").encode()
