@@ -66,7 +66,12 @@ def _some_tokenizer(args, config: Config, say):
 
 
 def compile_check(args, config: Config | None) -> None:
-  from mlm_jax.tools import compile_report, tpus
+  from mlm_jax.tools import (
+    compile_report,
+    compile_subprocess,
+    compile_table,
+    tpus,
+  )
 
   if config and args.workdir:
     Workdir.at(args.workdir).check(config)
@@ -76,13 +81,13 @@ def compile_check(args, config: Config | None) -> None:
   topologies = [tpus.topology(name) for name in topologies]
   if config is None:
     out = pathlib.Path("bench/results/tpu_compile.md")
-    compile_report.write_all(topologies, out, print)
+    compile_table.write(topologies, out, print)
     return
   # Of standard output, a script reads the report.
   say = lambda line: print(line, file=sys.stderr, flush=True)
   fit = True
   for topology in topologies:
-    report = compile_report.ask(
+    report = compile_subprocess.check(
       dataclasses.asdict(config),
       topology,
       per_device_batch=rows,
