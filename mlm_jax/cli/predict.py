@@ -1,4 +1,4 @@
-"""The commands that use a trained model. Their imports wait until they are needed."""
+"""The commands that use a trained model; they import what they need when run."""
 
 from mlm_jax.errors import InputError, require
 from mlm_jax.progress import Progress
@@ -15,51 +15,35 @@ _TERMS = {
 
 
 def evaluate(args) -> None:
-  from mlm_jax.data import prepare
-  from mlm_jax.evaluation import heldout
-  from mlm_jax.objectives.base import of_tokens
-  from mlm_jax.training.restoring import restore
+  from mlm_jax.evaluation.evaluate import evaluate
 
-  workdir = Workdir.at(args.workdir)
-  config = workdir.load_config()
-  require(
-    config.data.heldout_fraction > 0,
-    f"{workdir.root} holds nothing out: data.heldout_fraction is 0",
+  result = evaluate(
+    Workdir.at(args.workdir),
+    args.checkpoint,
+    passes=args.passes,
+    discrepancy=args.discrepancy,
   )
-  require(
-    config.objective.name == "mlm" or not (args.discrepancy or args.passes > 1),
-    "--discrepancy and --passes are of masked language models, not of "
-    f"{config.objective.name}",
-  )
-  run, params, _, _ = restore(workdir, args.checkpoint)
-  _, store = prepare.load(config, workdir)
-  values = heldout.evaluator(run, store)(params)
-  entropy = store.info["heldout"].unigram_entropy
   say = Progress().say
-  loss, accuracy = of_tokens(values, run.objective)
-  say(f"held-out loss      {loss:.3f} nats a token")
-  say(f"held-out accuracy  {accuracy:.1%}")
-  # Sentinels come in order: a text of them is told by less than its words are.
-  if config.corruption.kind != "span_corruption":
+  say(f"held-out loss      {result.loss:.3f} nats per token")
+  say(f"held-out accuracy  {result.accuracy:.1%}")
+  if result.unigram_entropy is not None:
+    difference = result.loss - result.unigram_entropy
+    side = "below" if difference < 0 else "above"
     say(
-      f"unigram entropy    {entropy:.3f} nats, the least that word frequencies "
-      f"alone can reach"
+      f"unigram entropy    {result.unigram_entropy:.3f} nats per token: the "
+      "loss of predicting by token frequency alone"
     )
-    side = "under" if loss < entropy else "over"
-    say(f"the model is {abs(entropy - loss):.2f} nats {side} it")
-  for term in run.terms:
-    if term != run.objective.tells:
-      loss, accuracy = values[f"{term}_loss"], values[f"{term}_accuracy"]
-      say(f"{_TERMS[term]:<17}  {loss:.3f} nats, {accuracy:.1%} told right")
-  if args.passes > 1:
-    found = heldout.joint(run, store, params, args.passes)
-    say("the targets of a row together, where each pass sees those before")
-    for passes, loss in found.items():
-      say(f"  {passes:>2} passes         {loss:.3f} nats a token")
-  if args.discrepancy:
-    say("loss at the same places, where the model is shown")
-    for shown, loss in heldout.discrepancy(run, store, params).items():
-      say(f"  {shown:<17}{loss:.3f}")
+    say(f"the model is {abs(difference):.2f} nats {side} it")
+  for term, (loss, accuracy) in result.terms.items():
+    say(f"{_TERMS[term]:<17}  {loss:.3f} nats, accuracy {accuracy:.1%}")
+  if result.joint_losses:
+    say("joint loss of a row's targets, filled in over several passes")
+  for passes, loss in result.joint_losses.items():
+    say(f"  {passes:>2} passes         {loss:.3f} nats per token")
+  if result.discrepancy:
+    say("loss at the same positions, by the input token there")
+  for shown, loss in result.discrepancy.items():
+    say(f"  {shown:<17}{loss:.3f}")
 
 
 def fill_mask(args) -> None:
@@ -111,10 +95,10 @@ def mask_predict(args) -> None:
   run, params, tokenizer, _ = restore(workdir, args.checkpoint)
   say = Progress().say
   for text in args.text:
-    said, log_probability = predict.mask_predict(
+    filled, log_probability = predict.mask_predict(
       run, params, tokenizer, text, args.passes, args.lengths
     )
-    say(f"{said}\n  {-log_probability:.2f} nats a token")
+    say(f"{filled}\n  {-log_probability:.2f} nats per token")
 
 
 def embed(args) -> None:

@@ -161,7 +161,7 @@ def test_a_guess_depends_on_its_context(model):
     ("no blank here", 5, "no [MASK]"),
     (MASK, 0, "--top_k"),
     (MASK, 10_000, "--top_k"),
-    ("word " * 600 + MASK, 5, "tokens, the model takes 512"),
+    ("word " * 600 + MASK, 5, "the model takes 512"),
   ],
 )
 def test_bad_texts_are_refused(model, text, top_k, said):
