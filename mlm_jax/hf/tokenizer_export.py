@@ -1,4 +1,4 @@
-"""A tokenizer, written as Hugging Face's tokenizers library reads it."""
+"""Exports a tokenizer to a tokenizer.json and the files beside it."""
 
 import json
 
@@ -19,45 +19,36 @@ from mlm_jax.errors import require
 from mlm_jax.hf.files import json_bytes
 from mlm_jax.hf.normalizer import normalizer
 
-_NORMAL, _USER_DEFINED = 1, 4  # Types of SentencePiece's pieces.
-_UNIGRAM, _BPE = 1, 2  # And of its models.
+_NORMAL, _USER_DEFINED = 1, 4  # SentencePiece's types of pieces.
+_UNIGRAM, _BPE = 1, 2  # SentencePiece's types of models.
 
 
 def to_tokenizers(tokenizer: SentencePieceTokenizer) -> tokenizers.Tokenizer:
-  """Returns what gives the same ids, by the tokenizers library.
+  """Returns an equivalent tokenizer of the tokenizers library.
 
-  They are those of `encode`, and of `encode_with_masks` where [MASK] stands in
-  the text. Measured to be the same on 50,361 lines of prose and on every
-  character of Unicode; known to differ are:
-    a letter that Unicode has since its version 14 (2021), before a combining
-      mark that composes with it: the library's tables may be older;
-    [CLS], [SEP], [PAD] and [UNK] spelled out in a text, which are text to
-      SentencePiece, and to the library only with `encode_special_tokens`;
-    bytes that are no UTF-8: all of a run decode to "\ufffd", not the wrong ones.
-  And of models that `train` did not make:
-    texts that a unigram model may cut in several equally good ways, such as
-      "=====": see `train` about its rounding errors;
-    the space before a user-defined piece other than [MASK], which is lost;
-    U+0001, and a "▁" at the start, where the normaliser does not drop them.
+  Its ids are those of `encode`, and of `encode_with_masks` if the text contains
+  [MASK]. This was verified on 50,361 lines of prose and on every character of
+  Unicode. Known differences:
+    A letter added in Unicode 14 (2021) or later, before a combining mark that
+      composes with it: the library's tables may be older.
+    [CLS], [SEP], [PAD] and [UNK] in a text are plain text to SentencePiece, but
+      to the library only with `encode_special_tokens`.
+    In a run of bytes that is not UTF-8, all bytes decode to "\ufffd", not only
+      the invalid ones.
+  For models that `train` did not create, also:
+    Texts that a unigram model may split in several equally good ways, such as
+      "=====": see `train` about rounding errors.
+    The space before a user-defined piece other than [MASK] is lost.
+    U+0001, and "▁" at the start of a text, if the normalizer keeps them.
 
   Raises:
-    InputError: it was trained with options that `train` never takes.
+    InputError: the model was trained with options that `train` never uses.
   """
   proto = sentencepiece_model_pb2.ModelProto.FromString(tokenizer.model)
-  spaces, trainer = proto.normalizer_spec, proto.trainer_spec
-  require(
-    trainer.model_type in _MODELS
-    and trainer.split_by_whitespace
-    and not trainer.treat_whitespace_as_suffix
-    and spaces.add_dummy_prefix
-    and spaces.remove_extra_whitespaces
-    and spaces.escape_whitespaces
-    and not proto.denormalizer_spec.precompiled_charsmap,
-    "only a BPE or unigram model that marks, and keeps one of, the spaces "
-    "before words can be written as tokenizer.json",
-  )
-  result = tokenizers.Tokenizer(_MODELS[trainer.model_type](proto))
-  result.normalizer = normalizer(spaces.precompiled_charsmap)
+  _check_supported(proto)
+  model_type = proto.trainer_spec.model_type
+  result = tokenizers.Tokenizer(_MODELS[model_type](proto))
+  result.normalizer = normalizer(proto.normalizer_spec.precompiled_charsmap)
   result.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
   result.decoder = decoders.Sequence(
     [
@@ -90,10 +81,25 @@ def to_tokenizers(tokenizer: SentencePieceTokenizer) -> tokenizers.Tokenizer:
   return result
 
 
+def _check_supported(proto) -> None:
+  spaces, trainer = proto.normalizer_spec, proto.trainer_spec
+  require(
+    trainer.model_type in _MODELS
+    and trainer.split_by_whitespace
+    and not trainer.treat_whitespace_as_suffix
+    and spaces.add_dummy_prefix
+    and spaces.remove_extra_whitespaces
+    and spaces.escape_whitespaces
+    and not proto.denormalizer_spec.precompiled_charsmap,
+    "only a BPE or unigram model that marks the start of words, and merges "
+    "consecutive spaces, can be exported as tokenizer.json",
+  )
+
+
 def _unigram(proto) -> models.Unigram:
   lowest = min(p.score for p in proto.pieces if p.type == _NORMAL)
-  # SentencePiece finds only normal pieces in a text; here all are looked for.
-  # This low, "<0x0A>" loses to its six characters.
+  # SentencePiece matches only normal pieces in a text, the library all pieces.
+  # With so low a score, "<0x0A>" loses to its six characters.
   vocab = [
     (p.piece, p.score if p.type == _NORMAL else 10 * lowest)
     for p in proto.pieces
@@ -127,12 +133,12 @@ def export_tokenizer(
 ) -> None:
   """Writes the files that transformers' AutoTokenizer reads.
 
-  What was imported is written as it came.
+  The files of an imported tokenizer are written unchanged.
 
   Args:
     tokenizer: the tokenizer.
     out: the folder.
-    max_length: how many tokens the model takes.
+    max_length: the maximum number of tokens of the model.
   """
   pieces, vocab = tokenizer.pieces, tokenizer.vocabulary
   names = {
@@ -145,24 +151,26 @@ def export_tokenizer(
     names["unk_token"] = pieces[vocab.unk_id]
   mask = {
     "content": tokenizer.mask_token,
-    **{"lstrip": True, "rstrip": False},
-    **{"normalized": False, "single_word": False},
+    "lstrip": True,
+    "rstrip": False,
+    "normalized": False,
+    "single_word": False,
   }
   config = {
     "tokenizer_class": "PreTrainedTokenizerFast",
     "model_max_length": max_length,
-    # Models without segment embeddings would not take their ids.
+    # Models without type embeddings do not accept token_type_ids.
     "model_input_names": ["input_ids", "attention_mask"],
     "clean_up_tokenization_spaces": False,
     **names,
   }
   if isinstance(tokenizer, HuggingFaceTokenizer):
     files = dict(tokenizer.files)
-    own = json.loads(files.get("tokenizer_config.json", b"{}"))
-    # A model that was made for longer texts than it came with.
-    if own.get("model_max_length", max_length) < max_length:
-      own["model_max_length"] = max_length
-      files["tokenizer_config.json"] = json_bytes(own)
+    imported = json.loads(files.get("tokenizer_config.json", b"{}"))
+    # The model was extended to longer texts.
+    if imported.get("model_max_length", max_length) < max_length:
+      imported["model_max_length"] = max_length
+      files["tokenizer_config.json"] = json_bytes(imported)
   else:
     files = {FILE: to_tokenizers(tokenizer).to_str(pretty=True).encode()}
   files = {

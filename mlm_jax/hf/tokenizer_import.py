@@ -1,4 +1,4 @@
-"""A Hugging Face tokenizer, read from a model's folder; tokens added to it."""
+"""Imports a Hugging Face tokenizer, and adds tokens to it."""
 
 import json
 import tempfile
@@ -16,25 +16,26 @@ from mlm_jax.data.tokenizers.tokenizer_json import (
 from mlm_jax.errors import InputError, require
 from mlm_jax.hf.files import json_bytes
 
-# Older kinds of tokenizer, which transformers makes a tokenizer.json of.
+# Files of older tokenizers, which transformers converts to a tokenizer.json.
 _OLDER_FILES = ("vocab.txt", "vocab.json", "*.model")
 
 
 def import_tokenizer(
   folder: epath.Path, vocab_size: int, add_mask_token: bool = False
 ) -> HuggingFaceTokenizer:
-  """Reads the tokenizer of a model in Hugging Face's format.
+  """Reads the tokenizer of a Hugging Face model.
 
-  Never runs code that lies in the folder, nor opens a pickle.
+  It never runs code from the folder, nor opens a pickle.
 
   Args:
     folder: of the model.
-    vocab_size: rows of its embedding table.
-    add_mask_token: for a model that was not trained with masks: its next free
-      row gets one, so `vocabulary.size` may be vocab_size + 1.
+    vocab_size: the number of rows of its embedding table.
+    add_mask_token: add a mask token to a model that was trained without one. It
+      gets the next free id, so `vocabulary.size` may be vocab_size + 1.
 
   Raises:
-    InputError: there is none, it lacks a token, or has a mask already.
+    InputError: there is no tokenizer, it lacks a special token, or
+      `add_mask_token` is set and it already has a mask token.
   """
   files = _read(folder)
   name = f"the tokenizer in {folder}"
@@ -42,7 +43,7 @@ def import_tokenizer(
     files, own_size = _with_mask(files, name)
     require(
       own_size <= vocab_size + 1,
-      f"{name} has {own_size - 1} tokens, the model only {vocab_size}",
+      f"{name} has {own_size - 1} tokens, but the model only {vocab_size}",
     )
     vocab_size = max(vocab_size, own_size)
   return HuggingFaceTokenizer(files, vocab_size, name)
@@ -52,13 +53,15 @@ def _read(folder: epath.Path) -> dict[str, bytes]:
   if (folder / FILE).exists():
     return tokenizer_json.read(folder / FILE)
   if not any(any(folder.glob(pattern)) for pattern in _OLDER_FILES):
-    raise InputError(f"no tokenizer in {folder}: no {FILE}, nor an older kind")
+    raise InputError(
+      f"no tokenizer in {folder}: no {FILE}, nor an older format"
+    )
   try:
     from transformers import AutoTokenizer
   except ImportError as error:
     raise InputError(
-      f"{folder} has no {FILE}; pip install 'mlm_jax[hf]' to convert its older "
-      "kind of tokenizer"
+      f"{folder} has no {FILE}; pip install 'mlm_jax[hf]' to convert its "
+      "older tokenizer"
     ) from error
   try:
     older = AutoTokenizer.from_pretrained(
@@ -67,7 +70,7 @@ def _read(folder: epath.Path) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as converted:
       older.save_pretrained(converted)
       return tokenizer_json.read(epath.Path(converted) / FILE)
-  except Exception as error:  # Whatever a tokenizer's class may raise.
+  except Exception as error:  # A tokenizer's class may raise anything.
     reason = str(error).strip().partition("\n")[0]
     raise InputError(
       f"transformers cannot read the tokenizer in {folder}: {reason}"
@@ -77,21 +80,22 @@ def _read(folder: epath.Path) -> dict[str, bytes]:
 def add_tokens(
   tokenizer: HuggingFaceTokenizer, tokens: Sequence[str], special: bool = False
 ) -> tuple[HuggingFaceTokenizer, dict[int, list[int]]]:
-  """Gives words an id of their own; those that have one keep it.
+  """Adds tokens to a tokenizer; those that it already has keep their ids.
 
   Args:
-    tokenizer: stays as it is.
-    tokens: the words.
-    special: do they stand for no text? Then they are never predicted.
+    tokenizer: not modified.
+    tokens: the tokens, usually words.
+    special: whether they are special tokens, which are never predicted.
 
   Returns:
-    The new tokenizer, whose new ids follow the old ones and take the model's
-    free rows first; and for each new id the ids that spelled it before.
+    The new tokenizer, whose new ids follow the existing ones and use the
+    model's free rows first; and for each new id, the ids that encoded the same
+    text before.
   """
   before = tokenizer.own_size
   files, own_size = _with_tokens(
     tokenizer.files,
-    # Whole words alone: others that contain them stay as they are.
+    # Whole words only: words that contain them are encoded as before.
     [
       AddedToken(token, special=special, single_word=True)
       for token in tokens
@@ -101,8 +105,8 @@ def add_tokens(
   )
   added = HuggingFaceTokenizer(files, max(tokenizer.vocabulary.size, own_size))
   new_ids = range(before, own_size)
-  spelled = tokenizer.encode([added.pieces[i] for i in new_ids])
-  return added, dict(zip(new_ids, spelled, strict=True))
+  old_ids = tokenizer.encode([added.pieces[i] for i in new_ids])
+  return added, dict(zip(new_ids, old_ids, strict=True))
 
 
 def _with_mask(
@@ -110,7 +114,7 @@ def _with_mask(
 ) -> tuple[dict[str, bytes], int]:
   parsed = tokenizer_json.parse(files, name)
   ids = tokenizer_json.special_ids(files, parsed.get_vocab(), name)
-  require(ids["mask"] is None, f"{name} has a mask token already")
+  require(ids["mask"] is None, f"{name} already has a mask token")
   require(ids["start"] is not None, f"{name} has no start token")
   start = parsed.id_to_token(ids["start"])
   mask = "<mask>" if start.startswith("<") else MASK
@@ -125,14 +129,14 @@ def _with_mask(
 
 
 def _with_tokens(files, tokens, name) -> tuple[dict[str, bytes], int]:
-  """Returns the files with tokens added, and how many ids there are then."""
+  """Returns the files with tokens added, and the new number of ids."""
   parsed = tokenizer_json.parse(files, name)
   before = set(parsed.get_vocab().values())
   parsed.add_tokens(tokens)
   after = set(parsed.get_vocab().values())
   require(
     after == {*before, *range(max(before) + 1, max(after) + 1)},
-    f"{name} has ids without a token, so none can be added",
+    f"{name} has ids without a token, so no token can be added",
   )
   files = {**files, FILE: parsed.to_str(pretty=True).encode()}
   return files, max(after) + 1

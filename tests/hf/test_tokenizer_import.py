@@ -19,15 +19,15 @@ BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 @pytest.fixture
 def words(tmp_path):
-  """Writes a small WordPiece tokenizer, and returns its folder."""
+  """Returns a function that writes a small WordPiece tokenizer to a folder."""
 
   def write(specials=BERT, **names):
     vocab = [*specials, "the", "co", "##vid", "##id", "list", "."]
     ids = {piece: i for i, piece in enumerate(vocab)}
-    made = tokenizers.Tokenizer(models.WordPiece(ids, unk_token=specials[1]))
-    made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    made.add_special_tokens(specials)
-    (tmp_path / FILE).write_text(made.to_str())
+    result = tokenizers.Tokenizer(models.WordPiece(ids, unk_token=specials[1]))
+    result.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    result.add_special_tokens(specials)
+    (tmp_path / FILE).write_text(result.to_str())
     if names:
       (tmp_path / "tokenizer_config.json").write_text(json.dumps(names))
     return epath.Path(tmp_path)
@@ -35,7 +35,7 @@ def words(tmp_path):
   return write
 
 
-def test_imported_files_are_exported_as_they_came(words, tmp_path):
+def test_imported_files_are_exported_unchanged(words, tmp_path):
   hf = import_tokenizer(words(mask_token="[MASK]", odd=3), 20)
   out = epath.Path(tmp_path) / "out"
   export_tokenizer(hf, out, max_length=128)
@@ -45,7 +45,7 @@ def test_imported_files_are_exported_as_they_came(words, tmp_path):
   assert again.vocabulary == hf.vocabulary
 
 
-def test_new_tokens_take_the_free_rows_first(words):
+def test_new_tokens_use_free_rows_first(words):
   hf = import_tokenizer(words(), 12)
   added, spelled = add_tokens(hf, ["covid", "list", "coid"])
   assert added.pieces[11:] == ["covid", "coid"]
@@ -63,9 +63,9 @@ def test_new_tokens_take_the_free_rows_first(words):
   assert none == {} and same.vocabulary == added.vocabulary
 
 
-def test_new_tokens_leave_other_words_as_they_are(words):
+def test_new_tokens_do_not_change_other_words(words):
   hf = import_tokenizer(words(), 12)
-  # "co" is a piece already; "covi" begins a word that is not new.
+  # "co" is a piece already; "covi" is a prefix of a word that is not new.
   added, _ = add_tokens(hf, ["co", "covi"])
   for text in ("the covid .", "co list", "xcovi covix"):
     assert added.encode([text]) == hf.encode([text])
@@ -87,7 +87,7 @@ def test_new_special_tokens_are_special(words):
   ],
 )
 @pytest.mark.parametrize("names", [{}, {"odd": 3}])
-def test_a_mask_token_is_added_where_there_is_none(
+def test_add_mask_token_to_a_tokenizer_without_one(
   words, tmp_path, specials, vocab_size, mask, size, names
 ):
   folder = words(specials, **names)
@@ -104,23 +104,23 @@ def test_a_mask_token_is_added_where_there_is_none(
 
 
 @pytest.mark.parametrize("add", [False, True])
-def test_a_table_too_small_is_an_error(words, add):
+def test_an_embedding_table_too_small_is_an_input_error(words, add):
   folder = words(BERT[:4] if add else BERT)
   with pytest.raises(InputError, match=r"has 1[01] tokens"):
     import_tokenizer(folder, 9, add)
 
 
-def test_a_second_mask_is_refused(words):
-  with pytest.raises(InputError, match="has a mask token already"):
+def test_a_second_mask_token_is_an_input_error(words):
+  with pytest.raises(InputError, match="already has a mask token"):
     import_tokenizer(words(), 20, add_mask_token=True)
 
 
-def test_a_folder_without_a_tokenizer_is_an_error(tmp_path):
+def test_a_folder_without_a_tokenizer_is_an_input_error(tmp_path):
   with pytest.raises(InputError, match=f"no tokenizer in {tmp_path}"):
     import_tokenizer(epath.Path(tmp_path), 20)
 
 
-def test_an_older_kind_is_converted(tmp_path):
+def test_an_older_tokenizer_is_converted(tmp_path):
   pytest.importorskip("transformers")
   (tmp_path / "vocab.txt").write_text("\n".join([*BERT, "the", "list"]))
   config = {"tokenizer_class": "BertTokenizer"}
@@ -129,7 +129,7 @@ def test_an_older_kind_is_converted(tmp_path):
   assert hf.encode_with_masks("the [MASK] LIST") == [5, 4, 6]
 
 
-def test_an_older_kind_needs_transformers(tmp_path, monkeypatch):
+def test_an_older_tokenizer_needs_transformers(tmp_path, monkeypatch):
   (tmp_path / "vocab.txt").write_text("\n".join(BERT))
   monkeypatch.setitem(sys.modules, "transformers", None)
   with pytest.raises(InputError, match=r"pip install 'mlm_jax\[hf\]'"):
@@ -154,7 +154,7 @@ def test_code_in_the_folder_is_never_run(tmp_path):
   assert not marker.exists()
 
 
-def test_importing_data_does_not_import_transformers():
+def test_tokenizers_do_not_import_transformers():
   code = (
     "import sys; sys.modules['transformers'] = None; "
     "import mlm_jax.data.tokenizers.tokenizer_json, mlm_jax.hf.tokenizer_import"
@@ -162,7 +162,7 @@ def test_importing_data_does_not_import_transformers():
   subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_tokenizer_of_holes_takes_no_new_token(tmp_path):
+def test_a_tokenizer_with_unused_ids_takes_no_new_token(tmp_path):
   vocab = {piece: i for i, piece in enumerate([*BERT, "the"])} | {"list": 9}
   model = models.WordPiece(vocab, unk_token="[UNK]")
   files = {FILE: tokenizers.Tokenizer(model).to_str().encode()}
