@@ -8,7 +8,7 @@ import flax.linen as nn
 from mlm_jax import __version__, registry
 from mlm_jax.config import Config, EncoderConfig
 from mlm_jax.data import corruption as corruption_lib
-from mlm_jax.hf.family import Family
+from mlm_jax.hf.families.base import Family
 from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
 from mlm_jax.objectives.base import Objective
 from mlm_jax.workdir import Workdir
