@@ -6,10 +6,10 @@ from mlm_jax.workdir import Workdir
 
 
 def evaluate(args) -> None:
-  from mlm_jax.evaluation.evaluate import evaluate
+  from mlm_jax import api
 
-  result = evaluate(
-    Workdir.at(args.workdir),
+  result = api.evaluate(
+    args.workdir,
     args.checkpoint,
     passes=args.passes,
     discrepancy=args.discrepancy,
