@@ -26,7 +26,7 @@ _TASKS = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """A run, wholly: equal configurations give equal batches and weights."""
+  """All keys: equal configurations give equal batches and weights."""
 
   seed: int = key(
     0,
