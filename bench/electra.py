@@ -1,11 +1,12 @@
-"""Times ELECTRA's step against its generator's and its discriminator's own.
+"""Times ELECTRA's training step against those of its two submodels.
 
   python bench/electra.py [--rounds 21] [--json]
 
-The three are steps of the same batch, AdamW and clipping included, in one
-process, taking turns; medians are compared. The generator is trained as a masked
-language model, the discriminator to tell tokens that are masked in the batch, so
-that no one fills anything in. Shapes: ELECTRA-small at 8 x 128, and a smaller one.
+The three steps use the same batch and include AdamW and clipping. They
+alternate in one process; medians are compared. The generator is trained as a
+masked language model. The discriminator is trained to detect the masked tokens,
+so that nothing has to be filled in. Shapes: ELECTRA-small at 8 x 128, and a
+smaller one.
 """
 
 import argparse
@@ -22,13 +23,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlm_jax import config as config_lib
+from mlm_jax import registry
 from mlm_jax.batch import masked
 from mlm_jax.data.corruption import batch_contract
 from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.models.composite import Discriminator, MaskedLM
 from mlm_jax.models.positions import segments_and_positions
-from mlm_jax.objectives.base import Objective
+from mlm_jax.objectives.base import Objective, Term
 from mlm_jax.objectives.cross_entropy import binary_cross_entropy
+from mlm_jax.objectives.mlm import MaskedLanguageModelling
+from mlm_jax.objectives.rtd import generator_config
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
 
@@ -38,8 +42,15 @@ SHAPES = {
   "electra_small": ((12, 256, 4, 1024, 128), 30_522, 8, 128),
 }
 
+# Side -> the objective that it trains.
+SIDES = {
+  "electra": "rtd",
+  "generator": "generator",
+  "discriminator": "discriminator",
+}
 
-def make_config(shape, **objective):
+
+def make_config(shape, objective):
   (layers, width, heads, mlp, embedding), vocab_size, batch, length = shape
   config = config_lib.default()
   config.model.update(
@@ -55,7 +66,7 @@ def make_config(shape, **objective):
   config.data.update(vocab_size=vocab_size, seq_len=length)
   config.corruption.update(mask_share=0.85, random_share=0.0)
   config.train.batch_size = batch
-  config.objective.update(objective)
+  config.objective.name = objective
   return config_lib.build(config)
 
 
@@ -69,42 +80,48 @@ def make_batch(config, vocab):
   return masked(rows, places, np.ones(places.shape, bool), vocab.mask_id)
 
 
-def detect_masks(model, vocab, params, batch, key=None):
-  """The discriminator's half of replaced token detection."""
-  ids_BL = batch["input_ids"]
-  where = segments_and_positions(
-    ids_BL, start_id=vocab.start_id, pad_id=vocab.pad_id
-  )
-  logits_BL = model.apply({"params": params}, ids_BL, *where)
-  is_masked_BL, real_BL = ids_BL == vocab.mask_id, ids_BL != vocab.pad_id
-  return {"rtd": binary_cross_entropy(logits_BL, is_masked_BL, real_BL)}
+@registry.OBJECTIVES.register("generator")
+class Generator(MaskedLanguageModelling):
+  """The generator's half of replaced token detection."""
 
-
-DETECTION = Objective(
-  tells="",
-  model=lambda config, vocab: Discriminator(config.model, vocab.size),
-  terms=lambda config: {"rtd": 50.0},
-  weights=lambda batch, vocab: {
-    "rtd": jnp.sum(batch["input_ids"] != vocab.pad_id, dtype=jnp.float32)
-  },
-  sums=detect_masks,
-  parts=lambda config, vocab, params: {},
-)
-
-
-class DetectionRun(Run):
-  objective = DETECTION
-
-
-class GeneratorRun(Run):
   @functools.cached_property
   def model(self):
-    generator = self.config.objective.generator(self.config.model)
-    return MaskedLM(generator, self.vocab.size)
+    return MaskedLM(generator_config(self.config), self.vocab.size)
 
 
-def make_step(cls, config, vocab, batch):
-  run = cls.on(config, vocab)
+@registry.OBJECTIVES.register("discriminator")
+class MaskDetection(Objective):
+  """The discriminator's half, which detects masks."""
+
+  tasks = ("fill_masks",)
+  fields = ("input_ids",)
+
+  @functools.cached_property
+  def model(self):
+    return Discriminator(self.config.model, self.vocab.size)
+
+  @property
+  def terms(self):
+    return {"rtd": Term(50.0, "masks")}
+
+  def denominators(self, batch):
+    is_real_BL = batch["input_ids"] != self.vocab.pad_id
+    return {"rtd": jnp.sum(is_real_BL, dtype=jnp.float32)}
+
+  def loss_sums(self, params, batch, key=None):
+    ids_BL = batch["input_ids"]
+    where = segments_and_positions(ids_BL, self.vocab)
+    logits_BL = self.model.apply({"params": params}, ids_BL, *where)
+    is_masked_BL = ids_BL == self.vocab.mask_id
+    is_real_BL = ids_BL != self.vocab.pad_id
+    return {"rtd": binary_cross_entropy(logits_BL, is_masked_BL, is_real_BL)}
+
+  def forward_flops(self):
+    raise NotImplementedError
+
+
+def make_step(config, vocab, batch):
+  run = Run.on(config, vocab)
   batch = run.to_device(batch)
   state = run.init_state()
 
@@ -119,20 +136,17 @@ def make_step(cls, config, vocab, batch):
 def measure(name, rounds):
   shape = SHAPES[name]
   vocab = Vocabulary(shape[1], 0, 1, 2, 3, 4)
-  both = make_config(shape, name="rtd")
-  batch = make_batch(both, vocab)
-  alone = make_config(shape)
+  batch = make_batch(make_config(shape, "rtd"), vocab)
   steps = {
-    "electra": make_step(Run, both, vocab, batch),
-    "generator": make_step(GeneratorRun, alone, vocab, batch),
-    "discriminator": make_step(DetectionRun, alone, vocab, batch),
+    side: make_step(make_config(shape, objective), vocab, batch)
+    for side, objective in SIDES.items()
   }
   times = {side: [] for side in steps}
   for turn in range(rounds + 3):
     for side, step in steps.items():
       start = time.perf_counter()
       step()
-      if turn >= 3:  # The first ones compile and warm up.
+      if turn >= 3:  # The first steps compile and warm up.
         times[side].append(time.perf_counter() - start)
   medians = {side: 1e3 * statistics.median(t) for side, t in times.items()}
   own = medians["generator"] + medians["discriminator"]

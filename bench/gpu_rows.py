@@ -1,9 +1,8 @@
-"""What a process of bench/gpu.py measures: ceilings, kernels, training steps."""
+"""The measurements of bench/gpu.py: ceilings, kernels, training steps."""
 
 import gc
 import glob
 import itertools
-import logging
 import math
 import pathlib
 import re
@@ -20,25 +19,27 @@ from mlm_jax.batch import masked
 from mlm_jax.data.corruption import batch_contract
 from mlm_jax.data.packing import pack
 from mlm_jax.errors import require
-from mlm_jax.models.attention import attention
-from mlm_jax.training import flops
+from mlm_jax.models.attention import AttentionMask, attention, choose
+from mlm_jax.models.layers import compute_dtype
+from mlm_jax.objectives import bind
+from mlm_jax.training import hardware
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
 
-# Each group of steps runs each batch once, and is waited for once: so the host
-# is ahead of the device, as in training.
+# Each group of steps runs each batch once and synchronizes once, so that the
+# host runs ahead of the device as in training.
 BATCHES, GROUPS = 4, 6
 
-# No further batch size is tried that would probably end after this.
+# No further batch size is tried that would probably end after this time.
 ROW_SECONDS = 75
 
-# Documents' tokens where no corpus is given: log-normal, 641 in the mean.
+# Tokens per document without a corpus: log-normal with mean 641.
 MEDIAN_TOKENS, SIGMA = 350, 1.1
 TOKENS_PER_WORD = 1.3
 
 
 def document_lengths(corpus, rng):
-  """Yields numbers of tokens, without end: a corpus's, or log-normal ones."""
+  """Yields document lengths in tokens, endlessly: log-normal or a corpus's."""
   while not corpus:
     drawn = rng.lognormal(math.log(MEDIAN_TOKENS), SIGMA, 1024)
     yield from np.ceil(drawn).astype(int)
@@ -57,7 +58,8 @@ def document_lengths(corpus, rng):
 def make_rows(config, vocab, count, corpus, rng):
   """Returns int32 [count, L]: random ids in documents of realistic lengths.
 
-  The packer begins with what is longest, so more is packed, and drawn from.
+  The packer starts with the longest documents, so more rows than `count` are
+  packed and `count` of them drawn.
   """
   length, missing = config.data.seq_len, 1.3 * count * config.data.seq_len
   documents = []
@@ -98,19 +100,19 @@ def segments(ids_BL, vocab):
 
 
 def seen_keys(segments_BL, window):
-  """Returns how many keys a real token sees in the mean."""
+  """Returns the mean number of keys that a token attends to."""
   pairs = 0
   for segments_L in segments_BL:
     for size in np.bincount(segments_L)[1:]:
       half = min(window // 2, size - 1) if window else size - 1
-      # A band of the square: all of it, but for two triangles.
+      # A band of the square matrix: all of it but two triangles.
       pairs += size**2 - (size - 1 - half) * (size - half)
   return pairs / np.count_nonzero(segments_BL)
 
 
-def seen_flops(config, segments_BL):
-  """Returns train_flops_per_token, of attention only what masks let through."""
-  model, length = config.model, config.data.seq_len
+def seen_flops(objective, segments_BL):
+  """Returns flops_per_token, counting only attention that masks allow."""
+  model, length = objective.config.model, objective.config.data.seq_len
   windows = [
     model.window if model.is_local(layer) else 0
     for layer in range(model.num_layers)
@@ -120,7 +122,7 @@ def seen_flops(config, segments_BL):
     - seen_keys(segments_BL, window)
     for window in windows
   )
-  return flops.train_flops_per_token(config) - 12 * model.width * unseen
+  return objective.flops_per_token - 12 * model.width * unseen
 
 
 def make_config(row, batch_size, smoke):
@@ -141,7 +143,7 @@ def make_config(row, batch_size, smoke):
 
 
 def seconds(step, wait, calls, groups=GROUPS):
-  """Returns the seconds of one call, of each group of them."""
+  """Returns the seconds per call of each group of calls."""
   times = []
   for _ in range(groups):
     start = time.perf_counter()
@@ -153,21 +155,21 @@ def seconds(step, wait, calls, groups=GROUPS):
 
 
 def train(row, smoke, corpus, make_side):
-  """Returns the fastest of a row's batch sizes, in real tokens a second.
+  """Returns the result of a row's fastest batch size, by tokens per second.
 
   Args:
     row: of the plan.
-    smoke: are shapes to be tiny?
-    corpus: gives documents' lengths.
-    make_side: configuration, vocabulary, batches and row -> functions: do a
-      step, wait for all of them, and give what else the row is to say.
+    smoke: whether to use tiny shapes.
+    corpus: a glob of texts for document lengths; empty for log-normal ones.
+    make_side: (config, vocabulary, batches, row) -> functions that run a step,
+      wait for all steps, and return more results.
   """
   begin, best, tried = time.perf_counter(), {}, {}
   for batch_size in row["batches"]:
     start = time.perf_counter()
     try:
       found = _train(row, batch_size, smoke, corpus, make_side)
-    except Exception as error:  # Such as too little memory.
+    except Exception as error:  # Such as out of memory.
       tried[batch_size] = one_line(error)
       break
     tried[batch_size] = found["ms"]
@@ -188,10 +190,10 @@ def _train(row, batch_size, smoke, corpus, make_side):
   batches = [
     corrupt(part, config, vocab, rng) for part in np.split(rows, BATCHES)
   ]
-  gc.collect()  # The last batch size's arrays, where something holds them.
+  gc.collect()  # Arrays of the previous batch size in reference cycles.
   step, wait, says = make_side(config, vocab, batches, row)
   start = time.perf_counter()
-  # Twice: PyTorch compiles again where it meets another number of targets.
+  # Twice: PyTorch compiles again for another number of targets.
   warm_up = 2 * BATCHES
   for _ in range(warm_up):
     step()
@@ -202,6 +204,7 @@ def _train(row, batch_size, smoke, corpus, make_side):
   segments_BL = segments(rows, vocab)
   tokens = np.count_nonzero(segments_BL) / BATCHES
   documents_B = segments_BL.max(axis=1)
+  objective = bind(config, vocab)
   return {
     "batch": batch_size,
     "length": rows.shape[1],
@@ -211,15 +214,14 @@ def _train(row, batch_size, smoke, corpus, make_side):
     "real_share": round(tokens / (batch_size * rows.shape[1]), 4),
     "documents": round(float(documents_B.mean()), 2),
     "most_documents": [int(x.max()) for x in np.split(documents_B, BATCHES)],
-    "flops_per_token": flops.train_flops_per_token(config),
-    "seen_flops_per_token": seen_flops(config, segments_BL),
+    "flops_per_token": objective.flops_per_token,
+    "seen_flops_per_token": seen_flops(objective, segments_BL),
     "compile_s": round(ready - warm_up * per_step, 1),
     **says(),
   }
 
 
 def ours(config, vocab, batches, row):
-  _CHOSEN.listen()
   run = Run.on(config, vocab, jax.devices()[:1])
   batches = itertools.cycle([run.to_device(batch) for batch in batches])
   state, metrics = run.init_state(), None
@@ -233,7 +235,7 @@ def ours(config, vocab, batches, row):
     peak = stats.get("peak_bytes_in_use")
     return {
       "peak_gib": peak and round(peak / 2**30, 2),
-      "attention": _CHOSEN.of(row["length"])
+      "attention": chosen(config)
       if row["attention"] == "auto"
       else row["attention"],
       "loss": round(float(metrics["loss"]), 3),
@@ -242,36 +244,25 @@ def ours(config, vocab, batches, row):
   return step, lambda: jax.block_until_ready(state), says
 
 
-class _Chosen(logging.Handler):
-  """Hears which backend `attention` chooses; it says so once a process."""
-
-  def __init__(self):
-    super().__init__(logging.INFO)
-    self._heard = {}
-
-  def listen(self):
-    logger = logging.getLogger("mlm_jax")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(self)
-
-  def emit(self, record):
-    said = re.fullmatch(
-      r"attention on \S+ (\d+) tokens, \S+ (.*): (\w+)", record.getMessage()
-    )
-    if said:
-      length, layers, impl = said.groups()
-      self._heard.setdefault(int(length), {})[layers] = impl
-
-  def of(self, length):
-    heard = self._heard.get(length, {})
-    return ", ".join(f"{impl} ({layers})" for layers, impl in heard.items())
-
-
-_CHOSEN = _Chosen()
+def chosen(config):
+  """Returns the backends that attention="auto" chooses, by kind of layer."""
+  model, rows = config.model, (config.train.batch_size, config.data.seq_len)
+  heads = lambda count: jax.ShapeDtypeStruct(
+    (*rows, count, model.head_width), compute_dtype(model)
+  )
+  q_BLHK, k_BLGK = heads(model.num_heads), heads(model.kv_heads)
+  segment_ids_BL = jax.ShapeDtypeStruct(rows, jnp.int32)
+  impls = {}
+  for layer in range(model.num_layers):
+    window = model.window if model.is_local(layer) else 0
+    kind = f"window {window}" if window else "whole documents"
+    mask = AttentionMask(segment_ids_BL, window=window)
+    impls[kind] = choose(q_BLHK, k_BLGK, mask)
+  return ", ".join(f"{impl} ({kind})" for kind, impl in impls.items())
 
 
 def ceiling(row, smoke):
-  """Measures what bounds every kernel: moving bytes, and bfloat16 matmuls."""
+  """Measures the ceilings of kernels: memory bandwidth, bfloat16 matmuls."""
   key = jax.random.key(0)
   width = 256 if smoke else 8192
   if row["name"] == "ceiling/copy":
@@ -303,7 +294,7 @@ def kernel(row, smoke):
   asked = row["asked"]
   if smoke and "window" in asked:
     asked = {"window": 32}
-  # Documents end and padding begins where no block of a kernel does.
+  # Documents end and padding starts inside a kernel's blocks.
   ends = [0.37, 0.38, 0.81], [0.03, 0.64, 1.0]
   index_L = np.arange(length)
   rows = []
@@ -321,9 +312,8 @@ def kernel(row, smoke):
 
   def results(impl, dtype):
     def loss(*qkv):
-      x_BLHK = attention(
-        *qkv, segment_ids_BL=segments_BL, impl=impl, **asked
-      ).astype(jnp.float32)
+      mask = AttentionMask(segments_BL, **asked)
+      x_BLHK = attention(*qkv, mask, impl).astype(jnp.float32)
       x_BLHK = jnp.where(is_real_BL11, x_BLHK, 0)
       return jnp.sum(x_BLHK * weights), x_BLHK
 
@@ -332,7 +322,7 @@ def kernel(row, smoke):
     return x_BLHK, jnp.stack([x.astype(jnp.float32) for x in gradients])
 
   found, says = results(row["attention"], jnp.bfloat16), {}
-  # A GPU's own float32 matmuls are of fewer bits.
+  # By default, GPUs multiply float32 with reduced precision.
   with jax.default_matmul_precision("highest"):
     reference = results("dense", jnp.float32)
   for name, x, true in zip(
@@ -347,7 +337,7 @@ def kernel(row, smoke):
 
 
 def measure(row, smoke, corpus):
-  """Returns what is to be said of a row of the plan."""
+  """Returns the result of a row of the plan."""
   kind, side = row["name"].partition("/")[0], row.get("side", "mlm_jax")
   about, make_side = _about, ours
   try:
@@ -367,13 +357,13 @@ def measure(row, smoke, corpus):
 def _about():
   return {
     "card": jax.devices()[0].device_kind,
-    "peak_flops": flops.peak_flops(),
+    "peak_flops": hardware.peak_flops(),
     "versions": f"jax {jax.__version__}",
   }
 
 
 def one_line(error):
-  """Returns what an exception says, short enough for a table."""
+  """Returns an exception's message, short enough for a table."""
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   name = type(error).__name__
   said = lines[0] if lines else ""

@@ -27,7 +27,7 @@ from typing import Any
 import ml_collections
 
 from mlm_jax import config as config_lib
-from mlm_jax import families, registry
+from mlm_jax import families, phases, registry
 from mlm_jax.errors import InputError, require, unknown
 
 _PACKAGE = pathlib.Path(__file__).parent
@@ -82,12 +82,86 @@ def read(name: str) -> RecipeFile:
     with registry.registrations_from(path):
       functions = runpy.run_path(path)
       values = _values(functions.get("get_config"), variant)
-      phases = _phases(functions.get("get_phases"), variant)
+      diffs = _phases(functions.get("get_phases"), variant)
   except Exception as error:  # Whatever a recipe may raise.
     raise InputError(f"{path}: {_last_line(error)}") from error
   finally:
     _reading.pop()
-  return RecipeFile(path, variant, values, phases)
+  return RecipeFile(path, variant, values, diffs)
+
+
+def load(
+  name: str, overrides: Mapping[str, Any] | None = None
+) -> phases.Recipe:
+  """Returns a recipe, resolved to its phases.
+
+  Args:
+    name: as for `read`.
+    overrides: dotted keys to set; "phases.NAME.KEY" sets one in a phase.
+
+  Raises:
+    InputError: as `read` and `override` do.
+  """
+  file = read(name)
+  path = os.path.realpath(file.path)
+  if path in map(os.path.realpath, shipped().values()):
+    path = ""
+  values = _flatten(file.values.to_dict())
+  return _override(values, file.phases, path, overrides or {})
+
+
+def override(recipe: phases.Recipe, keys: Mapping[str, Any]) -> phases.Recipe:
+  """Returns a recipe with other values.
+
+  Args:
+    recipe: what to change.
+    keys: dotted keys of the base, or "phases.NAME.KEY" of one phase.
+
+  Raises:
+    InputError: an unknown key or phase; a key of the base that phases set
+      themselves; or values that do not go together.
+  """
+  values = config_lib.flat(recipe.base)
+  return _override(values, recipe.diffs, recipe.path, keys)
+
+
+def _override(values, diffs, path, keys) -> phases.Recipe:
+  values, diffs = dict(values), {name: dict(d) for name, d in diffs.items()}
+  for key, value in keys.items():
+    if key.startswith("phases."):
+      _, name, key = key.split(".", 2)
+      if name not in diffs:
+        raise unknown("phase", name, diffs, "the recipe has no phases")
+      config_lib.check_key(key)
+      diffs[name][key] = value
+      continue
+    config_lib.check_key(key)
+    setting = [name for name, diff in diffs.items() if key in diff]
+    require(
+      not setting,
+      f"{key} is set by the phases {', '.join(setting)}: override "
+      + " and ".join(f"phases.{name}.{key}" for name in setting),
+    )
+    values[key] = value
+  return phases.Recipe(config_lib.build(_nest(values)), diffs, path)
+
+
+def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+  flat = {}
+  for name, value in values.items():
+    if isinstance(value, Mapping):
+      flat |= {f"{name}.{key}": inner for key, inner in value.items()}
+    else:
+      flat[name] = value
+  return flat
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+  values = {}
+  for key, value in flat.items():
+    group, _, name = key.rpartition(".")
+    (values.setdefault(group, {}) if group else values)[name] = value
+  return values
 
 
 def base(name: str, variant: str = "") -> ml_collections.ConfigDict:
@@ -148,6 +222,10 @@ def tiny(values: ml_collections.ConfigDict) -> None:
   if model.init_stddev:
     # A small table tells pieces apart sooner when it starts wider.
     model.init_stddev = 0.05
+  if values.objective.name == "rtd":
+    # At a quarter of this width, a generator learns token frequencies alone.
+    values.objective.generator_share = 0.5
+  # More targets a row are more to learn from in a run this short.
   values.corruption.mask_rate = max(values.corruption.mask_rate, 0.3)
   values.optim.update(peak_lr=2e-3, warmup_steps=100, b2=0.98, clip_norm=1.0)
   values.train.update(
@@ -199,18 +277,18 @@ def _values(get_config: Any, variant: str) -> ml_collections.ConfigDict:
 
 
 def _phases(get_phases: Any, variant: str) -> dict[str, dict[str, Any]]:
-  phases = _call(get_phases, variant) if get_phases else {}
+  diffs = _call(get_phases, variant) if get_phases else {}
   require(
-    isinstance(phases, Mapping)
-    and all(isinstance(name, str) for name in phases)
-    and all(isinstance(keys, Mapping) for keys in phases.values()),
+    isinstance(diffs, Mapping)
+    and all(isinstance(name, str) for name in diffs)
+    and all(isinstance(keys, Mapping) for keys in diffs.values()),
     "get_phases() must return a dict from each phase's name to a dict of keys, "
-    f"not {phases!r}",
+    f"not {diffs!r}",
   )
-  for keys in phases.values():
+  for keys in diffs.values():
     for key in keys:
       config_lib.check_key(key)
-  return {name: dict(keys) for name, keys in phases.items()}
+  return {name: dict(keys) for name, keys in diffs.items()}
 
 
 def _last_line(error: Exception) -> str:

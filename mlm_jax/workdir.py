@@ -1,14 +1,20 @@
 """The work directory: what lies where. This layout is the project's contract."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import uuid
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from etils import epath
 
 from mlm_jax import config as config_lib
+from mlm_jax import phases, recipes
 from mlm_jax.config import Config
 from mlm_jax.errors import InputError, require
+from mlm_jax.phases import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,39 +68,171 @@ class Workdir:
         f"cannot make --workdir={self.root}: {error.strerror}"
       ) from error
 
-  def load_config(self) -> Config:
+  def load_recipe(self) -> Recipe:
+    """Returns the recipe that the work directory is made with.
+
+    Raises:
+      InputError: there is none, or config.json is damaged.
+    """
     if not self.config.exists():
       raise InputError(
         f"{self.root} is no work directory: no config.json in it"
       )
     try:
-      return config_lib.build(json.loads(self.config.read_text()))
+      values = json.loads(self.config.read_text())
     except json.JSONDecodeError as error:
       raise InputError(f"{self.config} is not JSON: {error}") from error
+    recipe_file = values.get("recipe")
+    try:
+      return phases.from_json(values)
+    except InputError as error:
+      # It may name what a recipe file of one's own registers.
+      if not recipe_file:
+        raise
+      if not os.path.isfile(recipe_file):
+        raise InputError(
+          f"{error}; the recipe {recipe_file} may have registered it, and is "
+          "missing"
+        ) from error
+    recipes.read(recipe_file)
+    return phases.from_json(values)
 
-  def check(self, config: Config) -> None:
-    """Raises InputError where `config` does not fit what is already there."""
+  def load_config(self, step: int | None = None) -> Config:
+    """Returns the configuration of the phase that reached `step`.
+
+    By default it is that of the last checkpoint.
+    """
+    step = self.last_step if step is None else step
+    return self.load_recipe().phase_at(step).config
+
+  @property
+  def last_step(self) -> int:
+    """Returns the step of the last checkpoint, 0 where there is none."""
+    if not self.checkpoints.exists():
+      return 0
+    names = [path.name for path in self.checkpoints.iterdir()]
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+  def check(self, recipe: Recipe) -> None:
+    """Raises InputError where a recipe cannot continue what is already there.
+
+    Phases that have begun keep their names, and those that have ended their
+    lengths. Which keys may change is the scope's of each.
+    """
     if not self.config.exists():
       return
-    try:
-      config_lib.may_follow(self.load_config(), config, "restart")
-    except InputError as error:
-      raise InputError(f"{self.root}: {error}") from error
+    old, step = self.load_recipe(), self.last_step
+    for before, after in zip(old.phases, recipe.phases, strict=False):
+      if before.first_step > 0 and before.first_step >= step:
+        return  # It has not begun.
+      require(
+        step == 0 or before.name == after.name,
+        f"{self.root} has trained phase {before.name!r}, where this recipe has "
+        f"{after.name!r}: choose another --workdir",
+      )
+      require(
+        step <= before.last_step or before.last_step == after.last_step,
+        f"phase {before.name!r} of {self.root} has ended at step "
+        f"{before.last_step:,}: its train.steps cannot change any more",
+      )
+      try:
+        config_lib.may_follow(before.config, after.config, "restart")
+      except InputError as error:
+        raise InputError(f"{self.root}: {error}") from error
 
-  def changed(self, config: Config) -> dict[str, tuple]:
-    """Returns the keys whose values are others than here: (old, new)."""
+  def changed(self, recipe: Recipe) -> dict[str, tuple]:
+    """Returns the keys whose values are others than here: (old, new).
+
+    Keys that a phase sets are called phases.NAME.KEY.
+    """
     if not self.config.exists():
       return {}
-    return config_lib.changed(self.load_config(), config)
+    old, new = map(_flat, (self.load_recipe(), recipe))
+    return {
+      key: (old.get(key), new.get(key))
+      for key in [*new, *(key for key in old if key not in new)]
+      if old.get(key) != new.get(key)
+    }
 
   def save_config(self, config: Config) -> None:
+    """Writes config.json, of one phase."""
+    self.save_recipe(phases.one_phase(config))
+
+  def save_recipe(self, recipe: Recipe) -> None:
+    """Writes config.json."""
     self.make()
-    text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+    text = json.dumps(recipe.to_json(), indent=2) + "\n"
     write_atomically(self.config, text)
 
 
+def _flat(recipe: Recipe) -> dict:
+  values = config_lib.flat(recipe.base)
+  for name, diff in recipe.diffs.items():
+    values |= {f"phases.{name}.{key}": value for key, value in diff.items()}
+  return values
+
+
 def write_atomically(path: epath.Path, text: str) -> None:
-  """Writes `text` so that no reader ever sees half of it."""
-  partial = path.parent / (path.name + ".partial")
-  partial.write_text(text)
-  partial.replace(path)
+  """Replaces a file's content; readers see all of the old or all of the new."""
+  with atomic_file(path) as file:
+    file.write(text.encode())
+
+
+@contextlib.contextmanager
+def atomic_file(path: epath.Path, name: str = "") -> Iterator[BinaryIO]:
+  """Yields a binary file that replaces `path` once it is written and closed.
+
+  Args:
+    path: the file; missing folders are created.
+    name: how error messages call it; by default its path.
+
+  Raises:
+    InputError: the file cannot be created.
+  """
+  partial = path.parent / f"{path.name}.partial"
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = partial.open("wb")
+  except OSError as error:
+    reason = error.strerror or error
+    raise InputError(f"cannot write {name or path}: {reason}") from error
+  try:
+    with file:
+      yield file
+    partial.replace(path)
+  finally:
+    if partial.exists():
+      partial.unlink()
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: epath.Path) -> Iterator[epath.Path]:
+  """Yields a temporary folder that is renamed to `folder` once it is filled.
+
+  On an error the temporary folder is removed. A caller that removes it itself
+  (because another process has finished the same work) leaves `folder` alone.
+
+  Raises:
+    InputError: `folder` exists and is not empty, or cannot be written.
+  """
+  require(
+    not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
+    f"{folder} already exists",
+  )
+  # A random name, for several processes may prepare the same folder at once.
+  partial = folder.parent / f"{folder.name}.partial-{uuid.uuid4().hex[:8]}"
+  try:
+    partial.mkdir(parents=True)
+    yield partial
+    if partial.exists():
+      if folder.exists():
+        folder.rmdir()
+      partial.rename(folder)
+  except OSError as error:
+    # An error about another file than ours is the caller's.
+    if str(partial) not in f"{error.filename}{error.filename2}":
+      raise
+    raise InputError(f"cannot write {folder}: {error}") from error
+  finally:
+    if partial.exists():
+      partial.rmtree()

@@ -11,13 +11,12 @@ import jax
 import numpy as np
 import pytest
 
+from mlm_jax import registry
 from mlm_jax.cli.main import main
 from mlm_jax.data import pipeline, prepare
 from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.data.tokenizers import load
 from mlm_jax.families import DROPOUTS
-from mlm_jax.objectives import OBJECTIVES
-from mlm_jax.objectives.base import of_tokens
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir
@@ -101,7 +100,8 @@ def test_it_learns_more_than_word_frequencies(name, recipe, tmp_path):
   last = [r for r in map(json.loads, lines) if r["split"] == "heldout"][-1]
   assert last["step"] == config.train.steps
   _, store = prepare.load(config, workdir)
-  loss, _ = of_tokens(last, OBJECTIVES[config.objective.name])
+  objective = registry.OBJECTIVES[config.objective.name]
+  loss, _ = objective.token_loss_and_accuracy(last)
   assert loss < store.info["heldout"].unigram_entropy - GAIN
   if config.corruption.kind == "bart":
     assert loss < loss_of_another_text(workdir, config, store) - READING_GAIN
@@ -117,6 +117,7 @@ def loss_of_another_text(workdir, config, store):
   batches = pipeline.heldout_batches(config, store, run.vocab)
   for batch in iterate(batches):
     batch["input_ids"] = np.roll(batch["input_ids"], 1, axis=0)
-    found = run.eval_step(params, run.to_device(batch))[run.objective.tells]
+    sums = run.eval_step(params, run.to_device(batch))
+    found = sums[run.objective.token_term]
     loss, weight = loss + found["loss"], weight + found["weight"]
   return float(loss / weight)

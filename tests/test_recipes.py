@@ -187,16 +187,21 @@ def ours(name, model_class=None):
   config = build(name)
   decodes = config.model.num_decoder_layers > 0
   model_class = model_class or (EncoderDecoder if decodes else MaskedLM)
+  return count_parameters(config.model, config.data.vocab_size, model_class)
+
+
+@functools.cache  # Several recipes have the same model.
+def count_parameters(config, vocab_size, model_class):
   ids = jnp.zeros([1, 8], jnp.int32)
   inputs = [ids] * getattr(model_class, "num_arrays", 3)
   # Of an embedding for each token, and what the head has beside it.
-  row = config.model.table_width
+  row = config.table_width
   if model_class in (MaskedLM, EncoderDecoder):
-    row += config.model.head_bias
-    row += 0 if config.model.tie_embeddings else config.model.table_width
-  model = model_class(config.model, config.data.vocab_size)
+    row += config.head_bias
+    row += 0 if config.tie_embeddings else config.table_width
+  model = model_class(config, vocab_size)
   params = jax.eval_shape(model.init, jax.random.key(0), *inputs)
-  padding = -config.data.vocab_size % 128
+  padding = -vocab_size % 128
   return sum(leaf.size for leaf in jax.tree.leaves(params)) - padding * row
 
 

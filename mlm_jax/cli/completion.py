@@ -62,10 +62,9 @@ def _values(key: config_lib.Key):
 
 
 def _recipes(prefix, **_):
-  names = [*recipes.shipped(), *argcomplete.FilesCompleter(["py"])(prefix)]
-  if prefix.removesuffix(":tiny") in recipes.shipped():
-    names.append(f"{prefix}:tiny")
-  return names
+  if ":" in prefix:
+    return [f"{name}:tiny" for name in recipes.shipped()]
+  return [*recipes.shipped(), *argcomplete.FilesCompleter(["py"])(prefix)]
 
 
 _COMPLETERS = {

@@ -6,15 +6,26 @@ import pathlib
 import sys
 
 from mlm_jax.config import Config
-from mlm_jax.errors import require
+from mlm_jax.errors import require, unknown
+from mlm_jax.phases import Phase, Recipe
 from mlm_jax.workdir import Workdir
 
 
-def show_corruption(args, config: Config) -> None:
+def _phase(args, recipe: Recipe) -> Phase:
+  """Returns the phase called --phase, by default the first."""
+  by_name = {phase.name: phase for phase in recipe.phases}
+  name = args.phase or recipe.phases[0].name
+  if name not in by_name:
+    raise unknown("--phase", name, by_name)
+  return by_name[name]
+
+
+def show_corruption(args, recipe: Recipe) -> None:
   import rich.console
 
   from mlm_jax.data.corruption import preview
 
+  config = _phase(args, recipe).config
   console = rich.console.Console(highlight=False, soft_wrap=True)
   tokenizer = _some_tokenizer(args, config, console.print)
   require(args.times > 0, f"--times must be positive, not {args.times}")
@@ -52,24 +63,30 @@ def _some_tokenizer(args, config: Config, say):
   return tokenizers.train(topics.values(), data)
 
 
-def compile_check(args, config: Config | None) -> None:
-  from mlm_jax.tools import compile_report, tpus
+def compile_check(args, recipe: Recipe | None) -> None:
+  from mlm_jax.tools import (
+    compile_report,
+    compile_subprocess,
+    compile_table,
+    tpus,
+  )
 
-  if config and args.workdir:
-    Workdir.at(args.workdir).check(config)
+  if recipe and args.workdir:
+    Workdir.at(args.workdir).check(recipe)
   rows = args.per_device_batch
   require(rows >= 0, f"--per_device_batch must be positive, not {rows}")
   topologies = args.topology or ["v5e:4x4", "v5p:2x2x2"]
   topologies = [tpus.topology(name) for name in topologies]
-  if config is None:
+  if recipe is None:
     out = pathlib.Path("bench/results/tpu_compile.md")
-    compile_report.write_all(topologies, out, print)
+    compile_table.write(topologies, out, print)
     return
   # Of standard output, a script reads the report.
   say = lambda line: print(line, file=sys.stderr, flush=True)
+  config = _phase(args, recipe).config
   fit = True
   for topology in topologies:
-    report = compile_report.ask(
+    report = compile_subprocess.check(
       dataclasses.asdict(config),
       topology,
       per_device_batch=rows,

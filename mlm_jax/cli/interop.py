@@ -4,29 +4,26 @@ import pathlib
 
 from mlm_jax import config as config_lib
 from mlm_jax import recipes
-from mlm_jax.errors import require, unknown
+from mlm_jax.errors import unknown
 from mlm_jax.workdir import Workdir
 
 
 def export_hf(args) -> None:
   from mlm_jax.hf.exporting import export
+  from mlm_jax.objectives import require_support
   from mlm_jax.training.restoring import restore
 
   workdir = Workdir.at(args.workdir)
-  config = workdir.load_config()
-  require(
-    config.objective.name != "causal_lm",
-    "export_hf has no class for an encoder that sees only what comes before",
-  )
+  require_support(workdir.load_config(), "export_hf")
   run, params, tokenizer, step = restore(workdir, args.checkpoint)
-  parts = run.parts(params)
-  part = args.part or next(iter(parts))
-  if part not in parts:
-    raise unknown("--part", part, parts)
+  submodels = run.objective.submodels(params)
+  part = args.part or next(iter(submodels))
+  if part not in submodels:
+    raise unknown("--part", part, submodels)
   export(
     workdir,
     run.config,
-    *parts[part],
+    *submodels[part],
     tokenizer,
     pathlib.Path(args.out).expanduser(),
     step=step,

@@ -1,7 +1,6 @@
 """`python -m mlm_jax COMMAND ...`, or `mlm_jax COMMAND ...`."""
 
 import _thread
-import dataclasses
 import os
 import sys
 import threading
@@ -12,13 +11,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-import ml_collections
-
-from mlm_jax import __version__, recipes
+from mlm_jax import __version__, phases, recipes
 from mlm_jax import config as config_lib
 from mlm_jax.cli import overrides as overrides_lib
 from mlm_jax.cli.table import COMMANDS, parser
 from mlm_jax.errors import InputError, require, unknown
+from mlm_jax.phases import Recipe
 from mlm_jax.workdir import Workdir
 
 
@@ -42,11 +40,11 @@ def main(argv: list[str] | None = None) -> int:
     command = COMMANDS[name]
     args, overrides = parser(name).parse_known_args(rest)
     if command.configured:
-      # All recipes are none.
-      every = getattr(args, "all", False)
-      config = None if every else overrides_lib.load(_values(args), overrides)
+      # compile_check --all takes every recipe, and no overrides.
+      takes_all = getattr(args, "all", False)
+      recipe = None if takes_all else _recipe(args, overrides)
       _quiet()
-      command.run(args, config)
+      command.run(args, recipe)
     else:
       if overrides:
         raise InputError(f"{name} does not know {overrides[0]!r}")
@@ -68,22 +66,21 @@ def _print_commands():
     print(f"  {name:<{width}} {command.about}")
 
 
-def _values(args):
-  """Returns the recipe that was asked for, or the work directory's own."""
+def _recipe(args, overrides: list[str]) -> Recipe:
+  """Returns the recipe of the arguments, or the work directory's own."""
+  keys = overrides_lib.parse(overrides)
   if args.config:
-    return recipes.read(args.config).values
+    return recipes.load(args.config, keys)
   if getattr(args, "explain", None) is not None and not args.workdir:
     # Whoever looks for a key may have no recipe yet.
-    return config_lib.default()
+    return recipes.override(phases.one_phase(config_lib.Config()), keys)
   require(args.workdir, "--config=RECIPE or --workdir=DIR is needed")
   workdir = Workdir.at(args.workdir)
   require(
     workdir.config.exists(),
     f"--config=RECIPE is needed: {workdir.root} has no config.json yet",
   )
-  return ml_collections.ConfigDict(
-    dataclasses.asdict(workdir.load_config())
-  ).lock()
+  return recipes.override(workdir.load_recipe(), keys)
 
 
 def _quiet() -> None:
@@ -102,7 +99,7 @@ def _quiet() -> None:
   cache = os.path.expanduser("~/.cache/mlm_jax/xla")
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", cache)
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def _unraisable(unraisable) -> None:

@@ -1,35 +1,56 @@
 """Overrides on the command line, read the way ml_collections' flags read them."""
 
+import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
 from mlm_jax import config as config_lib
-from mlm_jax.config import Config
 from mlm_jax.errors import InputError
 
 # What a key of a type wants.
 _WANTED = {int: "a whole number", float: "a number", bool: "True or False"}
 
+# --config.phases.NAME.GROUP.KEY=VALUE overrides a key of one phase.
+_PHASE_KEY = re.compile(r"phases\.([^.=]+)\.")
 
-def load(values: ml_collections.ConfigDict, overrides: Sequence[str]) -> Config:
-  """Returns the configuration of a recipe and `--config.GROUP.KEY=VALUE`s.
+
+def parse(overrides: Sequence[str]) -> dict[str, Any]:
+  """Returns the dotted keys of `--config.KEY=VALUE`s, with typed values.
 
   Raises:
-    InputError: an override is none, or its key or value is not known.
+    InputError: an argument is no override, or its key or value is not valid.
   """
+  by_prefix: dict[str, list[str]] = {}
   for override in overrides:
     key = override.partition("=")[0].removeprefix("--")
     if not key.startswith("config."):
       raise InputError(f"unknown argument {override!r}")
-    config_lib.check_key(key.removeprefix("config."))
+    key = key.removeprefix("config.")
+    match = _PHASE_KEY.match(key)
+    prefix = match[0] if match else ""
+    config_lib.check_key(key.removeprefix(prefix))
+    override = override.replace(f"--config.{prefix}", "--config.", 1)
+    by_prefix.setdefault(prefix, []).append(override)
+  return {
+    prefix + key: value
+    for prefix, some in by_prefix.items()
+    for key, value in _typed(some).items()
+  }
+
+
+def _typed(overrides: Sequence[str]) -> Mapping[str, Any]:
   argv = ["mlm_jax", *overrides]
   parsed = flags.FlagValues()
   holder = config_flags.DEFINE_config_dict(
-    "config", values, flag_values=parsed, sys_argv=argv
+    "config",
+    ml_collections.ConfigDict(config_lib.default()),
+    flag_values=parsed,
+    sys_argv=argv,
   )
   try:
     parsed(argv)
@@ -40,4 +61,9 @@ def load(values: ml_collections.ConfigDict, overrides: Sequence[str]) -> Config:
     if wanted:
       reason = f"{wrong[1]} wants {wanted}, not {wrong[2]!r}"
     raise InputError(reason) from error
-  return config_lib.build(holder.value)
+  return {
+    key: operator.attrgetter(key)(holder.value)
+    for key in (
+      o.partition("=")[0].removeprefix("--config.") for o in overrides
+    )
+  }

@@ -1,78 +1,50 @@
-"""The commands that use a trained model. Their imports wait until they are needed."""
+"""The commands that use a trained model; they import what they need when run."""
 
-from mlm_jax.errors import InputError, require
+from mlm_jax.errors import InputError
 from mlm_jax.progress import Progress
 from mlm_jax.workdir import Workdir
 
-# What a term is called where a person reads of it.
-_TERMS = {
-  "rtd": "replaced tokens",
-  "span_boundary": "from the borders",
-  "pair": "sentence pairs",
-  "causal_lm": "what comes next",
-  "length": "lengths",
-}
-
 
 def evaluate(args) -> None:
-  from mlm_jax.data import corruption, prepare
-  from mlm_jax.evaluation import heldout
-  from mlm_jax.objectives.base import of_tokens
-  from mlm_jax.training.restoring import restore
+  from mlm_jax.evaluation.evaluate import evaluate
 
-  workdir = Workdir.at(args.workdir)
-  config = workdir.load_config()
-  require(
-    config.data.heldout_fraction > 0,
-    f"{workdir.root} holds nothing out: data.heldout_fraction is 0",
+  result = evaluate(
+    Workdir.at(args.workdir),
+    args.checkpoint,
+    passes=args.passes,
+    discrepancy=args.discrepancy,
   )
-  require(
-    config.objective.name == "mlm" or not (args.discrepancy or args.passes > 1),
-    "--discrepancy and --passes are of masked language models, not of "
-    f"{config.objective.name}",
-  )
-  run, params, _, _ = restore(workdir, args.checkpoint)
-  _, store = prepare.load(config, workdir)
-  values = heldout.evaluator(run, store)(params)
-  entropy = store.info["heldout"].unigram_entropy
   say = Progress().say
-  loss, accuracy = of_tokens(values, run.objective)
-  say(f"held-out loss      {loss:.3f} nats a token")
-  say(f"held-out accuracy  {accuracy:.1%}")
-  if not corruption.bind(config.corruption).predicts_sentinels:
+  say(f"held-out loss      {result.loss:.3f} {result.unit}")
+  say(f"held-out accuracy  {result.accuracy:.1%}")
+  if result.unigram_entropy is not None:
+    difference = result.loss - result.unigram_entropy
+    side = "below" if difference < 0 else "above"
     say(
-      f"unigram entropy    {entropy:.3f} nats, the least that word frequencies "
-      f"alone can reach"
+      f"unigram entropy    {result.unigram_entropy:.3f} nats per token: the "
+      "loss of predicting by token frequency alone"
     )
-    side = "under" if loss < entropy else "over"
-    say(f"the model is {abs(entropy - loss):.2f} nats {side} it")
-  for term in run.terms:
-    if term != run.objective.tells:
-      loss, accuracy = values[f"{term}_loss"], values[f"{term}_accuracy"]
-      say(f"{_TERMS[term]:<17}  {loss:.3f} nats, {accuracy:.1%} told right")
-  if args.passes > 1:
-    found = heldout.joint(run, store, params, args.passes)
-    say("the targets of a row together, where each pass sees those before")
-    for passes, loss in found.items():
-      say(f"  {passes:>2} passes         {loss:.3f} nats a token")
-  if args.discrepancy:
-    say("loss at the same places, where the model is shown")
-    for shown, loss in heldout.discrepancy(run, store, params).items():
-      say(f"  {shown:<17}{loss:.3f}")
+    say(f"the model is {abs(difference):.2f} nats {side} it")
+  for label, (loss, accuracy) in result.terms.items():
+    say(f"{label:<17}  {loss:.3f} nats, accuracy {accuracy:.1%}")
+  if result.joint_losses:
+    say("joint loss of a row's targets, filled in over several passes")
+  for passes, loss in result.joint_losses.items():
+    say(f"  {passes:>2} passes         {loss:.3f} nats per token")
+  if result.discrepancy:
+    say("loss at the same positions, by the input token there")
+  for shown, loss in result.discrepancy.items():
+    say(f"  {shown:<17}{loss:.3f}")
 
 
 def fill_mask(args) -> None:
-  from mlm_jax.data import corruption
   from mlm_jax.evaluation import fill_mask as fill
+  from mlm_jax.objectives import require_support
   from mlm_jax.training.restoring import restore
 
   workdir = Workdir.at(args.workdir)
   config = workdir.load_config()
-  require(
-    corruption.bind(config.corruption).task == "fill_masks",
-    "fill_mask is for models that fill in masks; this one was trained with "
-    f"objective.name={config.objective.name!r}",
-  )
+  require_support(config, "fill_mask")
   run, params, tokenizer, _ = restore(workdir, args.checkpoint)
   say = Progress().say
 
@@ -99,22 +71,19 @@ def fill_mask(args) -> None:
 
 def mask_predict(args) -> None:
   from mlm_jax.evaluation import mask_predict as predict
+  from mlm_jax.objectives import require_support
   from mlm_jax.training.restoring import restore
 
   workdir = Workdir.at(args.workdir)
   config = workdir.load_config()
-  require(
-    config.objective.name == "cmlm",
-    "mask_predict is for encoder-decoders of objective.name='cmlm', not "
-    f"{config.objective.name!r}; fill_mask --passes is for encoders",
-  )
+  require_support(config, "mask_predict", "fill_mask --passes is for encoders")
   run, params, tokenizer, _ = restore(workdir, args.checkpoint)
   say = Progress().say
   for text in args.text:
-    said, log_probability = predict.mask_predict(
+    filled, log_probability = predict.mask_predict(
       run, params, tokenizer, text, args.passes, args.lengths
     )
-    say(f"{said}\n  {-log_probability:.2f} nats a token")
+    say(f"{filled}\n  {-log_probability:.2f} nats per token")
 
 
 def embed(args) -> None:

@@ -5,17 +5,19 @@ import textwrap
 from mlm_jax import config as config_lib
 from mlm_jax.config import Config, Key
 from mlm_jax.errors import unknown
+from mlm_jax.phases import Recipe
 from mlm_jax.workdir import Workdir
 
 _WIDTH = 80
 
 
-def show_config(args, config: Config) -> None:
+def show_config(args, recipe: Recipe) -> None:
   if args.workdir:
-    Workdir.at(args.workdir).check(config)
+    Workdir.at(args.workdir).check(recipe)
+  config = recipe.base
   values = _values(config)
   if args.explain is None:
-    print("\n".join(values.values()))
+    print("\n".join([*values.values(), *_of_phases(recipe)]))
     return
   paragraphs = []
   for name in _explained(args.explain):
@@ -37,6 +39,15 @@ def _values(config: Config) -> dict[str, str]:
     if value != default:
       lines[name] += f"  (not {default!r})"
   return lines
+
+
+def _of_phases(recipe: Recipe) -> list[str]:
+  """Returns a line for each key that a phase sets."""
+  return [
+    f"phases.{name}.{key}  {value!r}"
+    for name, diff in recipe.diffs.items()
+    for key, value in diff.items()
+  ]
 
 
 def _explained(asked: str) -> list[str]:

@@ -39,6 +39,11 @@ CHECKPOINT = (
   },
 )
 
+PHASE = (
+  "--phase",
+  {"metavar": "NAME", "help": "of a recipe with phases; by default the first"},
+)
+
 NO_PARITY = (
   "--no-parity",
   {
@@ -98,6 +103,7 @@ COMMANDS = {
     configured=True,
     needs_workdir=False,
     arguments=(
+      PHASE,
       ("--text", {"action": "append", "required": True,
         "help": "a document; repeatable"}),
       ("--times", {"type": int, "default": 3, "metavar": "N",
@@ -111,21 +117,22 @@ COMMANDS = {
   ),
   "compile_check": Command(
     inspect.compile_check,
-    "compile the training step for a TPU that is not there",
+    "compile the training step for a TPU slice, without hardware",
     configured=True,
     needs_workdir=False,
     arguments=(
+      PHASE,
       ("--topology", {"action": "append", "metavar": "v5e:4x4",
         "help": "a TPU slice; repeatable"}),
       ("--per_device_batch", {"type": int, "default": 0, "metavar": "ROWS",
-        "help": "of a device, without micro-batches; else as configured"}),
+        "help": "rows per device, in one micro-batch; default: as configured"}),
       ("--find_batch", {"action": "store_true",
-        "help": "the most rows a device that fit"}),
+        "help": "search for the largest batch that fits"}),
       ("--price_per_chip_hour", {"type": float, "default": 0.0,
-        "metavar": "PRICE", "help": "tell what all steps would cost"}),
-      ("--json", {"action": "store_true", "help": "a line for each slice"}),
+        "metavar": "PRICE", "help": "estimate the cost of the run"}),
+      ("--json", {"action": "store_true", "help": "print one JSON line each"}),
       ("--all", {"action": "store_true",
-        "help": "all recipes, to bench/results/tpu_compile.md"}),
+        "help": "compile all recipes, to bench/results/tpu_compile.md"}),
     ),
     examples=(
       "--config=bert_base --topology=v5e:4x4 --per_device_batch=32",
@@ -138,9 +145,9 @@ COMMANDS = {
     arguments=(
       CHECKPOINT,
       ("--discrepancy", {"action": "store_true",
-        "help": "also with the token itself, or a random one, for [MASK]"}),
+        "help": "also measure it with other tokens in place of [MASK]"}),
       ("--passes", {"type": int, "default": 1, "metavar": "T",
-        "help": "also of a row's targets together, told in up to T passes"}),
+        "help": "also report the joint loss in up to T passes"}),
     ),
     examples=(
       "--workdir=runs/quickstart",
@@ -149,16 +156,16 @@ COMMANDS = {
   ),
   "fill_mask": Command(
     predict.fill_mask,
-    "guess the [MASK]s of a text",
+    "predict the [MASK]s of a text",
     arguments=(
       CHECKPOINT,
       ("--text", {"action": "append",
         "help": 'for example "Paris is the [MASK] of France."; repeatable'}),
-      ("--top_k", {"type": int, "default": 5, "help": "guesses a mask"}),
+      ("--top_k", {"type": int, "default": 5, "help": "predictions per mask"}),
       ("--passes", {"type": int, "default": 1, "metavar": "T",
-        "help": "fill several masks in T passes, the surest first"}),
+        "help": "fill several masks in T passes, most confident first"}),
       ("--interactive", {"action": "store_true",
-        "help": "ask for texts; so it does where none is given"}),
+        "help": "read texts from the terminal; the default without --text"}),
     ),
     examples=(
       "--workdir=runs/quickstart --text 'This module provides a [MASK].'",
@@ -167,15 +174,15 @@ COMMANDS = {
   ),
   "mask_predict": Command(
     predict.mask_predict,
-    "mend a text, all of it at once, in a few passes",
+    "fill the gaps of a text with an encoder-decoder (Mask-Predict)",
     arguments=(
       CHECKPOINT,
       ("--text", {"action": "append", "required": True,
         "help": "[MASK] may stand for any number of words; repeatable"}),
       ("--passes", {"type": int, "default": 10, "metavar": "T",
-        "help": "the least sure words are told again in each"}),
+        "help": "each predicts the least confident tokens again"}),
       ("--lengths", {"type": int, "default": 5, "metavar": "N",
-        "help": "to try; the likeliest with its words is taken"}),
+        "help": "number of lengths to try; the most probable text is kept"}),
     ),
     examples=(
       "--workdir=runs/cmlm --text 'The file does not [MASK]' --passes=4",
@@ -183,16 +190,16 @@ COMMANDS = {
   ),
   "embed": Command(
     predict.embed,
-    "turn each line of a file into a vector",
+    "embed each line of a file as a vector",
     arguments=(
       CHECKPOINT,
       ("--texts", {"required": True, "metavar": "FILE",
-        "help": "one text a line"}),
+        "help": "one text per line"}),
       ("--out", {"required": True, "metavar": "OUT.npy",
         "help": "float32 [texts, width]"}),
       ("--pool", {"choices": ("mean", "start"), "default": "mean",
-        "help": "the mean over a text's tokens, or its first vector"}),
-      ("--batch_size", {"type": int, "default": 64, "help": "texts at a time"}),
+        "help": "the mean over a text's tokens, or the start token's vector"}),
+      ("--batch_size", {"type": int, "default": 64, "help": "texts per batch"}),
     ),
     examples=(
       "--workdir=runs/quickstart --texts=lines.txt --out=vectors.npy",
@@ -200,14 +207,14 @@ COMMANDS = {
   ),
   "export_hf": Command(
     interop.export_hf,
-    "write the model as Hugging Face's transformers reads it",
+    "export the model to Hugging Face's transformers",
     arguments=(
       CHECKPOINT,
-      ("--out", {"required": True, "metavar": "FOLDER", "help": "to be made"}),
+      ("--out", {"required": True, "metavar": "FOLDER", "help": "to create"}),
       ("--family", {"default": "", "metavar": "NAME",
-        "help": "such as roberta, where several families would do"}),
+        "help": "such as roberta, if several families express the model"}),
       ("--part", {"default": "", "metavar": "NAME",
-        "help": "of a model of several, such as generator; the first else"}),
+        "help": "a submodel, such as generator; by default the first"}),
       NO_PARITY,
     ),
     examples=(
@@ -217,22 +224,22 @@ COMMANDS = {
   ),
   "import_hf": Command(
     interop.import_hf,
-    "make a work directory of a Hugging Face model, to train it on",
+    "import a Hugging Face model into a work directory",
     arguments=(
       ("--from", {"required": True, "dest": "source", "metavar": "MODEL",
-        "help": "a folder, or a name on the hub"}),
+        "help": "a folder, or a repository name on the hub"}),
       ("--add_tokens", {"default": "", "metavar": "FILE",
-        "help": "give the words of this file, one a line, ids of their own"}),
+        "help": "add the words of this file, one per line, as tokens"}),
       ("--add_mask_token", {"action": "store_true",
-        "help": "give a tokenizer without a mask token one"}),
+        "help": "add a mask token to a tokenizer without one"}),
       ("--new_head", {"action": "store_true",
-        "help": "begin with a random head, where the model has none"}),
+        "help": "start from a random head if the model has none"}),
       ("--max_positions", {"type": int, "default": 0, "metavar": "N",
-        "help": "read longer documents"}),
+        "help": "extend the maximum length"}),
       ("--rope_theta", {"type": float, "default": 0.0, "metavar": "BASE",
-        "help": "another base of the rotary positions of global layers"}),
+        "help": "a new RoPE base for the global layers"}),
       ("--grow_to", {"default": "", "metavar": "RECIPE",
-        "help": "as deep and wide as this recipe's model, by tiling"}),
+        "help": "grow to the size of this recipe's model, by tiling"}),
       NO_PARITY,
     ),
     examples=(

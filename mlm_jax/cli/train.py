@@ -1,60 +1,26 @@
-"""The commands that prepare and train. Their imports wait until they are needed."""
+"""The commands that prepare and train. Their imports wait until needed."""
 
-from mlm_jax.config import Config
 from mlm_jax.errors import InputError, require
 from mlm_jax.host_memory import keep_freed_memory
-from mlm_jax.workdir import Workdir
+from mlm_jax.phases import Recipe
 
-# What `train` exits with when it was stopped: of sysexits.h, "try again". Launchers
-# tell it from the end of a run.
+# The exit code of a `train` that was stopped before its end: "try again" in
+# sysexits.h. Launchers tell it from the end of a run by it.
 STOPPED = 75
 
 
-def prepare(args, config: Config) -> None:
-  from mlm_jax.data.prepare import prepare
+def prepare(args, recipe: Recipe) -> None:
+  from mlm_jax import api
 
-  workdir = Workdir.at(args.workdir)
-  workdir.check(config)
-  prepare(config, workdir)
-  workdir.save_config(config)
+  api.prepare(recipe, args.workdir)
 
 
-def train(args, config: Config) -> None:
+def train(args, recipe: Recipe) -> None:
   keep_freed_memory()
   _join_processes(args)
-  import jax
+  from mlm_jax import api
 
-  from mlm_jax.data import pipeline, prepare
-  from mlm_jax.data.host_tensorflow import iterate
-  from mlm_jax.evaluation import heldout
-  from mlm_jax.training import loop, partitioning
-  from mlm_jax.training.run import Run
-
-  workdir = Workdir.at(args.workdir)
-  workdir.check(config)
-  # What is wrong with the mesh should not be learnt after hours of preparing.
-  mesh = partitioning.make_mesh(config)
-  if jax.process_index() == 0:
-    for key, (old, new) in workdir.changed(config).items():
-      print(f"{key} is {new!r} from here on, and was {old!r}")
-    tokenizer, store = prepare.prepare(config, workdir)
-    workdir.save_config(config)
-  partitioning.wait_for_all("prepared")
-  if jax.process_index() > 0:
-    tokenizer, store = prepare.load(config, workdir)
-  run = Run(config, tokenizer.vocabulary, mesh)
-
-  def batches_from(step):
-    return iterate(
-      pipeline.train_batches(
-        config, store, run.vocab, first_step=step, local_rows=run.local_rows
-      )
-    )
-
-  evaluate = None
-  if config.data.heldout_fraction:
-    evaluate = heldout.evaluator(run, store)
-  if not loop.train(run, workdir, batches_from, evaluate):
+  if not api.pretrain(recipe, args.workdir):
     raise SystemExit(STOPPED)
 
 

@@ -11,17 +11,7 @@ from mlm_jax.config.model import EncoderConfig
 from mlm_jax.config.objective import ObjectiveConfig
 from mlm_jax.config.optim import OptimConfig
 from mlm_jax.config.train import TrainConfig
-from mlm_jax.errors import InputError, require
-
-# What an objective trains on, as `Corruption.task` names it.
-_TASKS = {
-  "mlm": "fill_masks",
-  "mixture": "fill_masks",
-  "rtd": "fill_masks",
-  "causal_lm": "predict_next",
-  "seq2seq": "generate",
-  "cmlm": "fill_decoder_masks",
-}
+from mlm_jax.errors import require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +40,8 @@ class Config:
   def __post_init__(self):
     check_keys(self)
     self._check_lengths()
-    self._check_objective()
-    self._check_decoder()
-    self._check_spans()
-    self._check_mixture()
-    self._check_sentence_pairs()
-    self._check_generator()
+    registry.OBJECTIVES[self.objective.name].check(self)
+    registry.CORRUPTIONS[self.corruption.kind](self.corruption).check(self)
 
   def _check_lengths(self):
     """Checks what the lengths of rows and of the run have to be."""
@@ -73,77 +59,3 @@ class Config:
       not self.train.patience or self.data.heldout_fraction,
       "train.patience needs a held-out loss: data.heldout_fraction is 0",
     )
-
-  def _check_objective(self):
-    """Checks that the objective can be trained on this corruption."""
-    name, kind = self.objective.name, self.corruption.kind
-    corruption = registry.CORRUPTIONS[kind](self.corruption)
-    if corruption.task != _TASKS[name]:
-      kinds = [
-        repr(other)
-        for other, cls in registry.CORRUPTIONS.items()
-        if cls.task == _TASKS[name]
-      ]
-      raise InputError(
-        f"objective.name={name!r} does not go with corruption.kind={kind!r}, "
-        f"but with {' or '.join(kinds)}"
-      )
-    corruption.check(self)
-
-  def _check_decoder(self):
-    """Checks that there is a decoder exactly where the objective needs one."""
-    name = self.objective.name
-    require(
-      (self.model.num_decoder_layers > 0) == (name in ("seq2seq", "cmlm")),
-      "objective.name='seq2seq' and 'cmlm', and no others, have a decoder: "
-      f"model.num_decoder_layers={self.model.num_decoder_layers} does not go "
-      f"with {name!r}",
-    )
-    require(
-      name != "cmlm" or self.model.position_kind == "learned",
-      "objective.name='cmlm' needs model.position_kind='learned', by which a "
-      f"decoder tells its masks apart, not {self.model.position_kind!r}",
-    )
-
-  def _check_spans(self):
-    """Checks what span boundaries need."""
-    corruption = registry.CORRUPTIONS[self.corruption.kind]
-    require(
-      not self.objective.span_boundary
-      or (self.objective.name == "mlm" and corruption.masks_spans),
-      "objective.span_boundary needs objective.name='mlm' and "
-      f"corruption.kind='spans', not {self.objective.name!r} and "
-      f"{self.corruption.kind!r}",
-    )
-
-  def _check_mixture(self):
-    """Checks that rows are of several kinds exactly for a mixture."""
-    corruption, name = self.corruption, self.objective.name
-    require(
-      (corruption.causal_row_share > 0) == (name == "mixture"),
-      "objective.name='mixture', and no other, has "
-      "corruption.next_token_share or corruption.prefix_share, not "
-      f"{name!r} with {corruption.next_token_share} and "
-      f"{corruption.prefix_share}",
-    )
-
-  def _check_sentence_pairs(self):
-    """Checks what rows that are sentence pairs go with."""
-    pairs = self.corruption.sentence_pairs
-    require(
-      pairs == "none"
-      or (self.objective.name == "mlm" and not self.objective.span_boundary),
-      f"corruption.sentence_pairs={pairs!r} needs objective.name='mlm' without "
-      "objective.span_boundary",
-    )
-
-  def _check_generator(self):
-    """Checks what replaced token detection needs."""
-    if self.objective.name != "rtd":
-      return
-    require(
-      self.corruption.mask_share > 0,
-      "objective.name='rtd' without masks would let the generator copy: "
-      "corruption.mask_share must be over 0",
-    )
-    self.objective.generator(self.model)

@@ -3,8 +3,6 @@
 import dataclasses
 
 from mlm_jax.config.key import check_keys, key
-from mlm_jax.config.model import EncoderConfig
-from mlm_jax.errors import InputError
 from mlm_jax.registry import OBJECTIVES
 
 
@@ -36,28 +34,3 @@ class ObjectiveConfig:
 
   def __post_init__(self):
     check_keys(self, "objective.")
-
-  def generator(self, model: EncoderConfig) -> EncoderConfig:
-    """Returns the encoder that fills in what `model` is to detect.
-
-    Raises:
-      InputError: of that width it is none.
-    """
-    share = self.generator_share
-    width = round(share * model.width)
-    try:
-      return dataclasses.replace(
-        model,
-        width=width,
-        num_heads=max(1, round(share * model.num_heads)),
-        # 0 would share none.
-        num_kv_heads=model.num_kv_heads
-        and max(1, round(share * model.num_kv_heads)),
-        mlp_width=round(share * model.mlp_width),
-        # It reads the other one's embeddings.
-        embedding_width=0 if width == model.table_width else model.table_width,
-      )
-    except InputError as error:
-      raise InputError(
-        f"objective.generator_share={share} makes no generator: {error}"
-      ) from error

@@ -37,15 +37,18 @@ def train_batches(
   vocab: Vocabulary,
   *,
   first_step: int = 0,
+  first_row: int | None = None,
   local_rows: tuple[int, int] | None = None,
 ) -> tf.data.Dataset:
   """Returns the batches of steps `first_step` to `config.train.steps`.
 
   Args:
-    config: the run.
+    config: the phase's.
     store: the prepared rows.
     vocab: their vocabulary.
-    first_step: where to begin.
+    first_step: where to begin, in steps of the phase.
+    first_row: the place in the stream of the first row of that step; by
+      default as if all batches before it had had this size.
     local_rows: which rows of the global batch this process feeds, as (start,
       stop); all by default.
   """
@@ -53,9 +56,11 @@ def train_batches(
   start, stop = local_rows or (0, batch_size)
   lookahead = corruption_lib.bind(config.corruption).lookahead_rows
   count = stop - start + lookahead
+  if first_row is None:
+    first_row = first_step * batch_size
 
   def load(step):
-    first = step * batch_size + start
+    first = first_row + (step - first_step) * batch_size + start
     num_rows = store.info["train"].num_rows
     rows = shuffled(first, count, num_rows, config.seed)
     return corruption_lib.corrupt(

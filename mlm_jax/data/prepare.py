@@ -17,7 +17,8 @@ from mlm_jax.data import rows, sources, tokenizers
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.data.write_rows import is_heldout, write_store
 from mlm_jax.errors import require, unknown
-from mlm_jax.workdir import Workdir, write_atomically
+from mlm_jax.phases import Recipe
+from mlm_jax.workdir import Workdir, atomic_folder, write_atomically
 
 
 def prepare(
@@ -48,6 +49,16 @@ def prepare(
   tokenizer = _make_tokenizer(data, workdir, say)
   path = _make_rows(data, corpus, tokenizer, workdir, say)
   return tokenizer, open_rows(config, path, say)
+
+
+def prepare_phases(
+  recipe: Recipe, workdir: Workdir, say: Callable[[str], None] = print
+) -> None:
+  """Makes the tokenizer, and the rows of each phase, where they are missing."""
+  for phase in recipe.phases:
+    prepare(phase.config, workdir, say)
+    # The tokenizer belongs to the work directory from here on.
+    workdir.save_recipe(recipe)
 
 
 def load(config: Config, workdir: Workdir) -> tuple[Tokenizer, rows.RowStore]:
@@ -160,7 +171,6 @@ def _record_key(data: DataConfig, tokenizer: Tokenizer) -> str:
 
 def _record(data, tokenizer, workdir: Workdir, path: epath.Path) -> None:
   records = _records(workdir) | {_record_key(data, tokenizer): path.name}
-  workdir.rows.mkdir(parents=True, exist_ok=True)
   text = json.dumps(records, indent=2) + "\n"
   write_atomically(_records_file(workdir), text)
 
@@ -194,12 +204,10 @@ def _make_tokenizer(data: DataConfig, workdir: Workdir, say) -> Tokenizer:
       raise unknown("data.tokenizer", data.tokenizer, ("unigram", "bpe"))
     tokenizer = tokenizers.load(path, data.vocab_size)
   tokenizer = _of_size(tokenizer, data)
-  partial = workdir.root / "tokenizer.partial"
-  for folder in (partial, workdir.tokenizer):
-    if folder.exists():
-      folder.rmtree()
-  tokenizer.save(partial)
-  partial.rename(workdir.tokenizer)
+  if workdir.tokenizer.exists():
+    workdir.tokenizer.rmtree()
+  with atomic_folder(workdir.tokenizer) as partial:
+    tokenizer.save(partial)
   return tokenizer
 
 

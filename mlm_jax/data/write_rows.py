@@ -4,7 +4,6 @@ It streams: memory holds a packing pool and a few shards, whatever the corpus.
 """
 
 import hashlib
-import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from mlm_jax.config import DataConfig
 from mlm_jax.data import packing, rows, sources
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.progress import Progress
+from mlm_jax.workdir import atomic_folder
 
 # Characters that the tokenizing threads are given at a time.
 _BATCH_CHARS = 1 << 20
@@ -37,10 +37,9 @@ def write_store(
   Raises:
     InputError: the corpus cannot be read.
   """
-  # Two runs may share a folder and prepare the same rows at once.
-  partial = path.parent / f"{path.name}.partial-{uuid.uuid4().hex[:8]}"
-  partial.mkdir(parents=True)
-  try:
+  if path.exists():
+    path.rmtree()  # An incomplete store.
+  with atomic_folder(path) as partial:
     # One pass a split: reading is cheap beside tokenizing, and each pass
     # tokenizes only its own documents. The first has few of them, and measures
     # the corpus for the progress of the second.
@@ -48,12 +47,8 @@ def write_store(
     train, _ = _write_split("train", data, tokenizer, partial, millions)
     infos = {"train": train, "heldout": heldout}
     rows.finish_store(partial, data.seq_len, infos, fields)
-    if not rows.is_finished(path):
-      if path.exists():
-        path.rmtree()
-      partial.rename(path)
-  finally:
-    if partial.exists():
+    if rows.is_finished(path):
+      # Another run that shares the folder was faster.
       partial.rmtree()
 
 

@@ -5,22 +5,15 @@ import json
 
 import flax.linen as nn
 
-from mlm_jax import __version__
-from mlm_jax.config import Config
+from mlm_jax import __version__, registry
+from mlm_jax.config import Config, EncoderConfig
 from mlm_jax.data import corruption as corruption_lib
-from mlm_jax.hf.family import Family
+from mlm_jax.hf.families.base import Family
 from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
-from mlm_jax.objectives import OBJECTIVES
-from mlm_jax.objectives.base import of_tokens
+from mlm_jax.objectives.base import Objective
 from mlm_jax.workdir import Workdir
 
-_OBJECTIVES = {
-  "mlm": "masked language modelling",
-  "rtd": "replaced token detection",
-  "mixture": "masked and causal language modelling",
-  "seq2seq": "saying what was lost",
-}
-
+# Model -> the hub's name of its task.
 _TASKS = {
   MaskedLM: "fill-mask",
   Discriminator: "feature-extraction",
@@ -41,46 +34,43 @@ def write(
   """Returns the card, Markdown with the hub's front matter.
 
   Args:
-    config: of the run.
-    exported: the model.
-    workdir: holds its metrics.
-    family: what it was exported as; None is our own format.
-    parity: what was compared.
-    step: of the weights.
-    origin: what training started from, as `import_hf` noted it.
+    config: the run's configuration.
+    exported: the exported model.
+    workdir: the run's work directory, for its metrics.
+    family: the family it was exported as; None is the native format.
+    parity: the result of the parity check.
+    step: the training step of the weights.
+    origin: what `import_hf` recorded of the model that training started from.
   """
-  model, data, optim = exported.config, config.data, config.optim
-  task = _TASKS[type(exported)]
-  started = origin.get("from") or "random weights"
-  heldout = _heldout_loss(workdir, config, step)
+  objective = registry.OBJECTIVES[config.objective.name]
+  task = next(t for cls, t in _TASKS.items() if isinstance(exported, cls))
+  model, started = exported.config, origin.get("from") or "random weights"
   kind = "encoder-decoder" if model.num_decoder_layers else "encoder"
+  table = {
+    **_training(config, model, kind),
+    "held-out loss": _heldout_loss(workdir, objective, step),
+    "held-out corruption": _heldout_corruption(config),
+    "parity": parity,
+  }
+  rows = "\n".join(f"| {name} | {value} |" for name, value in table.items())
   return f"""---
 library_name: {"transformers" if family else "mlm_jax"}
 pipeline_tag: {task}
 tags: [mlm_jax, {"masked-lm" if task == "fill-mask" else "pre-training"}]
 ---
 
-# A text {kind} pre-trained by {_OBJECTIVES[config.objective.name]}
+# A text {kind} pre-trained with {objective.title}
 
 Trained with mlm_jax {__version__} for {step:,} steps, from {started}.
 
 | | |
 |---|---|
-| {kind} | {_layers(model)} layers of {model.width}, {model.num_heads} heads, \
-MLP of {model.mlp_width} |
-| longest text | {model.max_positions} tokens |
-| vocabulary | {data.vocab_size:,} pieces |
-| data | `{data.corpus or "none"}`, {data.heldout_fraction:.2%} of documents held out |
-| rows | {data.seq_len} tokens, {data.packing} packing, {config.train.batch_size} a step |
-| corruption | {corruption_lib.bind(config.corruption).describe()} |
-| optimizer | {optim.name}, peak learning rate {optim.peak_lr:g}, {optim.schedule} |
-| held-out loss | {heldout} |
-| parity | {parity} |
+{rows}
 
 ## Use
 
 {_use(family, task)}
-## The whole recipe
+## Configuration
 
 ```json
 {json.dumps(dataclasses.asdict(config), indent=2)}
@@ -88,14 +78,31 @@ MLP of {model.mlp_width} |
 """
 
 
-def _layers(model) -> str:
+def _training(
+  config: Config, model: EncoderConfig, kind: str
+) -> dict[str, str]:
+  """Returns what was trained and on what, by name."""
+  data, optim, batch_size = config.data, config.optim, config.train.batch_size
   decoder = model.num_decoder_layers
-  return f"{model.num_layers} + {decoder}" if decoder else str(model.num_layers)
+  layers = f"{model.num_layers} + {decoder}" if decoder else model.num_layers
+  return {
+    kind: f"{layers} layers of {model.width}, {model.num_heads} heads, MLP of "
+    f"{model.mlp_width}",
+    "maximum length": f"{model.max_positions} tokens",
+    "vocabulary": f"{data.vocab_size:,} tokens",
+    "data": f"`{data.corpus or 'none'}`, {data.heldout_fraction:.2%} of "
+    "documents held out",
+    "rows": f"{data.seq_len} tokens, {data.packing} packing, "
+    f"{batch_size} a step",
+    "corruption": corruption_lib.bind(config.corruption).describe(),
+    "optimizer": f"{optim.name}, peak learning rate {optim.peak_lr:g}, "
+    f"{optim.schedule}",
+  }
 
 
 def _use(family: Family | None, task: str) -> str:
   if family is None:
-    return """No class of transformers computes this model. mlm_jax does:
+    return """transformers has no equivalent model. Load this one with mlm_jax:
 
 ```
 python -m mlm_jax import_hf --from=THIS_FOLDER --workdir=DIR
@@ -105,12 +112,14 @@ python -m mlm_jax embed --workdir=DIR --texts=FILE --out=OUT.npy
 """
   use = """fill = pipeline("fill-mask", model=model, tokenizer=tokenizer)
 fill(f"Paris is the {tokenizer.mask_token} of France.")"""
+  text = """text = "Paris is the capital of France."
+inputs = tokenizer(text, return_tensors="pt")
+"""
   if task == "text2text-generation":
-    use = """text = tokenizer("Paris is the capital of France.", return_tensors="pt")
-print(tokenizer.batch_decode(model.generate(**text, max_new_tokens=40)))"""
+    use = f"""{text}outputs = model.generate(**inputs, max_new_tokens=40)
+print(tokenizer.batch_decode(outputs))"""
   elif task != "fill-mask":
-    use = """text = tokenizer("Paris is the capital of France.", return_tensors="pt")
-model(**text).logits  # Over 0 where a token seems replaced."""
+    use = f"""{text}model(**inputs).logits  # > 0: the token looks replaced"""
   code = f"""```python
 from transformers import AutoTokenizer, {family.architecture}, pipeline
 
@@ -122,19 +131,36 @@ tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
   if task == "text2text-generation":
     return code
   return f"""{code}
-`AutoModel` loads the encoder alone, and sentence-transformers the folder, with
-mean pooling. It was not trained to embed sentences: fine-tune it before you
-compare vectors.
+`AutoModel` loads the encoder without its head; sentence-transformers loads
+this folder with mean pooling. The model was not trained to embed sentences:
+fine-tune it before you compare embeddings.
 """
 
 
-def _heldout_loss(workdir: Workdir, config: Config, step: int) -> str:
+def _heldout_loss(
+  workdir: Workdir, objective: type[Objective], step: int
+) -> str:
   lines = workdir.metrics.read_text() if workdir.metrics.exists() else ""
-  # A line that a kill cut short has no end.
-  whole = (line for line in lines.splitlines() if line.endswith("}"))
-  for record in map(json.loads, reversed(list(whole))):
+  # The last line may have been cut short when its process was killed.
+  complete = (line for line in lines.splitlines() if line.endswith("}"))
+  for record in map(json.loads, reversed(list(complete))):
     if record["split"] == "heldout" and record["step"] <= step:
-      loss, _ = of_tokens(record, OBJECTIVES[config.objective.name])
-      whose = " of the generator" if config.objective.name == "rtd" else ""
+      loss, _ = objective.token_loss_and_accuracy(record)
+      term = objective.token_term
+      whose = f" ({term})" if f"{term}_loss" in record else ""
       return f"{loss:.3f} nats a token{whose} at step {record['step']:,}"
   return "not measured"
+
+
+def _heldout_corruption(config: Config) -> str:
+  """Returns which held-out tokens are predicted, and what replaces them."""
+  corruption = corruption_lib.bind(config.corruption)
+  if corruption.task != "fill_masks":
+    return "as in training"
+  keys = corruption.heldout()
+  unchanged = 1 - keys.mask_share - keys.random_share
+  return (
+    f"{corruption_lib.bind(keys).describe()}: {keys.mask_share:.0%} of them "
+    f"replaced by the mask token, {keys.random_share:.0%} by a random token, "
+    f"{unchanged:.0%} unchanged; the same whatever the recipe masks"
+  )

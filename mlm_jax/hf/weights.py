@@ -1,8 +1,9 @@
 """Parameters to tensors by the names of a family, and back.
 
-Their matrices are (out, in); ours keep heads and gates as axes of their own,
-inputs first. `_tensors` alone knows the difference: sent through it, the index
-of each number says where a tensor's numbers belong, which is the way back.
+Hugging Face's matrices are (out, in), one for each projection; our kernels have
+their inputs first, heads on an axis of their own and some projections fused.
+`_tensors` alone knows the difference: applied to an array of indices, it says
+which number of a parameter each number of a tensor is, which is the way back.
 """
 
 from collections.abc import Mapping
@@ -15,12 +16,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import require
-from mlm_jax.hf.family import Family
+from mlm_jax.hf.families.base import Family
+from mlm_jax.models import axes
 from mlm_jax.models.composite import MaskedLM, init_params
-from mlm_jax.models.heads import PER_TOKEN
 from mlm_jax.vocabulary import Vocabulary
 
-# Their name of a leaf, by ours. Modules that are one array have no leaves.
+# The suffix of a tensor's name, by our leaf; arrays without a module have none.
 _LEAVES = {"kernel": ".weight", "scale": ".weight", "bias": ".bias"}
 
 
@@ -30,9 +31,9 @@ def to_tensors(
   """Returns the tensors of a model by name, float32, tied ones once.
 
   Args:
-    params: of a `MaskedLM`, or a `Discriminator` where the family is one.
+    params: of a model that the family can express.
     vocab: its vocabulary.
-    family: one that can express the model; None leaves our names and axes.
+    family: gives names and axes; None keeps our own.
   """
   params = flatten_dict(params, sep="/")
   tied = "head/table" not in params
@@ -53,15 +54,15 @@ def from_tensors(
   model=MaskedLM,
   headless: bool = False,
 ) -> dict:
-  """Returns the parameters, float32, that `to_tensors` makes these tensors of.
+  """Returns the parameters, float32, that `to_tensors` maps to these tensors.
 
   Args:
-    tensors: by name; each is looked up by itself, so that reading may be lazy.
+    tensors: by name; each is looked up once, so that reading may be lazy.
     config: the encoder's.
     vocab: its vocabulary.
-    family: whose names these are.
+    family: gives names and axes; None for our own.
     model: the module class.
-    headless: read the encoder alone, whatever else is there.
+    headless: read the encoder only, and ignore all other tensors.
 
   Raises:
     InputError: a tensor is missing, unknown, or of another shape.
@@ -74,23 +75,23 @@ def from_tensors(
     for path in wanted
     for name in _names(path, family, config.tie_embeddings)
   ]
-  here = _names_here(tensors, names, config, family, headless)
+  stored_names = _stored_names(tensors, names, config, family, headless)
   params = {}
   for path, like in wanted.items():
-    # 0 stands for rows of theirs that no token uses, and is dropped.
+    # Index 0 stands for rows of their tables that no token uses; it is dropped.
     flat = np.zeros(like.size + 1, np.float32)
     index = np.arange(1, like.size + 1, dtype=np.int32).reshape(like.shape)
-    for name, places in _tensors(
+    for name, indices in _tensors(
       path, index, vocab, family, config.tie_embeddings
     ).items():
-      tensor = np.asarray(tensors[here[name]])
+      tensor = np.asarray(tensors[stored_names[name]])
       require(
-        tensor.shape == places.shape,
-        f"{here[name]} has shape {list(tensor.shape)}; by config.json it is "
-        f"{list(places.shape)}",
+        tensor.shape == indices.shape,
+        f"{stored_names[name]} has shape {list(tensor.shape)}; by config.json "
+        f"it should be {list(indices.shape)}",
       )
-      flat[places] = tensor
-    # At once, or there would be two copies of everything.
+      flat[indices] = tensor
+    # One by one: the model is never in memory twice.
     params[path] = jnp.array(flat[1:].reshape(like.shape))
   return unflatten_dict(params, sep="/")
 
@@ -104,21 +105,22 @@ def shapes(
 
 
 def _scaled(path, leaf, family):
-  """Returns a parameter with queries that need no scale, where there is none."""
+  """Returns the parameter, queries scaled for a family that does not do so.
+
+  T5 does not divide attention scores by the square root of the head width.
+  """
   if family is None or not family.unscaled_queries:
     return leaf
-  scale = leaf.shape[-1] ** -0.5
-  if "cross/q/" in path:
-    return leaf * scale
-  if "attention/qkv/" in path:
-    # The last two are the key and the value.
-    return np.concatenate([leaf[..., :-2, :] * scale, leaf[..., -2:, :]], -2)
+  if axes.holds_queries(path):
+    queries, *others = axes.split(path, leaf)
+    scaled = queries * leaf.shape[-1] ** -0.5
+    return np.concatenate([scaled, *others], axis=-2) if others else scaled
   return leaf
 
 
 def _tensors(path, leaf, vocab, family, tied) -> dict[str, np.ndarray]:
-  """Returns what becomes of a parameter of ours, by name."""
-  if path in PER_TOKEN:
+  """Returns the tensors of a parameter, or an array of its shape, by name."""
+  if axes.axes_of(path, leaf.ndim)[0] == "V":
     # Our vocabulary is padded, theirs is not.
     leaf = leaf[: vocab.size]
   names = _names(path, family, tied)
@@ -129,19 +131,9 @@ def _tensors(path, leaf, vocab, family, tied) -> dict[str, np.ndarray]:
   if path.endswith("/position_embedding"):
     unused = family.unused_positions(vocab.pad_id)
     leaf = np.pad(leaf, ((unused, 0), (0, 0)))
-  pieces = [leaf]
-  if "attention/qkv/" in path:
-    shared = leaf.shape[-2] - 2
-    pieces = np.split(leaf, [shared, shared + 1], axis=-2)
-  elif "cross/kv/" in path or (
-    "mlp/in/" in path and leaf.ndim == (3 if "kernel" in path else 2)
-  ):
-    pieces = np.split(leaf, 2, axis=-2)
-  if path.endswith("kernel"):
-    inputs = (
-      2 if path.endswith(("attention/out/kernel", "cross/out/kernel")) else 1
-    )
-    width = np.prod(leaf.shape[:inputs])
+  pieces = axes.split(path, leaf)
+  if path.endswith("/kernel"):
+    width = np.prod(leaf.shape[: axes.num_inputs(path)])
     pieces = [piece.reshape(width, -1).T for piece in pieces]
   elif path.endswith("/bias"):
     pieces = [piece.reshape(-1) for piece in pieces]
@@ -151,14 +143,14 @@ def _tensors(path, leaf, vocab, family, tied) -> dict[str, np.ndarray]:
 
 
 def _names(path: str, family: Family | None, tied: bool) -> list[str]:
-  """Returns what the tensors of a parameter are called."""
+  """Returns the names of a parameter's tensors."""
   if family is None:
     return [path.replace("/", ".")]
   if path == "head/bias":
     (name,) = family.modules[path]
     (table,) = family.modules["head/table"]
-    # With a table of its own, the head of BERT and its like has the bias twice;
-    # the table's is the one in use.
+    # A head like BERT's with a table of its own has the bias twice; the table's
+    # is the one in use.
     return [name] if tied else list(dict.fromkeys([name, f"{table}.bias"]))
   if path in family.modules:
     return [f"{name}.weight" for name in family.modules[path]]
@@ -174,53 +166,58 @@ def _names(path: str, family: Family | None, tied: bool) -> list[str]:
   return [name + _LEAVES[leaf] for name in names]
 
 
-def _names_here(tensors, wanted, config, family, headless) -> dict[str, str]:
+def _stored_names(tensors, wanted, config, family, headless) -> dict[str, str]:
   """Returns the name in `tensors` of each tensor that is wanted."""
-  here = {name: name for name in tensors}
+  stored = {name: name for name in tensors}
   if family:
     prefix = family.prefix + "."
-    # Encoders without a head are kept without the prefix, too.
+    # Encoders without a head may be saved without the prefix.
     bare = not any(name.startswith(prefix) for name in tensors)
-    here = {(prefix if bare else "") + _newer(n): n for n in tensors}
-  missing = [name for name in wanted if name not in here]
-  unknown = set(here).difference(wanted)
+    stored = {(prefix if bare else "") + _current_name(n): n for n in tensors}
+  missing = [name for name in wanted if name not in stored]
+  unknown = set(stored).difference(wanted)
   if family:
     unknown -= {n for n in unknown if n.endswith(family.ignored)}
-    unknown -= _tied(tensors, here, config, family)
+    unknown -= _tied_copies(tensors, stored, config, family)
     if headless:
       unknown = {n for n in unknown if n.startswith(prefix)}
-  require(not missing, _told("lack", missing))
-  require(not unknown, _told("have unknown", sorted(here[n] for n in unknown)))
-  return here
+  require(not missing, f"the weights lack {_listed(missing)}")
+  names = sorted(stored[name] for name in unknown)
+  require(not unknown, f"the weights have unknown {_listed(names)}")
+  return stored
 
 
-def _newer(name: str) -> str:
-  """Returns what a tensor of TensorFlow's time is called today."""
+def _current_name(name: str) -> str:
+  """Returns today's name of a tensor converted from an old TensorFlow model."""
   for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
     if name.endswith(old):
       return name.removesuffix(old) + new
   return name
 
 
-def _tied(tensors, here, config, family) -> set[str]:
-  """Returns the names of copies; raises where they are none."""
+def _tied_copies(tensors, stored, config, family) -> set[str]:
+  """Returns the names of copies of tied tensors.
+
+  Raises:
+    InputError: a copy differs from its original.
+  """
   if "head/table" not in family.modules or not config.tie_embeddings:
     return set()
   (table,) = family.modules["head/table"]
   (embedding,) = family.modules["encoder/token_embedding"]
   copies = {f"{table}.weight": f"{embedding}.weight"}
   copies |= {f"{table}.bias": name for name in family.modules["head/bias"]}
-  copies = {k: v for k, v in copies.items() if k in here and k != v}
+  copies = {k: v for k, v in copies.items() if k in stored and k != v}
   for copy, original in copies.items():
     require(
-      original not in here
-      or np.array_equal(tensors[here[copy]], tensors[here[original]]),
-      f"{here[copy]} differs from {original}, which config.json ties it to",
+      original not in stored
+      or np.array_equal(tensors[stored[copy]], tensors[stored[original]]),
+      f"{stored[copy]} differs from {original}, which config.json ties it to",
     )
   return set(copies)
 
 
-def _told(what: str, names: list[str]) -> str:
+def _listed(names: list[str]) -> str:
   shown = ", ".join(names[:3])
   more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-  return f"the weights {what} {shown}{more}"
+  return shown + more

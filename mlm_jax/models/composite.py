@@ -8,6 +8,7 @@ from mlm_jax.config import EncoderConfig
 from mlm_jax.models.decoder import Decoder
 from mlm_jax.models.encoder import Embeddings, Encoder
 from mlm_jax.models.heads import (
+  LazyLogits,
   MaskedLMHead,
   ReplacedTokenHead,
   SentencePairHead,
@@ -20,21 +21,21 @@ def init_params(model: nn.Module, key: jax.Array) -> dict:
   """Returns fresh parameters, boxed with the names of their axes.
 
   Args:
-    model: takes `num_arrays` arrays of ids and places.
-    key: of the random numbers.
+    model: a model of this module.
+    key: the random key.
   """
   arrays = [jnp.zeros([1, 8], jnp.int32)] * model.num_arrays
   return model.init(key, *arrays)["params"]
 
 
 class MaskedLM(nn.Module):
-  """The encoder and the head that reconstructs the tokens at given places.
+  """An encoder and a head that predicts the tokens at given positions.
 
   Attributes:
-    config: of both.
+    num_arrays: how many positional arrays of integers the model needs.
+    config: the encoder's.
     vocab_size: the tokenizer's.
-    shared: another encoder's embeddings, to use in place of its own.
-    as_scores: does it return `Scores` in the place of logits?
+    shared: another encoder's embeddings, used in place of its own.
   """
 
   num_arrays = 4
@@ -42,11 +43,10 @@ class MaskedLM(nn.Module):
   config: EncoderConfig
   vocab_size: int
   shared: Embeddings | None = None
-  as_scores: bool = False
 
   def setup(self):
     self.encoder = Encoder(self.config, self.vocab_size, self.shared)
-    self.head = MaskedLMHead(self.config, self.vocab_size, self.as_scores)
+    self.head = MaskedLMHead(self.config, self.vocab_size)
 
   def __call__(
     self,
@@ -55,24 +55,40 @@ class MaskedLM(nn.Module):
     positions_BL: jax.Array,
     target_positions_BP: jax.Array,
     type_ids_BL: jax.Array | None = None,
-    **how,
-  ) -> jax.Array:
-    """Returns float32 logits [B, P, V] at the target positions only."""
+    *,
+    causal: bool = False,
+    prefix_BL: jax.Array | None = None,
+    deterministic: bool = True,
+  ) -> LazyLogits:
+    """Returns the logits [B, P, V] at the target positions only.
+
+    Args:
+      target_positions_BP: where to predict.
+      ids_BL, segment_ids_BL, positions_BL, type_ids_BL, causal, prefix_BL,
+        deterministic: as for `Encoder`.
+    """
     x_BLD = self.encoder(
-      ids_BL, segment_ids_BL, positions_BL, type_ids_BL, **how
+      ids_BL,
+      segment_ids_BL,
+      positions_BL,
+      type_ids_BL,
+      causal=causal,
+      prefix_BL=prefix_BL,
+      deterministic=deterministic,
     )
+    return self._predict(x_BLD, target_positions_BP)
+
+  def _predict(self, x_BLD, target_positions_BP):
     x_BPD = _at(x_BLD, target_positions_BP)
     return self.head(x_BPD, self.encoder.embeddings.token_table_VE)
 
 
 class SpanMaskedLM(MaskedLM):
-  """A masked language model whose targets are told twice."""
+  """A masked LM that also predicts targets from the borders of their spans."""
 
   def setup(self):
     super().setup()
-    self.boundary = SpanBoundaryHead(
-      self.config, self.vocab_size, self.as_scores
-    )
+    self.boundary = SpanBoundaryHead(self.config, self.vocab_size)
 
   def __call__(
     self,
@@ -80,27 +96,36 @@ class SpanMaskedLM(MaskedLM):
     segment_ids_BL: jax.Array,
     positions_BL: jax.Array,
     target_positions_BP: jax.Array,
+    type_ids_BL: jax.Array | None = None,
+    *,
     borders: tuple[jax.Array, jax.Array, jax.Array] | None = None,
-    **how,
-  ) -> tuple[jax.Array, jax.Array]:
-    """Returns float32 logits [B, P, V]: by what is there, and by the borders.
+    deterministic: bool = True,
+  ) -> tuple[LazyLogits, LazyLogits]:
+    """Returns logits [B, P, V], from the targets' own vectors and the borders'.
 
     Args:
-      ids_BL, segment_ids_BL, positions_BL, how: as `Encoder` has them.
-      target_positions_BP: the targets.
-      borders: of each one's span, the places [B, P] before and after it, and
-        how many targets stand before it there.
+      target_positions_BP: where to predict.
+      borders: int32 [B, P] each: the positions before and after each target's
+        span, and how many targets of the span precede it.
+      ids_BL, segment_ids_BL, positions_BL, type_ids_BL, deterministic: as for
+        `Encoder`.
     """
-    left_BP, right_BP, place_BP = borders or (target_positions_BP,) * 3
-    x_BLD = self.encoder(ids_BL, segment_ids_BL, positions_BL, **how)
+    left_BP, right_BP, offset_BP = borders or (target_positions_BP,) * 3
+    x_BLD = self.encoder(
+      ids_BL,
+      segment_ids_BL,
+      positions_BL,
+      type_ids_BL,
+      deterministic=deterministic,
+    )
+    logits = self._predict(x_BLD, target_positions_BP)
+    left_BPD, right_BPD = _at(x_BLD, left_BP), _at(x_BLD, right_BP)
     table_VE = self.encoder.embeddings.token_table_VE
-    told = self.head(_at(x_BLD, target_positions_BP), table_VE)
-    around = _at(x_BLD, left_BP), _at(x_BLD, right_BP)
-    return told, self.boundary(*around, place_BP, table_VE)
+    return logits, self.boundary(left_BPD, right_BPD, offset_BP, table_VE)
 
 
 class PairMaskedLM(MaskedLM):
-  """A masked language model that also judges its rows, each a sentence pair."""
+  """A masked LM that also classifies its rows, each a sentence pair."""
 
   def setup(self):
     super().setup()
@@ -113,19 +138,26 @@ class PairMaskedLM(MaskedLM):
     positions_BL: jax.Array,
     target_positions_BP: jax.Array,
     type_ids_BL: jax.Array | None = None,
-    **how,
-  ) -> tuple[jax.Array, jax.Array]:
-    """Returns float32 logits [B, P, V], and [B], over 0 where it is in place."""
+    *,
+    deterministic: bool = True,
+  ) -> tuple[LazyLogits, jax.Array]:
+    """Returns logits [B, P, V], and float32 [B], > 0 for a pair in order.
+
+    The arguments are those of `MaskedLM`.
+    """
     x_BLD = self.encoder(
-      ids_BL, segment_ids_BL, positions_BL, type_ids_BL, **how
+      ids_BL,
+      segment_ids_BL,
+      positions_BL,
+      type_ids_BL,
+      deterministic=deterministic,
     )
-    x_BPD = _at(x_BLD, target_positions_BP)
-    told = self.head(x_BPD, self.encoder.embeddings.token_table_VE)
-    return told, self.pair(x_BLD[:, 0])
+    logits = self._predict(x_BLD, target_positions_BP)
+    return logits, self.pair(x_BLD[:, 0])
 
 
 class Discriminator(nn.Module):
-  """The encoder and the head that tells replaced tokens (Clark et al. 2020)."""
+  """An encoder and a head that detects replaced tokens (Clark et al. 2020)."""
 
   num_arrays = 3
 
@@ -145,7 +177,7 @@ class Discriminator(nn.Module):
     *,
     deterministic: bool = True,
   ) -> jax.Array:
-    """Returns float32 logits [B, L]; positive where a token was replaced."""
+    """Returns float32 logits [B, L], > 0 where a token looks replaced."""
     return self.head(
       self.encoder(
         ids_BL, segment_ids_BL, positions_BL, deterministic=deterministic
@@ -183,82 +215,135 @@ class Electra(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-  """The encoder, the decoder, and the head that tells the decoder's tokens.
+  """An encoder, a decoder, and a head that predicts the decoder's tokens.
 
   Attributes:
-    config: of both.
+    num_arrays: how many positional arrays of integers the model needs.
+    config: the encoder's and the decoder's.
     vocab_size: the tokenizer's.
-    as_scores: does it return `Scores` in the place of logits?
   """
 
   num_arrays = 6
 
   config: EncoderConfig
   vocab_size: int
-  as_scores: bool = False
 
   def setup(self):
-    arguments = self.config, self.vocab_size
-    self.encoder, self.decoder = Encoder(*arguments), Decoder(*arguments)
-    self.head = MaskedLMHead(*arguments, self.as_scores)
+    self.encoder = Encoder(self.config, self.vocab_size)
+    self.decoder = Decoder(self.config, self.vocab_size)
+    self.head = MaskedLMHead(self.config, self.vocab_size)
 
   def __call__(
     self,
     ids_BL: jax.Array,
     segment_ids_BL: jax.Array,
     positions_BL: jax.Array,
-    *decoder_arrays: jax.Array,
-    **how,
-  ) -> jax.Array:
-    """Returns float32 logits [B, P, V] at each of the decoder's places.
+    decoder_ids_BP: jax.Array,
+    decoder_segment_ids_BP: jax.Array,
+    decoder_positions_BP: jax.Array,
+    *,
+    causal: bool = True,
+    deterministic: bool = True,
+  ) -> LazyLogits:
+    """Returns the logits [B, P, V] at each of the decoder's positions.
 
     Args:
-      ids_BL, segment_ids_BL, positions_BL: as `Encoder` has them.
-      *decoder_arrays: ids_BP, segment_ids_BP and positions_BP, and
-      **how: causal and deterministic, as `Decoder` has them.
+      ids_BL, segment_ids_BL, positions_BL: as for `Encoder`.
+      decoder_ids_BP, decoder_segment_ids_BP, decoder_positions_BP, causal: as
+        for `Decoder`.
+      deterministic: no dropout.
     """
-    deterministic = how.get("deterministic", True)
     encoded_BLD = self.encoder(
       ids_BL, segment_ids_BL, positions_BL, deterministic=deterministic
     )
-    return self.decode(encoded_BLD, segment_ids_BL, *decoder_arrays, **how)
+    return self.decode(
+      encoded_BLD,
+      segment_ids_BL,
+      decoder_ids_BP,
+      decoder_segment_ids_BP,
+      decoder_positions_BP,
+      causal=causal,
+      deterministic=deterministic,
+    )
 
-  def decode(self, encoded_BLD, segment_ids_BL, *decoder_arrays, **how):
-    """Returns the same, of what the encoder has made of its rows."""
+  def decode(
+    self,
+    encoded_BLD: jax.Array,
+    segment_ids_BL: jax.Array,
+    decoder_ids_BP: jax.Array,
+    decoder_segment_ids_BP: jax.Array,
+    decoder_positions_BP: jax.Array,
+    *,
+    causal: bool = True,
+    deterministic: bool = True,
+  ) -> LazyLogits:
+    """Returns the same, given the encoder's output."""
     table_VE = self.encoder.embeddings.token_table_VE
     x_BPD = self.decoder(
-      table_VE, encoded_BLD, segment_ids_BL, *decoder_arrays, **how
+      table_VE,
+      encoded_BLD,
+      segment_ids_BL,
+      decoder_ids_BP,
+      decoder_segment_ids_BP,
+      decoder_positions_BP,
+      causal=causal,
+      deterministic=deterministic,
     )
     return self.head(x_BPD, table_VE)
 
 
 class ConditionalMaskedLM(EncoderDecoder):
-  """An encoder-decoder whose decoder fills in masks, and is told how many.
+  """An encoder-decoder whose decoder fills in masks, of predicted number.
 
-  Its start token is what the encoder tells a document's length by
+  The encoder predicts each document's target length at its start token
   (Ghazvininejad et al. 2019).
   """
 
   def setup(self):
     super().setup()
-    shape = self.config.width, self.config.max_positions
-    self.length = Dense(self.config, shape, ("embed", None))
+    self.length = Dense(self.config, "D->N")
 
-  def __call__(self, ids_BL, segment_ids_BL, positions_BL, *arrays, **how):
-    """Returns the logits, and float32 logits [B, L, max_positions] of lengths.
+  def __call__(
+    self,
+    ids_BL: jax.Array,
+    segment_ids_BL: jax.Array,
+    positions_BL: jax.Array,
+    decoder_ids_BP: jax.Array,
+    decoder_segment_ids_BP: jax.Array,
+    decoder_positions_BP: jax.Array,
+    *,
+    deterministic: bool = True,
+  ) -> tuple[LazyLogits, jax.Array]:
+    """Returns the logits, and those of lengths, float32 [B, L, max_positions].
 
-    The arguments are those of `EncoderDecoder`.
+    The arguments are those of `EncoderDecoder`, whose decoder is not causal.
     """
     encoded_BLD, lengths_BLN = self.encode(
-      *(ids_BL, segment_ids_BL, positions_BL),
-      deterministic=how.get("deterministic", True),
+      ids_BL, segment_ids_BL, positions_BL, deterministic=deterministic
     )
-    logits_BPV = self.decode(encoded_BLD, segment_ids_BL, *arrays, **how)
-    return logits_BPV, lengths_BLN
+    logits = self.decode(
+      encoded_BLD,
+      segment_ids_BL,
+      decoder_ids_BP,
+      decoder_segment_ids_BP,
+      decoder_positions_BP,
+      causal=False,
+      deterministic=deterministic,
+    )
+    return logits, lengths_BLN
 
-  def encode(self, *arrays, deterministic=True):
-    """Returns the encoder's vectors, and the logits of lengths."""
-    encoded_BLD = self.encoder(*arrays, deterministic=deterministic)
+  def encode(
+    self,
+    ids_BL: jax.Array,
+    segment_ids_BL: jax.Array,
+    positions_BL: jax.Array,
+    *,
+    deterministic: bool = True,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Returns the encoder's vectors [B, L, D], and the logits of lengths."""
+    encoded_BLD = self.encoder(
+      ids_BL, segment_ids_BL, positions_BL, deterministic=deterministic
+    )
     return encoded_BLD, self.length(encoded_BLD).astype(jnp.float32)
 
 

@@ -1,17 +1,20 @@
-"""The decoder: a text to be, from what the encoder has made of another."""
+"""A Transformer decoder with cross attention to the encoder's output."""
 
 import flax.linen as nn
 import jax
 
 from mlm_jax.config import EncoderConfig
+from mlm_jax.models.attention import AttentionMask
+from mlm_jax.models.dropout import Dropout
 from mlm_jax.models.encoder import Embeddings, Stack
-from mlm_jax.models.layers import Dropout, compute_dtype
+from mlm_jax.models.layers import compute_dtype
 
 
 class Decoder(nn.Module):
   """The encoder's blocks with cross attention (Vaswani et al. 2017).
 
-  Its rows are packed as the encoder's are, document by document.
+  Rows are packed as the encoder's are: a token attends to its own document,
+  here and in the encoder's row.
 
   Attributes:
     config: the encoder's.
@@ -47,10 +50,10 @@ class Decoder(nn.Module):
       table_VE: the encoder's token embeddings.
       encoded_BLD: the encoder's vectors.
       encoded_segment_ids_BL: the document of each of them, 0 for padding.
-      ids_BP: the tokens.
-      segment_ids_BP: the document of each token, whose encoded one it sees.
-      positions_BP: the place of each token in its document.
-      causal: tokens see none after them.
+      ids_BP: the decoder's tokens.
+      segment_ids_BP: the document of each token, 0 for padding.
+      positions_BP: the position of each token in its document.
+      causal: no token attends to later ones.
       deterministic: no dropout; otherwise an rng "dropout" is needed.
     """
     x_BPD = self.embeddings(ids_BP, positions_BP, table_VE=table_VE)
@@ -58,11 +61,11 @@ class Decoder(nn.Module):
       x_BPD.astype(compute_dtype(self.config)), deterministic
     )
     x_BPD = nn.with_logical_constraint(x_BPD, ("batch", "length", None))
-    seen = {"segment_ids_BL": segment_ids_BP, "causal": causal}
-    seen_there = {
-      "segment_ids_BL": segment_ids_BP,
-      "key_segment_ids_BM": encoded_segment_ids_BL,
-    }
     return self.stack(
-      x_BPD, positions_BP, seen, deterministic, (encoded_BLD, seen_there)
+      x_BPD,
+      positions_BP,
+      AttentionMask(segment_ids_BP, causal=causal),
+      deterministic,
+      encoded_BLD,
+      AttentionMask(segment_ids_BP, encoded_segment_ids_BL),
     )

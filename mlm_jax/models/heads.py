@@ -8,22 +8,21 @@ import jax.numpy as jnp
 from mlm_jax.config import EncoderConfig
 from mlm_jax.models.layers import Dense, activation, init_table, norm
 
-# The places in a span that are told apart, and the width of their embeddings
+# Positions within a span that have an embedding of their own, and its width
 # (Joshi et al. 2020).
-_SPAN_PLACES, _PLACE_WIDTH = 32, 200
-
-# The parameters with a row a token, padded to `padded_vocab_size` rows.
-PER_TOKEN = ("encoder/token_embedding", "head/table", "head/bias")
+_SPAN_POSITIONS, SPAN_POSITION_WIDTH = 32, 200
 
 
-class Scores(flax.struct.PyTreeNode):
-  """Logits over the vocabulary, before they are multiplied out.
+class LazyLogits(flax.struct.PyTreeNode):
+  """Logits over the vocabulary, before the matmul that computes them.
+
+  Where there are too many to keep, the loss computes them chunk by chunk.
 
   Attributes:
-    x_BPE: a vector for each target.
-    table_VE: a vector for each token.
-    bias_V: what each token's logits begin with.
-    scale: of the products.
+    x_BPE: the vector of each target.
+    table_VE: the vector of each token.
+    bias_V: float32, added to the products; -inf for rows that pad the table.
+    scale: multiplies the products.
   """
 
   x_BPE: jax.Array
@@ -51,30 +50,24 @@ class MaskedLMHead(nn.Module):
   Attributes:
     config: the encoder's.
     vocab_size: the tokenizer's.
-    as_scores: are they left to be multiplied out, as `Scores`?
   """
 
   config: EncoderConfig
   vocab_size: int
-  as_scores: bool = False
 
   @nn.compact
-  def __call__(self, x_BPD, table_VE):
+  def __call__(self, x_BPD, table_VE) -> LazyLogits:
     config = self.config
     x_BPE = x_BPD
     if config.head_dense != "none":
       x_BPE = Dense(
-        config,
-        (config.width, config.table_width),
-        ("embed", None),
-        use_bias=config.head_dense == "bias",
-        name="dense",
+        config, "D->E", use_bias=config.head_dense == "bias", name="dense"
       )(x_BPD)
       x_BPE = norm(config, name="norm")(activation(config)(x_BPE))
     if not config.tie_embeddings:
       init = init_table(config, ("vocab", "embed"))
       table_VE = self.param("table", init, table_VE.shape)
-    # The rows that pad the table are no tokens.
+    # Rows that pad the table are never predicted.
     real_V = jnp.arange(table_VE.shape[0]) < self.vocab_size
     bias_V = jnp.where(real_V, 0.0, -jnp.inf)
     if config.head_bias:
@@ -85,65 +78,61 @@ class MaskedLMHead(nn.Module):
         table_VE.shape[:1],
       )
     scale = config.width**-0.5 if config.scale_logits else 1.0
-    scores = Scores(x_BPE, table_VE, bias_V, scale)
-    return scores if self.as_scores else scores.logits_BPV
+    return LazyLogits(x_BPE, table_VE, bias_V, scale)
 
 
 class SpanBoundaryHead(nn.Module):
-  """A token of a span, from the two around the span and its place in it.
+  """Predicts a token from the two around its span and its position in it.
 
-  The span boundary objective of Joshi et al. 2020: two layers, each with an
-  activation and a norm, of which the second is a `MaskedLMHead`.
+  The span boundary objective (Joshi et al. 2020): two layers, each with an
+  activation and a norm, the second of which is a `MaskedLMHead`.
 
   Attributes:
-    config, vocab_size, as_scores: as `MaskedLMHead` has them.
+    config: the encoder's.
+    vocab_size: the tokenizer's.
   """
 
   config: EncoderConfig
   vocab_size: int
-  as_scores: bool = False
 
   @nn.compact
-  def __call__(self, left_BPD, right_BPD, place_BP, table_VE):
+  def __call__(self, left_BPD, right_BPD, offset_BP, table_VE) -> LazyLogits:
     config = self.config
     init = init_table(config, (None, None))
-    table = self.param("place", init, (_SPAN_PLACES, _PLACE_WIDTH))
-    place_BP = jnp.minimum(place_BP, _SPAN_PLACES - 1)
-    place_BPZ = table[place_BP].astype(left_BPD.dtype)
-    x_BPZ = jnp.concatenate([left_BPD, right_BPD, place_BPZ], axis=-1)
-    shape = (x_BPZ.shape[-1], config.width)
-    x_BPD = Dense(config, shape, (None, "embed"), name="dense")(x_BPZ)
+    table = self.param("place", init, (_SPAN_POSITIONS, SPAN_POSITION_WIDTH))
+    offset_BP = jnp.minimum(offset_BP, _SPAN_POSITIONS - 1)
+    offset_BPZ = table[offset_BP].astype(left_BPD.dtype)
+    x_BPZ = jnp.concatenate([left_BPD, right_BPD, offset_BPZ], axis=-1)
+    x_BPD = Dense(config, "Z->D", name="dense")(x_BPZ)
     x_BPD = norm(config, name="norm")(activation(config)(x_BPD))
-    head = MaskedLMHead(config, self.vocab_size, self.as_scores, name="out")
+    head = MaskedLMHead(config, self.vocab_size, name="out")
     return head(x_BPD, table_VE)
 
 
 class SentencePairHead(nn.Module):
-  """A start token's vector to one logit: is the second sentence in its place?
+  """Predicts from a row's first vector whether its sentences are in order.
 
-  With BERT's pooler, a layer with tanh, before it (Devlin et al. 2019).
+  One logit, after BERT's pooler, a layer with tanh (Devlin et al. 2019).
   """
 
   config: EncoderConfig
 
   @nn.compact
   def __call__(self, x_BD):
-    width = self.config.width
-    pooler = Dense(self.config, (width, width), ("embed", None), name="pooler")
-    out = Dense(self.config, (width, 1), ("embed", None), name="out")
+    pooler = Dense(self.config, "D->D", name="pooler")
+    out = Dense(self.config, "D->1", name="out")
     return out(jnp.tanh(pooler(x_BD)))[..., 0].astype(jnp.float32)
 
 
 class ReplacedTokenHead(nn.Module):
-  """Vectors to one logit a token: was it replaced? (Clark et al. 2020)"""
+  """Predicts for each token whether it was replaced (Clark et al. 2020)."""
 
   config: EncoderConfig
 
   @nn.compact
   def __call__(self, x_BLD):
     config = self.config
-    square = (config.width, config.width)
-    x_BLD = Dense(config, square, ("embed", None), name="dense")(x_BLD)
+    x_BLD = Dense(config, "D->D", name="dense")(x_BLD)
     x_BLD = activation(config)(x_BLD)
-    out = Dense(config, (config.width, 1), ("embed", None), name="out")
+    out = Dense(config, "D->1", name="out")
     return out(x_BLD)[..., 0].astype(jnp.float32)

@@ -12,8 +12,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mlm_jax import config as config_lib
 from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import require
-from mlm_jax.models.encoder import normalised_already, padded_vocab_size
-from mlm_jax.models.heads import PER_TOKEN
+from mlm_jax.models.axes import SIZE_KEYS, axes_of, num_inputs
+from mlm_jax.models.encoder import (
+  ATTENTION_NORM,
+  MLP_NORM,
+  padded_vocab_size,
+  skips_attention_norm,
+)
 
 _POSITIONS = "encoder/position_embedding"
 
@@ -22,55 +27,40 @@ _POSITIONS = "encoder/position_embedding"
 _SIZES = (*config_lib.GROWN, "max_positions")
 _RESOLVED = {"num_kv_heads": "kv_heads", "embedding_width": "table_width"}
 
-# The axes of a dense layer's kernel, by the legend of this package, L for
-# positions. "." stays as it is; lower case is summed over.
-_DENSE = {
-  "embedding_projection": ("e", "D"),
-  "attention/qkv": ("d", "G.."),
-  "attention/out": ("h.", "D"),
-  "mlp/in": ("d", "F"),
-  "mlp/out": ("f", "D"),
-  "head/dense": ("d", "E"),
-}
-_ARRAYS = {
-  "encoder/token_embedding": ".E",
-  "encoder/type_embedding": ".E",
-  _POSITIONS: "LE",
-  "head/table": ".e",
-  "head/bias": ".",
-}
 
-
-def add_tokens(params, made_of: Sequence[Sequence[int]], first_id: int) -> dict:
+def add_tokens(params, pieces: Sequence[Sequence[int]], first_id: int) -> dict:
   """Returns the parameters for a vocabulary with more tokens at its end.
 
   The row and the bias of a new token are the means of those of the pieces that
-  it was split into so far, so its logit is the mean of theirs, and no logit of
-  another token changes.
+  the tokenizer has split it into, so its logit is the mean of theirs. No logit
+  of another token changes.
 
   Args:
     params: of a model.
-    made_of: the ids of the pieces of each new token; none is the mean of all.
-    first_id: of the new tokens: as many as the tokenizer has had so far. Rows
-      from there on, which stood for no token, are overwritten.
+    pieces: the ids of the pieces of each new token; an empty sequence stands
+      for the mean of all tokens.
+    first_id: the first new token's id, which is the size of the tokenizer's
+      vocabulary so far. The padding rows from there on are overwritten.
 
   Returns:
-    Parameters for a vocabulary of first_id + len(made_of), or of what it was,
-    where that is more.
+    Parameters for a vocabulary of first_id + len(pieces) tokens, or of the size
+    that the tables had if that is larger.
   """
-  num_rows = padded_vocab_size(first_id + len(made_of))
+  num_rows = padded_vocab_size(first_id + len(pieces))
 
   def extend(old):
     old = np.asarray(old)
     new = np.zeros((max(num_rows, len(old)), *old.shape[1:]), old.dtype)
     new[: len(old)] = old
-    for token, pieces in enumerate(made_of, first_id):
-      rows = old[list(pieces)] if len(pieces) else old[:first_id]
+    for token, ids in enumerate(pieces, first_id):
+      rows = old[list(ids)] if len(ids) else old[:first_id]
       new[token] = rows.mean(axis=0)
     return new
 
-  flat = flatten_dict(params, sep="/")
-  flat |= {path: extend(flat[path]) for path in PER_TOKEN if path in flat}
+  flat = {
+    path: extend(leaf) if axes_of(path, leaf.ndim)[0] == "V" else leaf
+    for path, leaf in flatten_dict(params, sep="/").items()
+  }
   return unflatten_dict(flat, sep="/")
 
 
@@ -82,15 +72,22 @@ def extend_positions(
 ) -> tuple[dict, EncoderConfig]:
   """Returns the parameters and the configuration for longer documents.
 
-  A learned table is repeated after itself, as Longformer's was (Beltagy et al.
-  2020): what is within the old limit reads exactly as before, and a token's
-  neighbours are as near as they were. To interpolate the table would change
-  both. Rotary and linear positions have no table; of rotary ones a larger theta
-  slows the rotation down (ModernBERT's global layers went from 10,000 to
-  160,000 for 8,192 tokens in the place of 1,024).
+  A learned table is repeated, as Longformer's was (Beltagy et al. 2020): the
+  outputs for documents within the old limit do not change, and neither do the
+  distances between neighbours, both of which interpolation would change. Rotary
+  and ALiBi positions have no table. A larger theta slows the rotation down:
+  ModernBERT's global layers went from 10,000 to 160,000, for 8,192 tokens
+  instead of 1,024.
+
+  Args:
+    params: of the model.
+    config: its shape.
+    max_positions: the new limit, in tokens.
+    rope_theta: the new base of rotary positions; None keeps it.
 
   Raises:
-    InputError: fewer positions, or a theta of positions that are not rotary.
+    InputError: there are fewer positions than before, or `rope_theta` is given
+      for positions that are not rotary.
   """
   require(
     max_positions >= config.max_positions,
@@ -114,31 +111,31 @@ def extend_positions(
 def grow(
   params, small: EncoderConfig, large: EncoderConfig, seed: int = 0
 ) -> dict:
-  """Returns parameters of a large model to start from, made of a small one's.
+  """Returns initial parameters of a large model, made from a small one's.
 
   Layers and axes are repeated as ModernBERT-large's were (Warner et al. 2024):
-  layer i of N comes from layer round(i n / N) of n, and an axis is tiled, the
-  small one in the middle of the large, cyclically continued to both sides. Of
-  local and global layers whole rounds are repeated, so each comes from one of
-  its kind. A copy of the first layer gets a norm of ones where that layer had
-  none.
+  layer i of N comes from layer round(i n / N) of n, and an axis is tiled with
+  the small model's in the middle, continued cyclically on both sides. Of local
+  and global layers, whole periods are repeated, so that each comes from one of
+  its kind. A copy of a first layer that had no attention norm gets one, with a
+  scale of one.
 
-  Their weights were copied as they are, so that every sum over a tiled axis
-  came out larger. Here the copies of an input share its weight, as in Net2Net
+  ModernBERT's weights were copied unscaled, so every sum over a tiled axis
+  became larger. Here the copies of an input share its weight, as in Net2Net
   (Chen et al. 2016): without more layers, a model whose width is a multiple of
-  the small one's, and whose mlp_width is anything, computes the same logits. In
-  between, a norm counts some channels once more than others. The shares are
-  random: equal copies would get equal gradients, and without dropout would
-  remain equal for ever (LEMON, Wang et al. 2024).
+  the small one's computes the same logits, whatever its mlp_width. For widths
+  in between, norms count some channels once more than others. The shares are
+  random, because equal copies would get equal gradients and, without dropout,
+  stay equal for ever (LEMON, Wang et al. 2024).
 
   Args:
     params: of the small model.
     small: its shape.
     large: the shape to grow to; dropout and dtype may differ, too.
-    seed: of the shares.
+    seed: the seed of the shares.
 
   Raises:
-    InputError: `large` has less of something, or is of another kind.
+    InputError: `small` cannot be grown to `large`, as `check` has it.
   """
   check(small, large)
   flat = {k: np.asarray(v) for k, v in flatten_dict(params, sep="/").items()}
@@ -146,23 +143,36 @@ def grow(
   rng = np.random.default_rng(seed)
   grown = {}
   for layer, source in enumerate(_sources(small, large)):
-    block = f"encoder/blocks_{source}/"
-    parts = {k: v for k, v in flat.items() if k.startswith(block)}
-    if layer and normalised_already(small, source):
-      for part in [k for k in parts if "/norm_2/" in k]:
-        fresh = np.ones if part.endswith("scale") else np.zeros
-        parts[part.replace("norm_2", "norm_1")] = fresh(small.width, np.float32)
-    for path, leaf in parts.items():
-      to = path.replace(block, f"encoder/blocks_{layer}/")
-      grown[to] = _tile(leaf, _axes(path, small), index, rng)
+    prefix = f"encoder/blocks_{source}/"
+    block = {k: v for k, v in flat.items() if k.startswith(prefix)}
+    if layer and skips_attention_norm(small, source):
+      block |= _fresh_attention_norm(block)
+    for path, leaf in block.items():
+      to = path.replace(prefix, f"encoder/blocks_{layer}/")
+      grown[to] = _tile(path, leaf, small, index, rng)
   for path, leaf in flat.items():
     if not path.startswith("encoder/blocks_"):
-      grown[path] = _tile(leaf, _axes(path, small), index, rng)
+      grown[path] = _tile(path, leaf, small, index, rng)
   return unflatten_dict(grown, sep="/")
 
 
+def _fresh_attention_norm(block: dict[str, np.ndarray]):
+  """Returns the parameters of an attention norm that changes no scale."""
+  return {
+    path.replace(f"/{MLP_NORM}/", f"/{ATTENTION_NORM}/"): (
+      np.ones_like(leaf) if path.endswith("/scale") else np.zeros_like(leaf)
+    )
+    for path, leaf in block.items()
+    if f"/{MLP_NORM}/" in path
+  }
+
+
 def check(small: EncoderConfig, large: EncoderConfig) -> None:
-  """Raises InputError where `small` cannot be grown to `large`."""
+  """Raises InputError if `small` cannot be grown to `large`.
+
+  The larger model may have more of `_SIZES`; keys that shape no weight may
+  differ; all others must be equal.
+  """
   changed = config_lib.changed(small, large, config_lib.INFERENCE)
   for name, (old, new) in changed.items():
     require(
@@ -175,12 +185,12 @@ def check(small: EncoderConfig, large: EncoderConfig) -> None:
     require(
       new >= old, f"growing cannot shrink model.{name} from {old} to {new}"
     )
-  for what, of in (
+  for name, size in (
     ("the width of a head", lambda config: config.head_width),
     ("the heads of a key", lambda c: c.num_heads // c.kv_heads),
   ):
-    old, new = of(small), of(large)
-    require(old == new, f"growing cannot change {what} from {old} to {new}")
+    old, new = size(small), size(large)
+    require(old == new, f"growing cannot change {name} from {old} to {new}")
   require(
     bool(small.embedding_width) == bool(large.embedding_width),
     "growing cannot add or remove a projection after the embeddings: "
@@ -194,8 +204,8 @@ def check(small: EncoderConfig, large: EncoderConfig) -> None:
   )
   require(
     small.num_layers >= small.global_every or "num_layers" not in changed,
-    f"model.num_layers={small.num_layers} is no whole round of "
-    f"model.global_every={small.global_every} layers to repeat",
+    f"growing cannot repeat model.num_layers={small.num_layers}: it is less "
+    f"than one period of model.global_every={small.global_every} layers",
   )
   require(
     _scaled_norm(small) != "encoder/final_norm"
@@ -207,75 +217,68 @@ def check(small: EncoderConfig, large: EncoderConfig) -> None:
 
 
 def _sources(small, large) -> list[int]:
-  """Returns the small model's layer that each layer of the large is made of."""
+  """Returns the small model's layer that each layer of the large copies."""
   if small.share_layers:
     return [0]
   every = small.global_every
   n, m = (config.num_layers // every for config in (small, large))
   sources = []
   for layer in range(large.num_layers):
-    turn, place = divmod(layer, every)
+    period, offset = divmod(layer, every)
     # Halves are rounded down: then a model twice as deep has each layer twice.
-    source = min(-((m - 2 * turn * n) // (2 * m)), n - 1) if turn < m else n
-    # What is left over after the last whole round, if the small model has it.
-    if source * every + place >= small.num_layers:
+    source = n
+    if period < m:
+      source = min(-((m - 2 * period * n) // (2 * m)), n - 1)
+    # After the last whole period, the small model's own rest if it is as long.
+    if source * every + offset >= small.num_layers:
       source = n - 1
-    sources.append(source * every + place)
+    sources.append(source * every + offset)
   return sources
 
 
 def _tiling(small, large) -> dict[str, np.ndarray]:
   """Returns, by axis, the small model's index of each of the large one's."""
 
-  def tiled(name):
+  def tiled(letter):
+    name = SIZE_KEYS[letter]
     old, new = getattr(small, name), getattr(large, name)
     return (np.arange(new) - (new - old) // 2) % old
 
+  index = {letter: tiled(letter) for letter in "DEFG"}
   shared = small.num_heads // small.kv_heads
-  groups = tiled("kv_heads")
-  return {
-    "D": tiled("width"),
-    "E": tiled("table_width"),
-    "F": tiled("mlp_width"),
-    "G": groups,
-    "H": (groups[:, None] * shared + np.arange(shared)).reshape(-1),
-    # As in extend_positions: the first ones have to remain the first.
-    "L": np.arange(large.max_positions) % small.max_positions,
+  heads = index["G"][:, None] * shared + np.arange(shared)
+  return index | {
+    "H": heads.reshape(-1),
+    # As in extend_positions: the first ones must stay the first.
+    "N": np.arange(large.max_positions) % small.max_positions,
   }
 
 
 def _scaled_norm(config) -> str:
-  """Returns the last norm before the logits, where their table is tied.
+  """Returns the last norm before the logits if their table is tied, else "".
 
-  The table's rows are also what goes in, so the shares of their channels, which
-  the logits sum over, are applied to what they are multiplied with.
+  The rows of a tied table are also the embeddings, so the shares of its
+  channels, which the logits sum over, are applied to this norm instead.
   """
   if not config.tie_embeddings:
     return ""
   return "head/norm" if config.head_dense != "none" else "encoder/final_norm"
 
 
-def _axes(path: str, config) -> str:
-  if path in _ARRAYS:
-    return _ARRAYS[path]
-  module, _, leaf = path.rpartition("/")
-  for name, (inputs, outputs) in _DENSE.items():
-    if module.endswith(name):
-      if name == "mlp/in" and config.glu:
-        outputs = "." + outputs
-      return inputs + outputs if leaf == "kernel" else outputs
-  axis = "E" if module in ("encoder/embedding_norm", "head/norm") else "D"
-  return axis.lower() if module == _scaled_norm(config) else axis
-
-
-def _tile(leaf, axes, index, rng) -> np.ndarray:
-  assert leaf.ndim == len(axes)
-  for axis, letter in enumerate(axes):
-    if letter != ".":
-      leaf = np.take(leaf, index[letter.upper()], axis)
-  for axis, letter in enumerate(axes):
-    if letter.islower():
-      leaf = leaf * _shares(leaf.shape, axis, index[letter.upper()], rng)
+def _tile(path, leaf, small, index, rng) -> np.ndarray:
+  """Returns a parameter with its axes tiled and its inputs shared."""
+  letters = axes_of(path, leaf.ndim)
+  summed = range(num_inputs(path))
+  if path == "head/table":
+    summed = [letters.index("E")]
+  elif path.rpartition("/")[0] == _scaled_norm(small):
+    summed = [0]
+  for axis, letter in enumerate(letters):
+    if letter in index:
+      leaf = np.take(leaf, index[letter], axis)
+  for axis in summed:
+    if letters[axis] in index:
+      leaf = leaf * _shares(leaf.shape, axis, index[letters[axis]], rng)
   return leaf.astype(np.float32)
 
 

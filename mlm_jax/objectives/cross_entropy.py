@@ -5,158 +5,168 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from mlm_jax.models.heads import Scores
+from mlm_jax.models.heads import LazyLogits
 
-# Bytes of logits on a device that are kept for the gradient; over it, they are
-# computed twice, in parts of the vocabulary that are no more than the second.
-_MOST_KEPT, _MOST_AT_ONCE = 2 << 30, 1 << 28
+# Up to the first size, in bytes on a device, logits are kept for the gradient;
+# above it they are computed twice, in chunks of about the second size.
+_MAX_LOGITS, _CHUNK_SIZE = 2 << 30, 1 << 28
 
 
 def cross_entropy(
-  told: Scores | jax.Array, targets_BP: jax.Array, weights_BP: jax.Array
+  logits: LazyLogits | jax.Array, targets_BP: jax.Array, weights_BP: jax.Array
 ) -> dict[str, jax.Array]:
-  """Returns the cross entropy in nats and the right predictions, as sums.
+  """Returns the cross entropy in nats and the correct predictions, as sums.
 
   Args:
-    told: float32 logits [B, P, V], or what they are made of. If they would be too
-      many, they are computed for a part of the vocabulary at a time.
-    targets_BP: what is right.
-    weights_BP: what each counts for.
+    logits: float32 [B, P, V]. Lazy ones are computed for a chunk of the
+      vocabulary at a time if there are too many.
+    targets_BP: the correct ids.
+    weights_BP: the weight of each prediction.
   """
-  if isinstance(told, Scores):
+  if isinstance(logits, LazyLogits):
     mesh = jax.sharding.get_abstract_mesh()
-    size = 4 * targets_BP.size * told.table_VE.shape[0]
+    size = 4 * targets_BP.size * logits.table_VE.shape[0]
     size /= 1 if mesh.empty else mesh.size
-    if size > _MOST_KEPT:
-      parts = round(size / _MOST_AT_ONCE)
-      return _sums(*in_parts(told, targets_BP, parts), weights_BP)
-    told = told.logits_BPV
+    if size > _MAX_LOGITS:
+      num_chunks = round(size / _CHUNK_SIZE)
+      return _sums(*in_chunks(logits, targets_BP, num_chunks), weights_BP)
+    logits = logits.logits_BPV
   # The gradient of a gather would be a scatter into all logits.
-  is_target_BPV = jnp.arange(told.shape[-1]) == targets_BP[..., None]
-  target_logits_BP = jnp.sum(told, axis=-1, where=is_target_BPV)
-  loss_BP = jax.nn.logsumexp(told, axis=-1) - target_logits_BP
+  is_target_BPV = jnp.arange(logits.shape[-1]) == targets_BP[..., None]
+  target_logits_BP = jnp.sum(logits, axis=-1, where=is_target_BPV)
+  loss_BP = jax.nn.logsumexp(logits, axis=-1) - target_logits_BP
   # The loss needs the maximum anyway; an argmax costs several times as much.
-  right_BP = target_logits_BP >= jnp.max(told, axis=-1)
-  return _sums(loss_BP, right_BP, weights_BP)
+  is_correct_BP = target_logits_BP >= jnp.max(logits, axis=-1)
+  return _sums(loss_BP, is_correct_BP, weights_BP)
 
 
-def _sums(loss_BP, right_BP, weights_BP):
+def _sums(loss_BP, is_correct_BP, weights_BP):
   return {
     "loss": jnp.sum(loss_BP * weights_BP),
-    "accuracy": jnp.sum(right_BP * weights_BP),
+    "accuracy": jnp.sum(is_correct_BP * weights_BP),
   }
 
 
 def binary_cross_entropy(
-  logits: jax.Array, labels: jax.Array, asked: jax.Array
+  logits: jax.Array, labels: jax.Array, is_target: jax.Array
 ) -> dict[str, jax.Array]:
-  """Returns the same of yes and no, where asked; a logit over 0 says yes."""
+  """Returns the same of binary predictions; a logit above 0 predicts True.
+
+  Args:
+    logits: float32.
+    labels: the correct answers, bool.
+    is_target: which predictions count, bool.
+  """
   signed = jnp.where(labels, logits, -logits)
   return {
-    "loss": jnp.sum(jax.nn.softplus(-signed), where=asked),
-    "accuracy": jnp.sum(signed > 0, where=asked, dtype=jnp.float32),
+    "loss": jnp.sum(jax.nn.softplus(-signed), where=is_target),
+    "accuracy": jnp.sum(signed > 0, where=is_target, dtype=jnp.float32),
   }
 
 
-def in_parts(
-  scores: Scores, targets_BP: jax.Array, parts: int
+def in_chunks(
+  logits: LazyLogits, targets_BP: jax.Array, num_chunks: int
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns the loss and whether it is right, [B, P] each, of each prediction.
+  """Returns the loss of each prediction and whether it is correct, [B, P] each.
 
   Args:
-    scores: what makes the logits.
-    targets_BP: what is right.
-    parts: how many parts of the vocabulary, one of which is in memory at a time.
+    logits: the lazy logits.
+    targets_BP: the correct ids.
+    num_chunks: how many chunks of the vocabulary there are, one in memory at a
+      time.
   """
-  return _in_parts(
-    (parts, scores.scale),
-    scores.x_BPE,
-    scores.table_VE,
-    scores.bias_V,
+  return _in_chunks(
+    (num_chunks, logits.scale),
+    logits.x_BPE,
+    logits.table_VE,
+    logits.bias_V,
     targets_BP,
   )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _in_parts(how, x_BPE, table_VE, bias_V, targets_BP):
-  return _forward(how, x_BPE, table_VE, bias_V, targets_BP)[0]
+def _in_chunks(settings, x_BPE, table_VE, bias_V, targets_BP):
+  return _forward(settings, x_BPE, table_VE, bias_V, targets_BP)[0]
 
 
-def _forward(how, x_BPE, table_VE, bias_V, targets_BP):
-  """Goes over the parts with the maximum and the sum of what was seen."""
+def _forward(settings, x_BPE, table_VE, bias_V, targets_BP):
+  """Goes over the chunks with a running maximum and sum of exponentials."""
+  num_chunks, scale = settings
 
-  def add(so_far, part):
-    highest_BP, sum_BP, target_BP = so_far
-    logits_BPW, is_target_BPW = _of_part(how, x_BPE, targets_BP, part)
-    new_BP = jnp.maximum(highest_BP, jnp.max(logits_BPW, axis=-1))
+  def add(so_far, chunk):
+    max_BP, sum_BP, target_BP = so_far
+    logits_BPW, is_target_BPW = _chunk_logits(x_BPE, scale, targets_BP, chunk)
+    new_BP = jnp.maximum(max_BP, jnp.max(logits_BPW, axis=-1))
     shares_BPW = jnp.exp(logits_BPW - new_BP[..., None])
-    sum_BP *= jnp.exp(highest_BP - new_BP)
+    sum_BP *= jnp.exp(max_BP - new_BP)
     sum_BP += jnp.sum(shares_BPW, axis=-1)
     target_BP += jnp.sum(logits_BPW, axis=-1, where=is_target_BPW)
     return (new_BP, sum_BP, target_BP), None
 
   zeros_BP = jnp.zeros(targets_BP.shape, jnp.float32)
-  # Not -inf, whose difference with itself is none.
+  # Not -inf, whose difference with itself is NaN.
   first = zeros_BP - 1e30, zeros_BP, zeros_BP
-  (highest_BP, sum_BP, target_BP), _ = jax.lax.scan(
-    add, first, _cut(how, table_VE, bias_V)
+  (max_BP, sum_BP, target_BP), _ = jax.lax.scan(
+    add, first, _split(num_chunks, table_VE, bias_V)
   )
-  log_sum_BP = highest_BP + jnp.log(sum_BP)
-  told = log_sum_BP - target_BP, target_BP >= highest_BP
-  return told, (x_BPE, table_VE, bias_V, targets_BP, log_sum_BP)
+  log_sum_BP = max_BP + jnp.log(sum_BP)
+  result = log_sum_BP - target_BP, target_BP >= max_BP
+  return result, (x_BPE, table_VE, bias_V, targets_BP, log_sum_BP)
 
 
-def _backward(how, kept, gradients):
-  """Goes over them again, with softmax - target for the logits' gradient."""
-  x_BPE, table_VE, bias_V, targets_BP, log_sum_BP = kept
+def _backward(settings, residuals, gradients):
+  """Goes over them again; the gradient of logits is softmax - target."""
+  x_BPE, table_VE, bias_V, targets_BP, log_sum_BP = residuals
   weights_BP, _ = gradients
-  _, scale = how
+  num_chunks, scale = settings
 
-  def add(dx_BPE, part):
-    logits_BPW, is_target_BPW = _of_part(how, x_BPE, targets_BP, part)
+  def add(dx_BPE, chunk):
+    logits_BPW, is_target_BPW = _chunk_logits(x_BPE, scale, targets_BP, chunk)
     shares_BPW = jnp.exp(logits_BPW - log_sum_BP[..., None])
     dlogits_BPW = (shares_BPW - is_target_BPW) * weights_BP[..., None]
     dbias_W = jnp.sum(dlogits_BPW, axis=(0, 1))
     d_BPW = (dlogits_BPW * scale).astype(x_BPE.dtype)
     einsum = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
-    table_WE = part[0].astype(x_BPE.dtype)
+    table_WE = chunk[0].astype(x_BPE.dtype)
     dx_BPE += einsum("BPW,WE->BPE", d_BPW, table_WE)
     return dx_BPE, (einsum("BPW,BPE->WE", d_BPW, x_BPE), dbias_W)
 
   dx_BPE, (dtable_WNE, dbias_WN) = jax.lax.scan(
-    add, jnp.zeros(x_BPE.shape, jnp.float32), _cut(how, table_VE, bias_V)
+    add,
+    jnp.zeros(x_BPE.shape, jnp.float32),
+    _split(num_chunks, table_VE, bias_V),
   )
-  whole = lambda d_NW: jnp.moveaxis(d_NW, 0, 1).reshape(-1, *d_NW.shape[2:])
+  join = lambda d_NW: jnp.moveaxis(d_NW, 0, 1).reshape(-1, *d_NW.shape[2:])
   size = table_VE.shape[0]
   return (
     dx_BPE.astype(x_BPE.dtype),
-    whole(dtable_WNE)[:size].astype(table_VE.dtype),
-    whole(dbias_WN)[:size],
+    join(dtable_WNE)[:size].astype(table_VE.dtype),
+    join(dbias_WN)[:size],
     None,
   )
 
 
-_in_parts.defvjp(_forward, _backward)
+_in_chunks.defvjp(_forward, _backward)
 
 
-def _cut(how, table_VE, bias_V):
-  """Returns the parts of the table and the bias, and the ids in each.
+def _split(num_chunks, table_VE, bias_V):
+  """Returns the chunks of the table and the bias, and the ids in each.
 
-  Every n-th token is in the same part, so that devices which share the vocabulary
-  share each part of it.
+  Every n-th token is in the same chunk, so that devices which share the
+  vocabulary share each chunk of it.
   """
-  parts, _ = how
-  missing = -len(bias_V) % parts
+  missing = -len(bias_V) % num_chunks
   table_VE = jnp.pad(table_VE, [(0, missing), (0, 0)])
   bias_V = jnp.pad(bias_V, (0, missing), constant_values=-jnp.inf)
   ids_V = jnp.arange(len(bias_V))
-  cut = lambda x_V: jnp.moveaxis(x_V.reshape(-1, parts, *x_V.shape[1:]), 1, 0)
-  return cut(table_VE), cut(bias_V), cut(ids_V)
+  split = lambda x_V: jnp.moveaxis(
+    x_V.reshape(-1, num_chunks, *x_V.shape[1:]), 1, 0
+  )
+  return split(table_VE), split(bias_V), split(ids_V)
 
 
-def _of_part(how, x_BPE, targets_BP, part):
-  """Returns a part's logits, and where the target's is, [B, P, W] each."""
-  _, scale = how
-  table_WE, bias_W, ids_W = part
-  scores = Scores(x_BPE, table_WE, bias_W, scale)
-  return scores.logits_BPV, ids_W == targets_BP[..., None]
+def _chunk_logits(x_BPE, scale, targets_BP, chunk):
+  """Returns a chunk's logits, and where the target's is, [B, P, W] each."""
+  table_WE, bias_W, ids_W = chunk
+  logits = LazyLogits(x_BPE, table_WE, bias_W, scale)
+  return logits.logits_BPV, ids_W == targets_BP[..., None]

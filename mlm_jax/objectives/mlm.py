@@ -1,135 +1,189 @@
-"""Masked language modelling (Devlin et al. 2019), and what may be added to it."""
+"""Masked language modelling (Devlin et al. 2019), and its auxiliary terms."""
 
 import functools
+from collections.abc import Mapping
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mlm_jax import registry
 from mlm_jax.config import Config
+from mlm_jax.errors import require
+from mlm_jax.models import flops
 from mlm_jax.models.composite import MaskedLM, PairMaskedLM, SpanMaskedLM
-from mlm_jax.models.heads import Scores
 from mlm_jax.models.positions import segments_and_positions
-from mlm_jax.objectives.base import Batch, Objective, Part, Sums
+from mlm_jax.objectives.base import (
+  Batch,
+  LossSums,
+  Objective,
+  Submodel,
+  Term,
+)
 from mlm_jax.objectives.cross_entropy import (
   binary_cross_entropy,
   cross_entropy,
 )
 from mlm_jax.vocabulary import Vocabulary
 
+TARGET_FIELDS = ("target_positions", "target_ids", "target_weights")
 
-def tell(
+
+class MaskedLanguageModelling(Objective):
+  """Predicts the tokens at the target positions.
+
+  With `objective.span_boundary`, also from the borders of their spans
+  (SpanBERT, Joshi et al. 2020); with `corruption.sentence_pairs`, also whether
+  two sentences are in order (BERT's NSP, ALBERT's SOP).
+  """
+
+  title = "masked language modelling"
+  tasks = ("fill_masks",)
+  token_term = "mlm"
+  options = ("objective.span_boundary", "corruption.sentence_pairs")
+  supports = (
+    "fill_mask",
+    "export_hf",
+    "evaluate --discrepancy",
+    "evaluate --passes",
+  )
+
+  @classmethod
+  def check(cls, config: Config) -> None:
+    super().check(config)
+    pairs, kind = config.corruption.sentence_pairs, config.corruption.kind
+    if config.objective.span_boundary:
+      require(
+        registry.CORRUPTIONS[kind].masks_spans,
+        f"objective.span_boundary needs corruption.kind='spans', not {kind!r}",
+      )
+      require(
+        pairs == "none",
+        "objective.span_boundary does not support "
+        f"corruption.sentence_pairs={pairs!r}, only 'none'",
+      )
+
+  @functools.cached_property
+  def model(self) -> nn.Module:
+    model = MaskedLM
+    if "span_boundary" in self.terms:
+      model = SpanMaskedLM
+    elif "pair" in self.terms:
+      model = PairMaskedLM
+    return model(self.config.model, self.vocab.size)
+
+  @functools.cached_property
+  def terms(self) -> Mapping[str, Term]:
+    terms = {"mlm": Term(1.0, "masked tokens")}
+    if self.config.objective.span_boundary:
+      terms["span_boundary"] = Term(1.0, "span boundary")
+    if self.config.corruption.sentence_pairs != "none":
+      terms["pair"] = Term(1.0, "sentence pairs")
+    return terms
+
+  @property
+  def fields(self) -> tuple[str, ...]:
+    fields = ("input_ids", *TARGET_FIELDS)
+    if "pair" in self.terms:
+      fields += ("type_ids", "pair_labels", "pair_weights")
+    return fields
+
+  def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+    targets = jnp.sum(batch["target_weights"])
+    denominators = dict.fromkeys(self.terms, targets)
+    if "pair" in self.terms:
+      denominators["pair"] = jnp.sum(batch["pair_weights"])
+    return denominators
+
+  def loss_sums(
+    self, params, batch: Batch, key: jax.Array | None = None
+  ) -> LossSums:
+    targets = batch["target_ids"], batch["target_weights"]
+    predict_with = functools.partial(
+      predict, self.model, self.vocab, params, batch, key
+    )
+    sums = {}
+    if "span_boundary" in self.terms:
+      logits, border_logits = predict_with(borders=span_borders(batch))
+      sums["span_boundary"] = cross_entropy(border_logits, *targets)
+    elif "pair" in self.terms:
+      logits, pair_logits_B = predict_with()
+      sums["pair"] = binary_cross_entropy(
+        pair_logits_B, batch["pair_labels"] > 0, batch["pair_weights"] > 0
+      )
+    else:
+      logits = predict_with()
+    return {"mlm": cross_entropy(logits, *targets), **sums}
+
+  def forward_flops(self) -> float:
+    model, vocab_size = self.config.model, self.vocab.size
+    targets = self.num_targets
+    total = flops.masked_lm(
+      model, self.config.data.seq_len, targets, vocab_size
+    )
+    if "span_boundary" in self.terms:
+      total += flops.span_boundary_head(model, targets, vocab_size)
+    if "pair" in self.terms:
+      total += flops.sentence_pair_head(model)
+    return total
+
+  def submodels(self, params) -> dict[str, Submodel]:
+    # The heads of auxiliary terms are for training alone.
+    kept = {k: v for k, v in params.items() if k in ("encoder", "head")}
+    return {"model": (MaskedLM(self.config.model, self.vocab.size), kept)}
+
+
+def predict(
   model: MaskedLM,
   vocab: Vocabulary,
   params,
   batch: Batch,
   dropout_key: jax.Array | None = None,
-  **seen,
-) -> Scores:
-  """Returns the logits at a batch's targets, before they are multiplied out.
-
-  Of a `SpanMaskedLM` or a `PairMaskedLM` two things, as they do.
+  **arguments,
+):
+  """Returns what a `MaskedLM` returns at a batch's targets.
 
   Args:
-    model: gives them.
-    vocab: the start and pad ids.
-    params: of the model.
-    batch: what `data.corruption` makes.
-    dropout_key: turns dropout on.
-    **seen: what tokens see, as `Encoder` has it; or a model's own arguments.
+    model: the module.
+    vocab: the vocabulary.
+    params: the model's parameters.
+    batch: the batch.
+    dropout_key: None disables dropout.
+    **arguments: the model's further arguments.
   """
   ids_BL = batch["input_ids"]
-  segment_ids_BL, positions_BL = segments_and_positions(
-    ids_BL, start_id=vocab.start_id, pad_id=vocab.pad_id
-  )
-  return model.clone(as_scores=True).apply(
+  segment_ids_BL, positions_BL = segments_and_positions(ids_BL, vocab)
+  return model.apply(
     {"params": params},
     ids_BL,
     segment_ids_BL,
     positions_BL,
     batch["target_positions"],
     type_ids_BL=batch.get("type_ids"),
-    **seen,
+    **arguments,
     deterministic=dropout_key is None,
     rngs=None if dropout_key is None else {"dropout": dropout_key},
   )
 
 
-def sums(
-  model: MaskedLM,
-  vocab: Vocabulary,
-  params,
-  batch: Batch,
-  key: jax.Array | None = None,
-) -> Sums:
-  """Returns the loss over a batch's targets, as `Objective` has it."""
-  targets = batch["target_ids"], batch["target_weights"]
-  told_of = functools.partial(tell, model, vocab, params, batch, key)
-  more = {}
-  if isinstance(model, SpanMaskedLM):
-    told, by_borders = told_of(borders=borders(batch))
-    more["span_boundary"] = cross_entropy(by_borders, *targets)
-  elif isinstance(model, PairMaskedLM):
-    told, pair_B = told_of()
-    more["pair"] = binary_cross_entropy(
-      pair_B, batch["pair_labels"] > 0, batch["pair_weights"] > 0
-    )
-  else:
-    told = told_of()
-  return {"mlm": cross_entropy(told, *targets), **more}
+def span_borders(batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Returns the borders of each target's span, and its position in the span.
 
-
-def borders(batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns, of each target's span, its borders, and the target's place in it.
-
-  A span is what is asked for without a gap.
+  A span is a run of targets without a gap.
 
   Returns:
-    int32 [B, P] each: the place before the span, the place after it, and how
-    many targets of the span stand before this one.
+    int32 [B, P] each: the position before the span, the position after it, and
+    how many targets of the span precede this one.
   """
   positions_BP, weights_BP = batch["target_positions"], batch["target_weights"]
   rows_B1 = jnp.arange(len(positions_BP))[:, None]
   length = batch["input_ids"].shape[1]
-  hidden_BL = jnp.zeros(batch["input_ids"].shape, bool)
-  hidden_BL = hidden_BL.at[rows_B1, positions_BP].max(weights_BP > 0)
+  is_target_BL = jnp.zeros(batch["input_ids"].shape, bool)
+  is_target_BL = is_target_BL.at[rows_B1, positions_BP].max(weights_BP > 0)
   index_L = jnp.arange(length)
-  left_BL = jax.lax.cummax(jnp.where(hidden_BL, 0, index_L), axis=1)
-  right_BL = jnp.where(hidden_BL, length - 1, index_L)
+  left_BL = jax.lax.cummax(jnp.where(is_target_BL, 0, index_L), axis=1)
+  right_BL = jnp.where(is_target_BL, length - 1, index_L)
   right_BL = jax.lax.cummin(right_BL, axis=1, reverse=True)
   at = lambda x_BL: jnp.take_along_axis(x_BL, positions_BP, axis=1)
-  place_BP = jnp.maximum(positions_BP - at(left_BL) - 1, 0)
-  return at(left_BL), at(right_BL), place_BP
-
-
-def _added(config: Config) -> tuple[type[MaskedLM], tuple[str, ...]]:
-  """Returns the model, and what terms there are beside "mlm"."""
-  if config.objective.span_boundary:
-    return SpanMaskedLM, ("span_boundary",)
-  if config.corruption.sentence_pairs != "none":
-    return PairMaskedLM, ("pair",)
-  return MaskedLM, ()
-
-
-def _terms(config: Config) -> dict[str, float]:
-  return dict.fromkeys(("mlm", *_added(config)[1]), 1.0)
-
-
-def _model(config: Config, vocab: Vocabulary) -> MaskedLM:
-  return _added(config)[0](config.model, vocab.size)
-
-
-def _parts(config: Config, vocab: Vocabulary, params) -> dict[str, Part]:
-  # What was added is for training.
-  own = {k: v for k, v in params.items() if k in ("encoder", "head")}
-  return {"model": (MaskedLM(config.model, vocab.size), own)}
-
-
-def _weights(batch: Batch, vocab: Vocabulary) -> dict[str, jax.Array]:
-  targets = jnp.sum(batch["target_weights"])
-  pairs = {}
-  if "pair_weights" in batch:
-    pairs = {"pair": jnp.sum(batch["pair_weights"])}
-  return {"mlm": targets, "span_boundary": targets, **pairs}
-
-
-MLM = Objective("mlm", _model, _terms, _weights, sums, _parts)
+  offset_BP = jnp.maximum(positions_BP - at(left_BL) - 1, 0)
+  return at(left_BL), at(right_BL), offset_BP

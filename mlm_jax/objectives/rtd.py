@@ -1,78 +1,180 @@
 """Replaced token detection (ELECTRA, Clark et al. 2020).
 
-A small generator fills in the masks, and the encoder tells of each token whether
-it is the one that was there. The generator learns as a masked language model
-alone: nobody can differentiate through what it says.
+A small generator fills in the masks, and the encoder, as a discriminator,
+predicts of each token whether it was replaced. The generator learns as a masked
+language model alone: sampling from it has no gradient.
 """
 
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlm_jax.config import Config
+from mlm_jax.config import Config, EncoderConfig
+from mlm_jax.errors import InputError, require
+from mlm_jax.models import flops
 from mlm_jax.models.composite import Discriminator, Electra, MaskedLM
 from mlm_jax.models.positions import segments_and_positions
-from mlm_jax.objectives import mlm
-from mlm_jax.objectives.base import Batch, Objective, Part, Sums
+from mlm_jax.objectives.base import (
+  Batch,
+  LossSums,
+  Objective,
+  Submodel,
+  Term,
+)
 from mlm_jax.objectives.cross_entropy import (
   binary_cross_entropy,
   cross_entropy,
 )
+from mlm_jax.objectives.mlm import TARGET_FIELDS, predict
 from mlm_jax.vocabulary import Vocabulary
 
-# Rows of the vocabulary that are looked at together when a token is drawn.
+# Rows of the vocabulary in a block, the first of two steps of sampling.
 _BLOCK = 128
 
-
-def sums(
-  model: Electra,
-  vocab: Vocabulary,
-  params,
-  batch: Batch,
-  key: jax.Array | None = None,
-) -> Sums:
-  """Returns the losses of both, as `Objective` has it."""
-  sample_key, generator_key, key = (
-    (jax.random.key(0), None, None) if key is None else jax.random.split(key, 3)
-  )
-  parts = _parts(model, params)
-  generator, generator_params = parts["generator"]
-  # All of them, to draw from.
-  logits_BPV = mlm.tell(
-    generator, vocab, generator_params, batch, generator_key
-  ).logits_BPV
-  targets_BP, weights_BP = batch["target_ids"], batch["target_weights"]
-  keys_B = _keys(sample_key, batch["input_ids"])
-  drawn_BP = sample(keys_B, jax.lax.stop_gradient(logits_BPV), vocab)
-  shown_BP = jnp.where(weights_BP > 0, drawn_BP, targets_BP)
-  rows_B1 = jnp.arange(len(shown_BP))[:, None]
-  where = rows_B1, batch["target_positions"]
-  masked_BL = jnp.asarray(batch["input_ids"])
-  ids_BL = masked_BL.at[where].set(shown_BP)
-  original_BL = masked_BL.at[where].set(targets_BP)
-
-  segment_ids_BL, positions_BL = segments_and_positions(
-    ids_BL, start_id=vocab.start_id, pad_id=vocab.pad_id
-  )
-  discriminator, discriminator_params = parts["discriminator"]
-  logits_BL = discriminator.apply(
-    {"params": discriminator_params},
-    ids_BL,
-    segment_ids_BL,
-    positions_BL,
-    deterministic=key is None,
-    rngs=None if key is None else {"dropout": key},
-  )
-  is_replaced_BL = ids_BL != original_BL
-  real_BL = ids_BL != vocab.pad_id
-  return {
-    "rtd": binary_cross_entropy(logits_BL, is_replaced_BL, real_BL),
-    "generator": cross_entropy(logits_BPV, targets_BP, weights_BP),
-  }
+_BELOW_1 = np.float32(1 - 2**-20)
 
 
-def _keys(key: jax.Array, ids_BL: jax.Array) -> jax.Array:
-  """Returns a key a row, which depends on the row and not on its batch."""
+class ReplacedTokenDetection(Objective):
+  """Predicts which tokens a generator, trained beside it, has replaced."""
+
+  title = "replaced token detection"
+  tasks = ("fill_masks",)
+  token_term = "generator"
+  supports = ("fill_mask", "export_hf")
+
+  @classmethod
+  def check(cls, config: Config) -> None:
+    super().check(config)
+    require(
+      config.corruption.mask_share > 0,
+      f"objective.name={config.objective.name!r} without masks would let the "
+      "generator copy: corruption.mask_share must be positive",
+    )
+    generator_config(config)
+
+  @functools.cached_property
+  def model(self) -> nn.Module:
+    generator = generator_config(self.config)
+    return Electra(self.config.model, generator, self.vocab.size)
+
+  @property
+  def terms(self) -> Mapping[str, Term]:
+    return {
+      "rtd": Term(self.config.objective.rtd_weight, "replaced tokens"),
+      "generator": Term(1.0, "generator"),
+    }
+
+  @property
+  def fields(self) -> tuple[str, ...]:
+    return ("input_ids", *TARGET_FIELDS)
+
+  def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+    # Padding is padding before and after the corruption.
+    is_real_BL = batch["input_ids"] != self.vocab.pad_id
+    return {
+      "rtd": jnp.sum(is_real_BL, dtype=jnp.float32),
+      "generator": jnp.sum(batch["target_weights"]),
+    }
+
+  def loss_sums(
+    self, params, batch: Batch, key: jax.Array | None = None
+  ) -> LossSums:
+    vocab = self.vocab
+    sample_key, generator_key, key = (
+      (jax.random.key(0), None, None)
+      if key is None
+      else jax.random.split(key, 3)
+    )
+    submodels = self.submodels(params)
+    generator, generator_params = submodels["generator"]
+    # Sampling needs all of them.
+    logits_BPV = predict(
+      generator, vocab, generator_params, batch, generator_key
+    ).logits_BPV
+    targets_BP, weights_BP = batch["target_ids"], batch["target_weights"]
+    keys_B = _row_keys(sample_key, batch["input_ids"])
+    sampled_BP = sample(keys_B, jax.lax.stop_gradient(logits_BPV), vocab)
+    shown_BP = jnp.where(weights_BP > 0, sampled_BP, targets_BP)
+    rows_B1 = jnp.arange(len(shown_BP))[:, None]
+    where = rows_B1, batch["target_positions"]
+    masked_BL = jnp.asarray(batch["input_ids"])
+    ids_BL = masked_BL.at[where].set(shown_BP)
+    original_BL = masked_BL.at[where].set(targets_BP)
+
+    segment_ids_BL, positions_BL = segments_and_positions(ids_BL, vocab)
+    discriminator, discriminator_params = submodels["discriminator"]
+    logits_BL = discriminator.apply(
+      {"params": discriminator_params},
+      ids_BL,
+      segment_ids_BL,
+      positions_BL,
+      deterministic=key is None,
+      rngs=None if key is None else {"dropout": key},
+    )
+    is_replaced_BL = ids_BL != original_BL
+    is_real_BL = ids_BL != vocab.pad_id
+    return {
+      "rtd": binary_cross_entropy(logits_BL, is_replaced_BL, is_real_BL),
+      "generator": cross_entropy(logits_BPV, targets_BP, weights_BP),
+    }
+
+  def forward_flops(self) -> float:
+    config, length = self.config.model, self.config.data.seq_len
+    return (
+      flops.encoder(config, length)
+      + flops.replaced_token_head(config, length)
+      + flops.masked_lm(
+        self.model.generator_config, length, self.num_targets, self.vocab.size
+      )
+    )
+
+  def submodels(self, params) -> dict[str, Submodel]:
+    def submodel(cls, config, name):
+      # With the shared embeddings, each is a model of its own.
+      encoder = {**params["embeddings"], **params[name]["encoder"]}
+      module = cls(config, self.vocab.size)
+      return module, {**params[name], "encoder": encoder}
+
+    discriminator, generator = self.config.model, self.model.generator_config
+    return {
+      "discriminator": submodel(Discriminator, discriminator, "discriminator"),
+      "generator": submodel(MaskedLM, generator, "generator"),
+    }
+
+
+def generator_config(config: Config) -> EncoderConfig:
+  """Returns the generator: `objective.generator_share` of the encoder's sizes.
+
+  Raises:
+    InputError: no encoder has that shape.
+  """
+  model, share = config.model, config.objective.generator_share
+  width = round(share * model.width)
+  try:
+    return dataclasses.replace(
+      model,
+      width=width,
+      num_heads=max(1, round(share * model.num_heads)),
+      # 0 would share no keys and values.
+      num_kv_heads=model.num_kv_heads
+      and max(1, round(share * model.num_kv_heads)),
+      mlp_width=round(share * model.mlp_width),
+      # The embeddings are the discriminator's.
+      embedding_width=0 if width == model.table_width else model.table_width,
+    )
+  except InputError as error:
+    raise InputError(
+      f"objective.generator_share={share} makes no generator: {error}"
+    ) from error
+
+
+def _row_keys(key: jax.Array, ids_BL: jax.Array) -> jax.Array:
+  """Returns a key for each row, which depends on the row, not on its batch."""
   odd_L = 2 * jnp.arange(ids_BL.shape[1], dtype=jnp.uint32) + 1
   sums_B = jnp.sum(ids_BL.astype(jnp.uint32) * odd_L, axis=1)
   return jax.vmap(jax.random.fold_in, (None, 0))(key, sums_B)
@@ -81,10 +183,10 @@ def _keys(key: jax.Array, ids_BL: jax.Array) -> jax.Array:
 def sample(
   keys_B: jax.Array, logits_BPV: jax.Array, vocab: Vocabulary
 ) -> jax.Array:
-  """Returns int32 [B, P], ordinary tokens drawn from the softmax.
+  """Returns int32 [B, P], tokens sampled from the softmax, never special ones.
 
-  One random number a draw, not one a logit: it falls into a block of the
-  vocabulary, and within that onto a token.
+  One random number a sample, not one a logit: it selects a block of the
+  vocabulary, and within that a token.
   """
   special = np.array(vocab.special_ids)
   logits_BPV = logits_BPV.at[..., special].set(-jnp.inf)
@@ -93,8 +195,8 @@ def sample(
   shares_BPNK = shares_BPV.reshape(*shares_BPV.shape[:2], -1, _BLOCK)
   blocks_BPN = jnp.cumsum(jnp.sum(shares_BPNK, axis=-1), axis=-1)
   uniform = jax.vmap(lambda key: jax.random.uniform(key, highest_BP1.shape[1:]))
-  drawn_BP1 = uniform(keys_B) * blocks_BPN[..., -1:]
-  block_BP1 = jnp.sum(blocks_BPN <= drawn_BP1, axis=-1, keepdims=True)
+  threshold_BP1 = uniform(keys_B) * blocks_BPN[..., -1:]
+  block_BP1 = jnp.sum(blocks_BPN <= threshold_BP1, axis=-1, keepdims=True)
   block_BP1 = jnp.minimum(block_BP1, blocks_BPN.shape[-1] - 1)
   within_BPK = jnp.take_along_axis(
     shares_BPNK, block_BP1[..., None], axis=2
@@ -105,48 +207,9 @@ def sample(
     0.0,
   )
   sums_BPK = jnp.cumsum(within_BPK, axis=-1)
-  # Where rounding leaves nothing above the number, the last that has a share.
-  drawn_BP1 = jnp.minimum(drawn_BP1 - below_BP1, sums_BPK[..., -1:] * _UNDER_1)
-  place_BP = jnp.sum(sums_BPK <= drawn_BP1, axis=-1)
-  return (block_BP1[..., 0] * _BLOCK + place_BP).astype(jnp.int32)
-
-
-_UNDER_1 = np.float32(1 - 2**-20)
-
-
-def _parts(model: Electra, params) -> dict[str, Part]:
-  def part(cls, config, name):
-    # As it would be without the other one.
-    encoder = {**params["embeddings"], **params[name]["encoder"]}
-    module = cls(config, model.vocab_size)
-    return {name: (module, {**params[name], "encoder": encoder})}
-
-  return {
-    **part(Discriminator, model.config, "discriminator"),
-    **part(MaskedLM, model.generator_config, "generator"),
-  }
-
-
-def _weights(batch, vocab):
-  # Real tokens are so before and after the masking.
-  real = jnp.sum(batch["input_ids"] != vocab.pad_id, dtype=jnp.float32)
-  return {"rtd": real, "generator": jnp.sum(batch["target_weights"])}
-
-
-def _model(config: Config, vocab: Vocabulary) -> Electra:
-  return Electra(
-    config.model, config.objective.generator(config.model), vocab.size
+  # Rounding may leave no sum above it: then the last token with a share.
+  threshold_BP1 = jnp.minimum(
+    threshold_BP1 - below_BP1, sums_BPK[..., -1:] * _BELOW_1
   )
-
-
-RTD = Objective(
-  tells="generator",
-  model=_model,
-  terms=lambda config: {
-    "rtd": config.objective.rtd_weight,
-    "generator": 1.0,
-  },
-  weights=_weights,
-  sums=sums,
-  parts=lambda config, vocab, params: _parts(_model(config, vocab), params),
-)
+  offset_BP = jnp.sum(sums_BPK <= threshold_BP1, axis=-1)
+  return (block_BP1[..., 0] * _BLOCK + offset_BP).astype(jnp.int32)

@@ -1,90 +1,83 @@
-"""Encoder-decoders: what was lost from a text, said by a decoder.
+"""Sequence-to-sequence denoising: a decoder generates what is missing, or all.
 
-What is lost, and what there is to say of it, is the corruption's: the same
-objective is T5's (Raffel et al. 2020), BART's (Lewis et al. 2020) and MASS's (Song
-et al. 2019). A decoder that fills in masks is Mask-Predict's (Ghazvininejad et al.
-2019), where the encoder also tells how long the text is.
+The corruption says what the encoder reads and the decoder generates: the
+objective is that of T5 (Raffel et al. 2020), BART (Lewis et al. 2020) and MASS
+(Song et al. 2019).
 """
 
+import functools
+from collections.abc import Mapping
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mlm_jax.config import Config
-from mlm_jax.models.composite import ConditionalMaskedLM, EncoderDecoder
+from mlm_jax.models import flops
+from mlm_jax.models.composite import EncoderDecoder
 from mlm_jax.models.positions import segments_and_positions
-from mlm_jax.objectives.base import Batch, Objective, Sums
+from mlm_jax.objectives.base import Batch, LossSums, Objective, Term
 from mlm_jax.objectives.cross_entropy import cross_entropy
-from mlm_jax.vocabulary import Vocabulary
 
 
-def arrays_of(model: EncoderDecoder, vocab: Vocabulary, batch: Batch):
-  """Returns the arrays that the model takes of a batch."""
-  both = [
-    (
-      batch[ids],
-      *segments_and_positions(
-        batch[ids], start_id=vocab.start_id, pad_id=vocab.pad_id
-      ),
+class SequenceToSequence(Objective):
+  """Predicts the decoder's next token, from left to right."""
+
+  title = "sequence-to-sequence denoising"
+  tasks = ("generate",)
+  has_decoder = True
+  token_term = "seq2seq"
+  supports = ("export_hf",)
+
+  @functools.cached_property
+  def model(self) -> nn.Module:
+    return EncoderDecoder(self.config.model, self.vocab.size)
+
+  @property
+  def terms(self) -> Mapping[str, Term]:
+    return {"seq2seq": Term(1.0, "decoder tokens")}
+
+  @property
+  def fields(self) -> tuple[str, ...]:
+    return ("input_ids", "decoder_ids", "target_ids", "target_weights")
+
+  def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+    return {"seq2seq": jnp.sum(batch["target_weights"])}
+
+  def loss_sums(
+    self, params, batch: Batch, key: jax.Array | None = None
+  ) -> LossSums:
+    logits = self.predict(params, batch, key)
+    targets = batch["target_ids"], batch["target_weights"]
+    return {"seq2seq": cross_entropy(logits, *targets)}
+
+  def predict(self, params, batch: Batch, key: jax.Array | None):
+    """Returns what the model returns of a batch; the key is dropout's."""
+    ids_BL, decoder_ids_BP = batch["input_ids"], batch["decoder_ids"]
+    segments_BL, positions_BL = segments_and_positions(ids_BL, self.vocab)
+    decoder_segments_BP, decoder_positions_BP = segments_and_positions(
+      decoder_ids_BP, self.vocab
     )
-    for ids in ("input_ids", "decoder_ids")
-  ]
-  # Where they are learned, positions are more than distances.
-  if "decoder_positions" in batch and model.config.position_kind == "learned":
-    both[1] = *both[1][:2], batch["decoder_positions"]
-  return *both[0], *both[1]
+    # Other kinds of positions are relative.
+    is_learned = self.config.model.position_kind == "learned"
+    if "decoder_positions" in batch and is_learned:
+      decoder_positions_BP = batch["decoder_positions"]
+    return self.model.apply(
+      {"params": params},
+      ids_BL,
+      segments_BL,
+      positions_BL,
+      decoder_ids_BP,
+      decoder_segments_BP,
+      decoder_positions_BP,
+      deterministic=key is None,
+      rngs=None if key is None else {"dropout": key},
+    )
 
-
-def sums(
-  model: EncoderDecoder,
-  vocab: Vocabulary,
-  params,
-  batch: Batch,
-  key: jax.Array | None = None,
-) -> Sums:
-  """Returns the loss over a batch's targets, as `Objective` has it."""
-  conditional = isinstance(model, ConditionalMaskedLM)
-  found = model.clone(as_scores=True).apply(
-    {"params": params},
-    *arrays_of(model, vocab, batch),
-    causal=not conditional,
-    deterministic=key is None,
-    rngs=None if key is None else {"dropout": key},
-  )
-  targets = batch["target_ids"], batch["target_weights"]
-  if not conditional:
-    return {"seq2seq": cross_entropy(found, *targets)}
-  told, lengths_BLN = found
-  lengths_BL = batch["target_lengths"]
-  return {
-    "cmlm": cross_entropy(told, *targets),
-    "length": cross_entropy(lengths_BLN, lengths_BL, lengths_BL > 0),
-  }
-
-
-SEQ2SEQ = Objective(
-  tells="seq2seq",
-  model=lambda config, vocab: EncoderDecoder(config.model, vocab.size),
-  terms=lambda config: {"seq2seq": 1.0},
-  weights=lambda batch, vocab: {"seq2seq": jnp.sum(batch["target_weights"])},
-  sums=sums,
-  parts=lambda config, vocab, params: {
-    "model": (EncoderDecoder(config.model, vocab.size), params)
-  },
-)
-
-
-def _cmlm(config: Config, vocab: Vocabulary) -> ConditionalMaskedLM:
-  return ConditionalMaskedLM(config.model, vocab.size)
-
-
-CMLM = Objective(
-  tells="cmlm",
-  model=_cmlm,
-  terms=lambda config: {"cmlm": 1.0, "length": 1.0},
-  weights=lambda batch, vocab: {
-    "cmlm": jnp.sum(batch["target_weights"]),
-    "length": jnp.sum(batch["target_lengths"] > 0, dtype=jnp.float32),
-  },
-  sums=sums,
-  parts=lambda config, vocab, params: {"model": (_cmlm(config, vocab), params)},
-)
+  def forward_flops(self) -> float:
+    model, length = self.config.model, self.config.data.seq_len
+    targets = self.num_targets
+    return (
+      flops.encoder(model, length)
+      + flops.decoder(model, targets, length)
+      + flops.masked_lm_head(model, targets, self.vocab.size)
+    )

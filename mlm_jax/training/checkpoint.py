@@ -12,7 +12,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from mlm_jax.config import TrainConfig
 from mlm_jax.errors import InputError, require
-from mlm_jax.training.state import TrainState
+from mlm_jax.training.state import FORMAT_VERSION, TrainState
 from mlm_jax.workdir import Workdir
 
 
@@ -20,8 +20,9 @@ class Checkpoints:
   """The checkpoints of a work directory; saving goes on in the background.
 
   A checkpoint has the items `params` and `rest`, the other fields of the state,
-  so that inference reads the first alone; and `checksums`, since Orbax restores
-  arrays with a flipped bit without a word.
+  so that inference reads the first alone; `checksums`, since Orbax restores
+  arrays with a flipped bit without a word; and `format`, the version of the
+  state and whether there is more than parameters.
 
   Args:
     workdir: whose.
@@ -70,26 +71,24 @@ class Checkpoints:
 
   def save(self, state: TrainState, heldout: dict[str, float] | None) -> None:
     """Saves `state`; `heldout`, if it was just measured, ranks it."""
-    items = _split(state)
+    self._save(int(state.step), _split(state), heldout)
+
+  def save_params(self, params) -> None:
+    """Saves the parameters that a run is to start from, as its step 0."""
+    self._save(0, {"params": params})
+
+  def _save(self, step, items, metrics=None):
+    about = {"version": FORMAT_VERSION, "items": list(items)}
     self._manager.save(
-      int(state.step),
+      step,
       args=ocp.args.Composite(
         **{k: ocp.args.StandardSave(v) for k, v in items.items()},
         checksums=ocp.args.JsonSave(
           {k: _checksums(v) for k, v in items.items()}
         ),
+        format=ocp.args.JsonSave(about),
       ),
-      metrics=heldout,
-    )
-
-  def save_params(self, params) -> None:
-    """Saves what a run is to start from, as its step 0."""
-    self._manager.save(
-      0,
-      args=ocp.args.Composite(
-        params=ocp.args.StandardSave(params),
-        checksums=ocp.args.JsonSave({"params": _checksums(params)}),
-      ),
+      metrics=metrics and dict(metrics),
     )
 
   def restore(
@@ -108,6 +107,8 @@ class Checkpoints:
     """
     self._manager.reload()
     steps = self._manager.all_steps()
+    for step in steps:
+      self._check_version(step)
     items = self._restore(_split(like), set_aside=True, steps=steps)
     if items is None:
       return None
@@ -169,8 +170,7 @@ class Checkpoints:
     return None
 
   def _read(self, step, like):
-    # Training never saves step 0: it has parameters alone.
-    if step == 0:
+    if "rest" not in self._format(step)["items"]:
       like = {"params": like["params"]}
     args = {k: ocp.args.StandardRestore(v) for k, v in like.items()}
     items = self._manager.restore(
@@ -182,6 +182,28 @@ class Checkpoints:
         if items["checksums"][name][array] != checksum:
           raise ValueError(f"checksum of {array} differs")
     return {name: items[name] for name in like}
+
+  def _format(self, step) -> dict:
+    """Returns a checkpoint's format; the first version did not write one."""
+    if not (self._workdir.checkpoints / str(step) / "format").exists():
+      items = ["params", "rest"] if step else ["params"]
+      return {"version": 1, "items": items}
+    return self._manager.restore(
+      step, args=ocp.args.Composite(format=ocp.args.JsonRestore())
+    )["format"]
+
+  def _check_version(self, step):
+    try:
+      found = self._format(step)
+    except Exception:  # Broken: restoring says so, and uses the one before.
+      return
+    require(
+      found["version"] == FORMAT_VERSION or "rest" not in found["items"],
+      f"checkpoint {step} in {self._workdir.checkpoints} has format "
+      f"{found['version']}, this mlm_jax continues format {FORMAT_VERSION}: "
+      "its parameters can be evaluated, used and exported (export_hf, then "
+      "import_hf starts a new run from them)",
+    )
 
   def _set_aside(self, steps):
     for step in steps if jax.process_index() == 0 else ():

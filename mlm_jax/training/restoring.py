@@ -1,6 +1,7 @@
-"""A trained model, back from its work directory."""
+"""A trained model, restored from its work directory."""
 
 import math
+from typing import Any, NamedTuple
 
 import jax
 
@@ -12,25 +13,47 @@ from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir
 
 
-def restore(
-  workdir: Workdir, checkpoint: str = "last"
-) -> tuple[Run, dict, Tokenizer, int]:
-  """Returns a run on the devices at hand, its parameters, tokenizer and step.
+class TrainedModel(NamedTuple):
+  """What inference needs of a run.
+
+  Attributes:
+    run: the model's functions, with the configuration of the phase that the
+      checkpoint was trained in, on the devices at hand.
+    params: its parameters.
+    tokenizer: its tokenizer.
+    step: the step of the checkpoint.
+  """
+
+  run: Run
+  params: Any
+  tokenizer: Tokenizer
+  step: int
+
+
+def restore(workdir: Workdir, checkpoint: str = "last") -> TrainedModel:
+  """Returns a trained model on the devices at hand.
 
   Args:
     workdir: what `train` or `import_hf` made.
     checkpoint: "last", "best" by the held-out loss, or a step.
 
   Raises:
-    InputError: there is no such checkpoint, or nothing of a run.
+    InputError: there is no such checkpoint, or the folder holds no run.
   """
-  config = config_lib.for_other_devices(workdir.load_config())
-  tokenizer = tokenizers.load(workdir.tokenizer, config.data.vocab_size)
+  recipe = workdir.load_recipe()
+  data = recipe.base.data
+  tokenizer = tokenizers.load(workdir.tokenizer, data.vocab_size)
+  # Parameters are the same in all phases; what is computed with them is not.
+  like = _run_here(recipe.phases[0].config, tokenizer).abstract_state.params
+  with Checkpoints(workdir) as checkpoints:
+    params, step = checkpoints.restore_params(like, checkpoint)
+  run = _run_here(recipe.phase_at(step).config, tokenizer)
+  return TrainedModel(run, params, tokenizer, step)
+
+
+def _run_here(config: config_lib.Config, tokenizer: Tokenizer) -> Run:
+  config = config_lib.for_other_devices(config)
   # As many devices as divide a batch.
   num_devices = math.gcd(config.train.batch_size, jax.device_count())
-  run = Run.on(config, tokenizer.vocabulary, jax.devices()[:num_devices])
-  with Checkpoints(workdir) as checkpoints:
-    params, step = checkpoints.restore_params(
-      run.abstract_state.params, checkpoint
-    )
-  return run, params, tokenizer, step
+  devices = jax.devices()[:num_devices]
+  return Run.on(config, tokenizer.vocabulary, devices)

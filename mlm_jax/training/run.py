@@ -2,19 +2,17 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
 from jax.sharding import Mesh
 
 from mlm_jax.config import Config
-from mlm_jax.data import corruption as corruption_lib
 from mlm_jax.models.composite import MaskedLM, init_params
 from mlm_jax.models.encoder import Encoder
-from mlm_jax.objectives import OBJECTIVES
-from mlm_jax.objectives.base import Objective, Part
-from mlm_jax.training import optim, partitioning
+from mlm_jax.objectives import bind
+from mlm_jax.objectives.base import Objective
+from mlm_jax.training import optimizers, partitioning, schedules
 from mlm_jax.training import step as step_lib
 from mlm_jax.training.state import TrainState, init_state
 from mlm_jax.vocabulary import Vocabulary
@@ -28,16 +26,21 @@ class Run:
     config: the configuration.
     vocab: the tokenizer's vocabulary.
     mesh: its devices.
+    first_step: the step of the whole run that is this phase's first.
   """
 
   config: Config
   vocab: Vocabulary
   mesh: Mesh
+  first_step: int = 0
 
   @classmethod
-  def on(cls, config: Config, vocab: Vocabulary, devices=None) -> "Run":
+  def on(
+    cls, config: Config, vocab: Vocabulary, devices=None, first_step: int = 0
+  ) -> "Run":
     """Returns the run on all devices, or those given."""
-    return cls(config, vocab, partitioning.make_mesh(config, devices))
+    mesh = partitioning.make_mesh(config, devices)
+    return cls(config, vocab, mesh, first_step)
 
   @property
   def local_rows(self) -> tuple[int, int]:
@@ -47,33 +50,21 @@ class Run:
     batch_size = self.config.train.batch_size
     return partitioning.to_global(batch, self.mesh, batch_size)
 
-  @property
-  def objective(self) -> Objective:
-    return OBJECTIVES[self.config.objective.name]
-
-  @property
-  def terms(self) -> Mapping[str, float]:
-    """What each term of the objective counts for."""
-    return self.objective.terms(self.config)
-
   @functools.cached_property
-  def model(self) -> nn.Module:
-    """What is trained."""
-    return self.objective.model(self.config, self.vocab)
-
-  def _weights(self, batch):
-    return self.objective.weights(batch, self.vocab)
-
-  def _sums(self, *arguments):
-    return self.objective.sums(self.model, self.vocab, *arguments)
+  def objective(self) -> Objective:
+    return bind(self.config, self.vocab)
 
   @functools.cached_property
   def _optimizer(self):
-    return optim.optimizer(self.config.optim, self.config.train.steps)
+    schedule = schedules.learning_rate(
+      self.config.optim, self.config.train.steps, self.first_step
+    )
+    return optimizers.optimizer(self.config.optim, schedule)
 
   def _init_boxed(self):
-    params = init_params(self.model, jax.random.key(self.config.seed))
-    return init_state(params, self._optimizer, self.terms)
+    model, key = self.objective.model, jax.random.key(self.config.seed)
+    params = init_params(model, key)
+    return init_state(params, self._optimizer, self.objective.terms)
 
   @functools.cached_property
   def state_shardings(self) -> TrainState:
@@ -96,7 +87,7 @@ class Run:
       init = lambda: nn.unbox(self._init_boxed())
       return jax.jit(init, out_shardings=self.state_shardings)()
     begin = jax.jit(
-      lambda params: init_state(params, self._optimizer, self.terms),
+      lambda params: init_state(params, self._optimizer, self.objective.terms),
       out_shardings=self.state_shardings,
     )
     return begin(params)
@@ -105,6 +96,12 @@ class Run:
   def train_step(self):
     """state, batch -> state, metrics; the state given is consumed."""
     return self._on_mesh(self._train_step)
+
+  def trace_train_step(self, batch) -> jax.stages.Traced:
+    """Returns the same, traced for the shapes of a batch."""
+    step, state = self._train_step, self.abstract_state
+    with partitioning.on(self.mesh):
+      return step.trace(state, batch)
 
   def compile_train_step(
     self, batch, options: dict | None = None
@@ -115,9 +112,8 @@ class Run:
       batch: the shapes of one.
       options: of the compiler.
     """
-    step, state = self._train_step, self.abstract_state
+    traced = self.trace_train_step(batch)
     with partitioning.on(self.mesh):
-      traced = step.trace(state, batch)
       return traced, traced.lower().compile(options)
 
   @functools.cached_property
@@ -125,12 +121,8 @@ class Run:
     step = functools.partial(
       step_lib.train_step,
       config=self.config,
-      weights=self._weights,
-      sums=self._sums,
-      terms=self.terms,
+      objective=self.objective,
       optimizer=self._optimizer,
-      schedule=optim.schedule(self.config.optim, self.config.train.steps),
-      pad_id=self.vocab.pad_id,
     )
     return jax.jit(
       step,
@@ -144,22 +136,27 @@ class Run:
 
   @functools.cached_property
   def eval_step(self):
-    """params, batch -> the sums of each term, and their weight."""
+    """params, batch -> the loss sums of each term, and their denominator."""
     return self._on_mesh(self._eval_step)
 
   @functools.cached_property
   def _eval_step(self):
+    objective = self.objective
+
     def step(params, batch):
-      weights = self._weights(batch)
-      sums = step_lib.added_up(
-        # Equal parameters give equal numbers: what is drawn has no key.
-        lambda params, part, key: self._sums(params, part),
+      denominators = objective.denominators(batch)
+      sums = step_lib.accumulate(
+        # Equal parameters give equal numbers: no random key.
+        lambda params, microbatch, key: objective.loss_sums(params, microbatch),
         params,
         batch,
         self.config.train.microbatches,
         jax.random.key(0),
       )
-      return {k: {**sums[k], "weight": weights[k]} for k in self.terms}
+      return {
+        term: {**sums[term], "weight": denominators[term]}
+        for term in objective.terms
+      }
 
     return jax.jit(
       step,
@@ -174,10 +171,9 @@ class Run:
     """params and a `MaskedLM`'s arguments -> float32 logits [B, P, V]."""
 
     def logits(params, *arrays):
-      parts = self.parts(params).values()
-      filler = next(part for part in parts if isinstance(part[0], MaskedLM))
-      model, params = filler
-      return model.apply({"params": params}, *arrays)
+      submodels = self.objective.submodels(params).values()
+      model, params = next(m for m in submodels if isinstance(m[0], MaskedLM))
+      return model.apply({"params": params}, *arrays).logits_BPV
 
     return jax.jit(logits)
 
@@ -186,20 +182,16 @@ class Run:
     """params and an `Encoder`'s arguments -> vectors [B, L, D]."""
 
     def encode(params, *arrays):
-      model, params = next(iter(self.parts(params).values()))
+      submodels = self.objective.submodels(params).values()
+      model, params = next(iter(submodels))
       encoder = Encoder(model.config, self.vocab.size)
       return encoder.apply(
         {"params": params["encoder"]},
         *arrays,
-        # Of a prefix model, the text is the prefix.
-        causal=corruption_lib.bind(self.config.corruption).is_causal,
+        causal=self.objective.is_causal,
       )
 
     return jax.jit(encode)
-
-  def parts(self, params) -> dict[str, Part]:
-    """Returns the models that the trained one consists of, the result first."""
-    return self.objective.parts(self.config, self.vocab, params)
 
   def _on_mesh(self, compiled):
     def call(*args):

@@ -12,7 +12,8 @@ from mlm_jax.cli.main import main
 from mlm_jax.data.tokenizers import MASK, load
 from mlm_jax.errors import InputError
 from mlm_jax.evaluation import fill_mask
-from mlm_jax.hf.tokenizer import export_tokenizer
+from mlm_jax.hf.tokenizer_export import export_tokenizer
+from mlm_jax.phases import one_phase
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir
@@ -161,7 +162,7 @@ def test_a_guess_depends_on_its_context(model):
     ("no blank here", 5, "no [MASK]"),
     (MASK, 0, "--top_k"),
     (MASK, 10_000, "--top_k"),
-    ("word " * 600 + MASK, 5, "tokens, the model takes 512"),
+    ("word " * 600 + MASK, 5, "the model takes 512"),
   ],
 )
 def test_bad_texts_are_refused(model, text, top_k, said):
@@ -225,6 +226,6 @@ def test_a_run_may_go_on_with_what_shapes_nothing_that_is_kept(
 ):
   workdir = Workdir.at(tmp_path)
   workdir.save_config(make_config())
-  config = make_config(**{key: value})
-  workdir.check(config)
-  assert list(workdir.changed(config)) == [key]
+  recipe = one_phase(make_config(**{key: value}))
+  workdir.check(recipe)
+  assert list(workdir.changed(recipe)) == [key]

@@ -88,6 +88,7 @@ def complete(tmp_path):
     ("mlm_jax train --multi", ["--multihost "]),
     ("mlm_jax train --config=quick", ["--config=quickstart "]),
     ("mlm_jax train --config neo", ["neobert "]),
+    ("mlm_jax train --config=neobert:", ["--config=neobert:tiny "]),
     ("mlm_jax import_hf --grow_to=neo", ["--grow_to=neobert "]),
     ("mlm_jax train --config.optim.pe", ["--config.optim.peak_lr="]),
     ("mlm_jax train --config.s", ["--config.seed="]),

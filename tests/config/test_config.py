@@ -141,6 +141,7 @@ def test_a_recipe_is_locked():
   [
     ("optim.peek_lr", 1.0, "'optim.peak_lr'"),
     ("data.packing", "best_fitt", "'best_fit'"),
+    ("objective.name", "mml", "'mlm'"),
     ("train.steps", 1.5, "train.steps must be int"),
     ("corruption.mask_rate", 1.0, "corruption.mask_rate must be > 0 and < 1"),
     ("optim.name", "adam", "'adamw'"),
@@ -170,10 +171,10 @@ SEQ2SEQ = {"objective.name": "seq2seq", "model.num_decoder_layers": 2}
   [
     (
       {"objective.name": "seq2seq", "corruption.kind": "bart"},
-      "model.num_decoder_layers=0 does not go with 'seq2seq'",
+      "model.num_decoder_layers must be positive, not 0",
     ),
-    ({"model.num_decoder_layers": 2}, "does not go with 'mlm'"),
-    ({**SEQ2SEQ}, "'token_masking', but with 'span_corruption'"),
+    ({"model.num_decoder_layers": 2}, "num_decoder_layers must be 0, not 2"),
+    ({**SEQ2SEQ}, "'token_masking', only 'span_corruption'"),
     (
       {**SEQ2SEQ, "corruption.kind": "span_corruption"},
       "data.num_sentinels=0 is too few",
@@ -195,7 +196,7 @@ SEQ2SEQ = {"objective.name": "seq2seq", "model.num_decoder_layers": 2}
       },
       "needs model.position_kind='learned'",
     ),
-    ({"corruption.kind": "next_token"}, "'next_token', but with 'token_mask"),
+    ({"corruption.kind": "next_token"}, "'next_token', only 'token_mask"),
   ],
 )
 def test_bad_combinations_are_one_clear_line(overrides, said):

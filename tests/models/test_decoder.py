@@ -1,4 +1,4 @@
-"""What a decoder's tokens see: their own document, and what it was made of."""
+"""What a decoder's tokens attend to, in their own row and the encoder's."""
 
 import flax.linen as nn
 import jax
@@ -12,6 +12,11 @@ from mlm_jax.models.composite import (
   init_params,
 )
 from mlm_jax.models.positions import segments_and_positions
+from mlm_jax.vocabulary import Vocabulary
+
+VOCAB = Vocabulary(
+  size=300, pad_id=0, unk_id=1, start_id=2, end_id=3, mask_id=4
+)
 
 KINDS = [
   {},
@@ -26,8 +31,8 @@ KINDS = [
 ]
 
 # Two documents, of other lengths in the encoder than in the decoder.
-READ = [[2, 10, 11, 12, 3, 2, 20, 21, 3, 0]]
-SAID = [[2, 30, 31, 3, 2, 40, 41, 42, 3, 0, 0]]
+ENCODED = [[2, 10, 11, 12, 3, 2, 20, 21, 3, 0]]
+DECODED = [[2, 30, 31, 3, 2, 40, 41, 42, 3, 0, 0]]
 
 
 @pytest.fixture
@@ -57,29 +62,29 @@ def make_model(make_config, vocab):
 def arrays(*rows):
   for ids in rows:
     ids = jnp.array(ids)
-    yield from (ids, *segments_and_positions(ids, start_id=2, pad_id=0))
+    yield from (ids, *segments_and_positions(ids, VOCAB))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_packed_documents_are_said_as_if_alone(kind, make_model):
+def test_packed_documents_decode_as_if_alone(kind, make_model):
   model, params = make_model(**kind)
-  say = lambda *rows: np.asarray(
-    model.apply({"params": params}, *arrays(*rows))[..., :300]
+  decode = lambda *rows: np.asarray(
+    model.apply({"params": params}, *arrays(*rows)).logits_BPV[..., :300]
   )
-  together = say(READ, SAID)[0]
-  first = say([READ[0][:5]], [SAID[0][:4]])[0]
-  second = say([READ[0][5:9]], [SAID[0][4:9]])[0]
+  together = decode(ENCODED, DECODED)[0]
+  first = decode([ENCODED[0][:5]], [DECODED[0][:4]])[0]
+  second = decode([ENCODED[0][5:9]], [DECODED[0][4:9]])[0]
   np.testing.assert_allclose(together[:4], first, atol=2e-5)
   np.testing.assert_allclose(together[4:9], second, atol=2e-5)
 
 
-def influence(model, params, **how):
-  """Returns how much each output owes to each token of both rows."""
+def influence(model, params, causal):
+  """Returns the largest gradient of each output by each token of both rows."""
   table = params["encoder"]["token_embedding"]
-  # Each place has a token of its own, to be told apart by.
-  lengths = len(READ[0]), len(SAID[0])
+  # Each position has a token of its own, so that their gradients are separate.
+  lengths = len(ENCODED[0]), len(DECODED[0])
   own = [100 + jnp.arange(lengths[0]), 150 + jnp.arange(lengths[1])]
-  both = list(arrays(READ, SAID))
+  both = list(arrays(ENCODED, DECODED))
   first = jnp.concatenate([table[both[0][0]], table[both[3][0]]])
   both[0], both[3] = own[0][None], own[1][None]
 
@@ -93,7 +98,7 @@ def influence(model, params, **how):
       encoded,
       both[1],
       *both[3:],
-      **how,
+      causal=causal,
     )[0]
 
   jacobian = jax.jit(jax.jacobian(outputs))(first)
@@ -101,36 +106,35 @@ def influence(model, params, **how):
   return np.split(found, [lengths[0]], axis=1)
 
 
-READ_SEGMENTS = np.array([1] * 5 + [2] * 4 + [0])
-SAID_SEGMENTS = np.array([1] * 4 + [2] * 5 + [0] * 2)
-REAL = SAID_SEGMENTS > 0
+ENCODED_SEGMENTS = np.array([1] * 5 + [2] * 4 + [0])
+DECODED_SEGMENTS = np.array([1] * 4 + [2] * 5 + [0] * 2)
+REAL = DECODED_SEGMENTS > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("causal", [True, False])
-def test_nothing_leaks_from_after_or_from_other_documents(
+def test_no_leakage_from_later_tokens_or_other_documents(
   kind, causal, make_model
 ):
   model, params = make_model(**kind)
-  read, said = influence(model, params, causal=causal)
-  own = SAID_SEGMENTS[:, None] == SAID_SEGMENTS
+  encoded, decoded = influence(model, params, causal=causal)
+  own = DECODED_SEGMENTS[:, None] == DECODED_SEGMENTS
   if causal:
-    own &= np.tri(len(SAID_SEGMENTS), dtype=bool)
-  assert (said[REAL][~own[REAL]] == 0).all()
-  assert (said[REAL][own[REAL]] > 0).all()
-  matching = SAID_SEGMENTS[:, None] == READ_SEGMENTS
-  assert (read[REAL][~matching[REAL]] == 0).all()
-  assert (read[REAL][matching[REAL]] > 0).all()
+    own &= np.tri(len(DECODED_SEGMENTS), dtype=bool)
+  assert (decoded[REAL][~own[REAL]] == 0).all()
+  assert (decoded[REAL][own[REAL]] > 0).all()
+  matching = DECODED_SEGMENTS[:, None] == ENCODED_SEGMENTS
+  assert (encoded[REAL][~matching[REAL]] == 0).all()
+  assert (encoded[REAL][matching[REAL]] > 0).all()
 
 
-def test_a_length_is_told_by_its_document_alone(make_model):
+def test_length_is_predicted_from_its_own_document(make_model):
   model, params = make_model(ConditionalMaskedLM)
-  rows = [*READ[0]]
-  tell = lambda row: np.asarray(
+  row = ENCODED[0]
+  predict = lambda row: np.asarray(
     model.apply({"params": params}, *arrays([row]), method="encode")[1]
   )
-  first = tell(rows)
-  changed = [*rows[:6], 99, *rows[7:]]
-  second = tell(changed)
+  first = predict(row)
+  second = predict([*row[:6], 99, *row[7:]])
   np.testing.assert_array_equal(first[0, 0], second[0, 0])
   assert np.abs(first[0, 5] - second[0, 5]).max() > 1e-4

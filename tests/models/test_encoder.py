@@ -1,4 +1,4 @@
-"""What the encoder may know of what, asked by gradients."""
+"""Which tokens influence which outputs of the encoder, tested by gradients."""
 
 import flax.linen as nn
 import jax
@@ -20,29 +20,28 @@ def build(config, vocab):
   model = MaskedLM(config.model, vocab.size)
   ids = jnp.zeros([1, 8], jnp.int32)
   params = model.init(jax.random.key(1), ids, ids, ids, ids)["params"]
-  # Larger than at birth, so that differences show.
+  # Larger than at initialization, so that differences show.
   return model, jax.tree.map(lambda x: x * 3, nn.unbox(params))
 
 
 def logits(model, params, vocab, ids, targets):
-  segments, positions = segments_and_positions(
-    ids, start_id=vocab.start_id, pad_id=vocab.pad_id
-  )
-  return model.apply({"params": params}, ids, segments, positions, targets)
+  segments, positions = segments_and_positions(ids, vocab)
+  out = model.apply({"params": params}, ids, segments, positions, targets)
+  return out.logits_BPV
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_document_knows_nothing_of_its_neighbours(kind, make_config, vocab):
+def test_no_leakage_across_packed_documents(kind, make_config, vocab):
   config = make_config(**kind)
   model, params = build(config, vocab)
   s, e, p = vocab.start_id, vocab.end_id, vocab.pad_id
   ids = jnp.array([[s, 10, 11, 12, e, s, 20, 21, 22, 23, e, p]])
-  segments, positions = segments_and_positions(ids, start_id=s, pad_id=p)
+  segments, positions = segments_and_positions(ids, vocab)
 
   def prediction(vectors_BLD):
-    """Of the token at place 2, from the vectors that stand for all tokens."""
+    """Returns a logit at position 2, given the embedding of each position."""
     table = params["encoder"]["token_embedding"]
-    # Each place gets a table row of its own, so that its gradient is its own.
+    # Each position has a table row of its own, so that gradients are separate.
     rows = jnp.concatenate([vectors_BLD[0], table])[: table.shape[0]]
     changed = {
       **params,
@@ -52,18 +51,18 @@ def test_a_document_knows_nothing_of_its_neighbours(kind, make_config, vocab):
     out = model.apply(
       {"params": changed}, places, segments, positions, jnp.array([[2]])
     )
-    return out[0, 0, 200]
+    return out.logits_BPV[0, 0, 200]
 
   vectors = params["encoder"]["token_embedding"][ids]
   influence = jnp.abs(jax.grad(prediction)(vectors)).sum(-1)[0]
   own = segments[0] == 1
+  # Position 200 does not exist, so the predicted token's row is no input.
   assert np.all(influence[own] > 0)
-  # Only token 200's row is in both, and it stands for no place.
   assert np.all(influence[~own] == 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_document_reads_the_same_alone_and_packed(kind, make_config, vocab):
+def test_document_has_equal_logits_alone_and_packed(kind, make_config, vocab):
   model, params = build(make_config(**kind), vocab)
   s, e, p = vocab.start_id, vocab.end_id, vocab.pad_id
   first, second = [s, 10, 11, 12, e], [s, 20, 21, 22, 23, e]
@@ -77,7 +76,7 @@ def test_a_document_reads_the_same_alone_and_packed(kind, make_config, vocab):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_order_within_a_document_matters(kind, make_config, vocab):
+def test_token_order_within_a_document_matters(kind, make_config, vocab):
   model, params = build(make_config(**kind), vocab)
   ids = jnp.array([[vocab.start_id, 10, 11, 12, 13, vocab.end_id]])
   swapped = ids.at[0, 3].set(13).at[0, 4].set(12)
@@ -87,7 +86,7 @@ def test_order_within_a_document_matters(kind, make_config, vocab):
   assert np.abs(a - b).max() > 1e-3
 
 
-def test_rope_knows_distances_alone(make_config, vocab):
+def test_rope_depends_on_distances_only(make_config, vocab):
   config = make_config(**{"model.position_kind": "rope"})
   model, params = build(config, vocab)
   ids = jnp.array([[vocab.start_id, 10, 11, 12, 13, vocab.end_id]])
@@ -98,11 +97,13 @@ def test_rope_knows_distances_alone(make_config, vocab):
   here = model.apply({"params": params}, ids, segments, positions, target)
   there = model.apply({"params": params}, ids, segments, positions + 9, target)
   np.testing.assert_allclose(
-    here[..., : vocab.size], there[..., : vocab.size], atol=1e-4
+    here.logits_BPV[..., : vocab.size],
+    there.logits_BPV[..., : vocab.size],
+    atol=1e-4,
   )
 
 
-def test_the_padding_of_the_vocabulary_is_never_predicted(make_config, vocab):
+def test_vocabulary_padding_is_never_predicted(make_config, vocab):
   model, params = build(make_config(), vocab)
   ids = jnp.array([[vocab.start_id, 10, 11, vocab.end_id]])
   out = logits(model, params, vocab, ids, jnp.array([[1, 2]]))
@@ -111,7 +112,7 @@ def test_the_padding_of_the_vocabulary_is_never_predicted(make_config, vocab):
   assert np.all(np.isfinite(out[..., : vocab.size]))
 
 
-def test_bfloat16_computes_what_float32_does(make_config, vocab):
+def test_bfloat16_logits_are_close_to_float32(make_config, vocab):
   full = make_config(**{"model.dtype": "float32"})
   half = make_config(**{"model.dtype": "bfloat16"})
   model, params = build(full, vocab)

@@ -1,4 +1,4 @@
-"""What a model keeps when it grows, on models that compute."""
+"""Added tokens, longer positions and growth keep what a model computes."""
 
 import dataclasses
 
@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict
 from mlm_jax import families
 from mlm_jax.errors import InputError
 from mlm_jax.models.composite import MaskedLM
+from mlm_jax.models.encoder import ATTENTION_NORM
 from mlm_jax.models.surgery import add_tokens, extend_positions, grow
 
 SIZE = 300
@@ -23,6 +24,7 @@ FAMILIES = {
   "albert": families.ALBERT | {"embedding_width": 16},
   "eurobert": families.EUROBERT | {"num_kv_heads": 2},
   "tied_without_dense": {"norm_placement": "pre", "head_dense": "none"},
+  "relative": {"position_kind": "relative"},
 }
 EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES)
 
@@ -51,32 +53,32 @@ def make_small(make_config):
 
 
 def logits(params, config, size=SIZE, length=12):
-  """Of every place of two random documents, [2, L, size]."""
+  """Returns logits [2, L, size] at every position of two random documents."""
   ids = np.random.default_rng(1).integers(5, 300, (2, length))
-  places = np.broadcast_to(np.arange(length), ids.shape)
+  positions = np.broadcast_to(np.arange(length), ids.shape)
   model = jax.jit(MaskedLM(config, size).apply)
-  out = model({"params": params}, ids, np.ones_like(ids), places, places)
-  return np.asarray(out[..., :size])
+  out = model({"params": params}, ids, np.ones_like(ids), positions, positions)
+  return np.asarray(out.logits_BPV[..., :size])
 
 
 def check_shapes(params, config, size=SIZE):
-  """Has the model with this configuration these parameters, no others?"""
-  told = lambda tree: {
+  """Asserts that these are the parameters of a model of this shape."""
+  listed = lambda tree: {
     path: (leaf.shape, str(leaf.dtype))
     for path, leaf in flatten_dict(tree, sep="/").items()
   }
-  assert told(params) == told(shapes(config, size))
+  assert listed(params) == listed(shapes(config, size))
 
 
 @EVERY_FAMILY
-def test_added_tokens_leave_the_others_as_they_were(family, make_small):
+def test_added_tokens_change_no_other_logit(family, make_small):
   config, params = make_small(family)
   params["head"].get("bias", np.zeros(384))[SIZE:] = 7.0
   before = logits(params, config)
-  made_of = [[10, 20, 30], [40], [], *[[5]] * 90]
-  grown = add_tokens(params, made_of, SIZE)
-  check_shapes(grown, config, SIZE + len(made_of))
-  after = logits(grown, config, SIZE + len(made_of))
+  pieces = [[10, 20, 30], [40], [], *[[5]] * 90]
+  grown = add_tokens(params, pieces, SIZE)
+  check_shapes(grown, config, SIZE + len(pieces))
+  after = logits(grown, config, SIZE + len(pieces))
   np.testing.assert_allclose(after[..., :SIZE], before, atol=1e-5)
   # The logit of a new token is the mean of those of its pieces.
   new = after[..., SIZE:]
@@ -87,17 +89,17 @@ def test_added_tokens_leave_the_others_as_they_were(family, make_small):
   np.testing.assert_allclose(new[..., 2], before.mean(-1), atol=1e-4)
 
 
-def test_a_new_token_reads_as_the_mean_of_its_pieces(make_small):
+def test_embedding_of_a_new_token_is_the_mean_of_its_pieces(make_small):
   config, params = make_small("bert")
   grown = add_tokens(params, [[10, 20]], 290)
   check_shapes(grown, config)
   old, new = (p["encoder"]["token_embedding"] for p in (params, grown))
   np.testing.assert_allclose(new[290], (old[10] + old[20]) / 2, rtol=1e-6)
-  # Rows beyond it that a table already had stay.
+  # Padding rows after it stay.
   np.testing.assert_array_equal(new[291:], old[291:])
 
 
-def test_short_documents_do_not_notice_more_positions(make_small):
+def test_extended_positions_change_no_short_document(make_small):
   config, params = make_small("bert")
   longer, new = extend_positions(params, config, 40)
   assert new == dataclasses.replace(config, max_positions=40)
@@ -110,7 +112,7 @@ def test_short_documents_do_not_notice_more_positions(make_small):
   np.testing.assert_array_equal(table[32:], table[:8])
 
 
-def test_rotary_positions_change_in_the_configuration_alone(make_small):
+def test_extended_rotary_positions_change_only_the_config(make_small):
   config, params = make_small("modernbert")
   longer, new = extend_positions(params, config, 64, rope_theta=160_000.0)
   assert new == dataclasses.replace(
@@ -119,7 +121,7 @@ def test_rotary_positions_change_in_the_configuration_alone(make_small):
   jax.tree.map(np.testing.assert_array_equal, longer, params)
 
 
-def test_positions_that_cannot_be_extended_are_refused(make_small):
+def test_invalid_position_extensions_raise_input_error(make_small):
   config, params = make_small("bert")
   with pytest.raises(InputError, match="max_positions=8 is less than the 16"):
     extend_positions(params, config, 8)
@@ -142,7 +144,7 @@ def wider(config, times, **changes):
 
 @EVERY_FAMILY
 @pytest.mark.parametrize("times", [1, 2, 3])
-def test_a_wider_model_computes_the_same(family, times, make_small):
+def test_wider_model_has_equal_logits(family, times, make_small):
   small, params = make_small(family)
   large = wider(small, times)
   grown = grow(params, small, large)
@@ -154,7 +156,7 @@ def test_a_wider_model_computes_the_same(family, times, make_small):
 
 
 @EVERY_FAMILY
-def test_a_model_in_between_starts_close(family, make_small):
+def test_width_that_is_no_multiple_starts_close(family, make_small):
   small, params = make_small(family)
   large = dataclasses.replace(
     small,
@@ -170,7 +172,7 @@ def test_a_model_in_between_starts_close(family, make_small):
   assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.8
 
 
-def test_an_axis_is_tiled_from_its_middle(make_small):
+def test_axes_are_tiled_from_the_middle(make_small):
   small, params = make_small("bert")
   large = dataclasses.replace(small, width=48, num_heads=6)
   old = params["encoder"]["token_embedding"]
@@ -181,7 +183,7 @@ def test_an_axis_is_tiled_from_its_middle(make_small):
 
 
 def sources(params, grown):
-  """The layer that each layer comes from, by one of its matrices."""
+  """Returns the source of each layer, found by one of its matrices."""
   matrix = lambda tree, layer: np.asarray(
     tree["encoder"][f"blocks_{layer}"]["mlp"]["out"]["kernel"]
   )
@@ -205,7 +207,7 @@ def sources(params, grown):
     (1, 3, [0, 0, 0]),
   ],
 )
-def test_layers_are_repeated_in_their_order(small, large, expected, make_small):
+def test_layers_are_repeated_in_order(small, large, expected, make_small):
   config, params = make_small("bert", num_layers=small)
   deeper = dataclasses.replace(config, num_layers=large)
   grown = grow(params, config, deeper)
@@ -213,14 +215,14 @@ def test_layers_are_repeated_in_their_order(small, large, expected, make_small):
   assert sources(params, grown) == expected
 
 
-def test_a_round_that_was_cut_short_is_filled_from_the_one_before(make_small):
+def test_incomplete_period_is_filled_from_the_one_before(make_small):
   config, params = make_small("modernbert", num_layers=7)
   deeper = dataclasses.replace(config, num_layers=8)
   found = sources(params, grow(params, config, deeper))
   assert found == [0, 1, 2, 3, 4, 5, 6, 4]
 
 
-def test_local_and_global_layers_come_from_their_kind(make_small):
+def test_local_and_global_layers_copy_their_own_kind(make_small):
   config, params = make_small("modernbert", num_layers=7)
   deeper = dataclasses.replace(config, num_layers=13)
   grown = grow(params, config, deeper)
@@ -229,23 +231,23 @@ def test_local_and_global_layers_come_from_their_kind(make_small):
   assert found == [0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5, 6]
   for layer, source in enumerate(found):
     assert config.is_local(source) == deeper.is_local(layer)
-  # The first layer had no norm of its own before its attention.
+  # The first layer had no attention norm to copy.
   copy = grown["encoder"]["blocks_3"]
-  assert set(copy["norm_1"]) == {"scale"}
-  np.testing.assert_array_equal(copy["norm_1"]["scale"], 1.0)
-  assert "norm_1" not in grown["encoder"]["blocks_0"]
+  assert set(copy[ATTENTION_NORM]) == {"scale"}
+  np.testing.assert_array_equal(copy[ATTENTION_NORM]["scale"], 1.0)
+  assert ATTENTION_NORM not in grown["encoder"]["blocks_0"]
 
 
 def test_modernbert_large_from_base(make_small):
-  """22 to 28 layers: 7 to 9 rounds of 3, and a global layer at the end."""
+  """22 to 28 layers: 7 to 9 periods of 3, and a global layer at the end."""
   config, params = make_small("modernbert", num_layers=22)
   deeper = dataclasses.replace(config, num_layers=28)
   found = sources(params, grow(params, config, deeper))
-  rounds = [0, 1, 2, 2, 3, 4, 5, 5, 6]
-  assert found == [*(3 * r + i for r in rounds for i in range(3)), 21]
+  periods = [0, 1, 2, 2, 3, 4, 5, 5, 6]
+  assert found == [*(3 * p + i for p in periods for i in range(3)), 21]
 
 
-def test_shared_layers_need_no_more_of_them(make_small):
+def test_shared_layers_are_not_repeated(make_small):
   config, params = make_small("albert")
   deeper = dataclasses.replace(config, num_layers=5)
   grown = grow(params, config, deeper)
@@ -253,7 +255,7 @@ def test_shared_layers_need_no_more_of_them(make_small):
   jax.tree.map(np.testing.assert_array_equal, grown, params)
 
 
-def test_copies_part_ways_without_dropout(make_small):
+def test_copies_diverge_without_dropout(make_small):
   small, params = make_small("bert", num_layers=1)
   large = dataclasses.replace(small, mlp_width=128)
   model = MaskedLM(large, SIZE)
@@ -264,10 +266,11 @@ def test_copies_part_ways_without_dropout(make_small):
   @jax.grad
   def gradient(params):
     out = model.apply({"params": params}, np.roll(ids, 1, axis=1), *rest)
-    return optax.softmax_cross_entropy_with_integer_labels(out, ids).mean()
+    logits = out.logits_BPV
+    return optax.softmax_cross_entropy_with_integer_labels(logits, ids).mean()
 
-  # Adam takes steps of one size, whatever the size of the gradient: to be
-  # scaled is not enough, copies need gradients of their own direction.
+  # Adam's steps do not depend on the scale of gradients, so copies need
+  # gradients in different directions.
   optimizer = optax.adam(1e-3)
   grown = grow(params, small, large)
   state = optimizer.init(grown)
@@ -283,7 +286,7 @@ def test_copies_part_ways_without_dropout(make_small):
 
 
 @pytest.mark.parametrize(
-  ("family", "changes", "said"),
+  ("family", "changes", "message"),
   [
     ("bert", {"norm_kind": "rms"}, "model.norm_kind='layer' into 'rms'"),
     ("bert", {"glu": True}, "model.glu=False into True"),
@@ -303,37 +306,41 @@ def test_copies_part_ways_without_dropout(make_small):
     ("modernbert", {"rope_theta": 5.0}, "model.rope_theta"),
   ],
 )
-def test_what_tiling_cannot_bridge_is_refused(
-  family, changes, said, make_small
+def test_invalid_growth_raises_input_error(
+  family, changes, message, make_small
 ):
   small, params = make_small(family)
   with pytest.raises(InputError) as error:
     grow(params, small, dataclasses.replace(small, **changes))
-  assert said in str(error.value)
+  assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
-  ("family", "start", "said"),
+  ("family", "start", "message"),
   [
     ("bert", {"position_kind": "alibi"}, "model.num_heads with"),
     ("bert", {"head_dense": "none"}, "model.head_dense='none'"),
   ],
 )
-def test_width_that_cannot_be_tiled_is_refused(family, start, said, make_small):
+def test_invalid_wider_growth_raises_input_error(
+  family, start, message, make_small
+):
   small, params = make_small(family, **start)
-  with pytest.raises(InputError, match=said):
+  with pytest.raises(InputError, match=message):
     grow(params, small, wider(small, 2))
   deeper = dataclasses.replace(small, num_layers=3)
   check_shapes(grow(params, small, deeper), deeper)
 
 
-def test_a_round_of_layers_cannot_be_repeated_in_part(make_small):
+def test_growth_repeats_whole_periods_only(make_small):
   small, params = make_small("modernbert", num_layers=2)
-  with pytest.raises(InputError, match="is no whole round of"):
+  with pytest.raises(
+    InputError, match=r"num_layers=2.* one period of model.global_every"
+  ):
     grow(params, small, dataclasses.replace(small, num_layers=4))
 
 
-def test_dropout_and_dtype_may_differ(make_small):
+def test_growth_ignores_dropout_and_dtype(make_small):
   small, params = make_small("bert")
   large = dataclasses.replace(small, mlp_dropout=0.1, dtype="bfloat16")
   grown = grow(params, small, large)

@@ -1,4 +1,4 @@
-"""What comes next: nobody sees it, and it is learnt."""
+"""Causal language modelling: attention masks, and that it learns."""
 
 import flax.linen as nn
 import jax
@@ -50,9 +50,7 @@ BEFORE = np.tri(12, dtype=bool)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_leaks_from_after_or_from_other_documents(
-  kind, make_config, vocab
-):
+def test_attention_is_causal_and_within_documents(kind, make_config, vocab):
   found = influence(make_config(**kind), vocab)
   assert (found[~(SAME & BEFORE)] == 0).all()
   direct = SAME & BEFORE
@@ -60,7 +58,7 @@ def test_nothing_leaks_from_after_or_from_other_documents(
     assert (found[direct] > 0).all()
 
 
-def test_a_prefix_is_seen_by_all_of_its_document(make_config, vocab):
+def test_a_prefix_has_bidirectional_attention(make_config, vocab):
   prefix = np.array([[1, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0]])
   found = influence(make_config(**KINDS[0]), vocab, jnp.asarray(prefix))
   seen = SAME & (BEFORE | (prefix != 0))
@@ -69,7 +67,7 @@ def test_a_prefix_is_seen_by_all_of_its_document(make_config, vocab):
 
 
 @pytest.mark.parametrize("kind", ["next_token", "prefix"])
-def test_what_comes_next_is_learnt(kind, make_config, make_run, vocab):
+def test_the_next_token_is_learnt(kind, make_config, make_run, vocab):
   config = make_config(
     **{**CAUSAL, "corruption.kind": kind, "train.log_every": 1}
   )
@@ -104,9 +102,9 @@ def test_what_comes_next_is_learnt(kind, make_config, make_run, vocab):
     *(("causal_lm", "token_masking"), ("causal_lm", "spans")),
   ],
 )
-def test_objectives_and_corruptions_that_do_not_fit_are_refused(name, kind):
+def test_an_objective_with_a_corruption_of_another_task_raises(name, kind):
   values = default()
   values.objective.name = name
   values.corruption.kind = kind
-  with pytest.raises(InputError, match="does not go with"):
+  with pytest.raises(InputError, match=r"does not support corruption\.kind"):
     build(values)

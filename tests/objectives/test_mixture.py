@@ -1,4 +1,4 @@
-"""Masked and causal rows in one batch: which are which, and what each sees."""
+"""Masked and causal rows in one batch: terms, and the attention of each."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ MIXTURE = {
 
 @pytest.fixture
 def make_mixed(vocab):
-  """Makes a batch of a masked row, a prefix row, and one of what comes next."""
+  """Makes a batch of prefix rows, causal rows and masked rows."""
 
   def make(seed=0):
     rng = np.random.default_rng(seed)
@@ -47,7 +47,7 @@ def make_mixed(vocab):
   return make
 
 
-def test_each_row_counts_for_its_own_term(make_config, make_run, make_mixed):
+def test_each_row_counts_for_one_term(make_config, make_run, make_mixed):
   run, batch = make_run(make_config(**MIXTURE)), make_mixed()
   params = run.init_state().params
   found = run.eval_step(params, run.to_device(batch))
@@ -55,30 +55,31 @@ def test_each_row_counts_for_its_own_term(make_config, make_run, make_mixed):
   assert (
     float(found["causal_lm"]["weight"]) == batch["target_weights"][:4].sum()
   )
-  assert run.terms == {"mlm": 0.5, "causal_lm": 0.5}
+  weights = {name: t.weight for name, t in run.objective.terms.items()}
+  assert weights == {"mlm": 0.5, "causal_lm": 0.5}
 
 
-def test_masked_rows_are_seen_as_an_encoder_does(
+def test_masked_rows_have_bidirectional_attention(
   make_config, make_run, make_mixed, vocab
 ):
   run, batch = make_run(make_config(**MIXTURE)), make_mixed()
   params = run.init_state().params
   found = run.eval_step(params, run.to_device(batch))["mlm"]
   masked = {name: value[4:] for name, value in batch.items()}
-  where = segments_and_positions(
-    masked["input_ids"], start_id=vocab.start_id, pad_id=vocab.pad_id
-  )
+  where = segments_and_positions(masked["input_ids"], vocab)
   logits = run.logits(
     params, masked["input_ids"], *where, masked["target_positions"]
   )
   logs = np.asarray(logits, np.float64)
   logs -= np.log(np.exp(logs).sum(axis=-1, keepdims=True))
-  told = np.take_along_axis(logs, masked["target_ids"][..., None], axis=-1)
-  expected = -(told[..., 0] * masked["target_weights"]).sum()
+  target_logs = np.take_along_axis(
+    logs, masked["target_ids"][..., None], axis=-1
+  )
+  expected = -(target_logs[..., 0] * masked["target_weights"]).sum()
   np.testing.assert_allclose(float(found["loss"]), expected, rtol=1e-4)
 
 
-def test_causal_rows_see_nothing_after_them(make_config, make_run, make_mixed):
+def test_causal_rows_have_causal_attention(make_config, make_run, make_mixed):
   run, batch = make_run(make_config(**MIXTURE)), make_mixed()
   params = run.init_state().params
   only = batch["target_weights"].copy()
@@ -98,7 +99,7 @@ def test_causal_rows_see_nothing_after_them(make_config, make_run, make_mixed):
 
 
 @pytest.mark.parametrize("devices", [1, 4])
-def test_both_are_learnt(devices, make_config, make_run, make_mixed):
+def test_both_terms_are_learnt(devices, make_config, make_run, make_mixed):
   config = make_config(
     **MIXTURE,
     **{
@@ -129,7 +130,7 @@ def test_both_are_learnt(devices, make_config, make_run, make_mixed):
     {"corruption.sentence_pairs": "sop", "data.packing": "single"},
   ],
 )
-def test_what_makes_no_mixture_is_refused(overrides):
+def test_configurations_that_are_no_mixture_raise(overrides):
   values = default()
   values.update_from_flattened_dict(MIXTURE | overrides)
   with pytest.raises(InputError) as raised:

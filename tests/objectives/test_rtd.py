@@ -1,4 +1,4 @@
-"""Replaced token detection: who learns from what, and that both learn."""
+"""Replaced token detection: which loss trains what, and that both learn."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from mlm_jax.config import build, default
 from mlm_jax.errors import InputError
 from mlm_jax.models.composite import Discriminator, MaskedLM
 from mlm_jax.objectives import rtd
-from mlm_jax.objectives.rtd import RTD
+from mlm_jax.objectives.rtd import generator_config
 
 ELECTRA = {"objective.name": "rtd", "objective.generator_share": 0.5}
 SIGMAS = 5
@@ -26,7 +26,7 @@ def params(run):
 
 
 def sums(run, params, batch, seed=0):
-  return rtd.sums(run.model, run.vocab, params, batch, jax.random.key(seed))
+  return run.objective.loss_sums(params, batch, jax.random.key(seed))
 
 
 def norms(tree):
@@ -35,7 +35,9 @@ def norms(tree):
   return {name(path): float(jnp.abs(x).max()) for path, x in leaves}
 
 
-def test_each_learns_from_its_own_loss_alone(run, params, make_batch):
+def test_each_submodel_has_gradients_of_its_own_loss_alone(
+  run, params, make_batch
+):
   batch = make_batch(run.config)
   for term, own, other in (
     ("rtd", "discriminator", "generator"),
@@ -52,7 +54,7 @@ def test_each_learns_from_its_own_loss_alone(run, params, make_batch):
     assert min(of("embeddings/token")) > 0, "both teach the embeddings"
 
 
-def test_the_discriminator_sees_what_the_generator_says(
+def test_the_discriminator_reads_what_the_generator_samples(
   run, params, make_batch, vocab, monkeypatch
 ):
   batch = make_batch(run.config)
@@ -85,15 +87,16 @@ def test_the_discriminator_sees_what_the_generator_says(
 
 def test_the_loss_is_over_every_real_token(run, params, make_batch, vocab):
   batch = make_batch(run.config)
-  weights = RTD.weights(batch, vocab)
-  assert float(weights["rtd"]) == (batch["input_ids"] != vocab.pad_id).sum()
+  denominators = run.objective.denominators(batch)
+  num_real = (batch["input_ids"] != vocab.pad_id).sum()
+  assert float(denominators["rtd"]) == num_real
   zero = jax.tree.map(jnp.zeros_like, params)
   found = sums(run, zero, batch)["rtd"]
   # A logit of 0 says one in two.
-  assert float(found["loss"] / weights["rtd"]) == pytest.approx(np.log(2))
+  assert float(found["loss"] / denominators["rtd"]) == pytest.approx(np.log(2))
 
 
-def test_samples_follow_the_softmax_and_are_no_specials(vocab):
+def test_samples_follow_the_softmax_and_are_never_special(vocab):
   rng = np.random.default_rng(0)
   logits = rng.normal(size=[1, 1, 384]) * 2
   logits[..., vocab.size :] = -np.inf
@@ -112,7 +115,7 @@ def test_samples_follow_the_softmax_and_are_no_specials(vocab):
   assert abs(chi_square - freedom) / np.sqrt(2 * freedom) < SIGMAS
 
 
-def test_a_certain_generator_says_what_it_is_certain_of(vocab):
+def test_a_certain_generator_samples_what_it_is_certain_of(vocab):
   logits = jnp.full([1, 50, 384], -1e9)
   tokens = jnp.linspace(5, 299, 50).astype(jnp.int32)
   logits = logits.at[0, jnp.arange(50), tokens].set(0.0)
@@ -121,20 +124,20 @@ def test_a_certain_generator_says_what_it_is_certain_of(vocab):
     np.testing.assert_array_equal(found[0], tokens)
 
 
-def test_both_are_models_of_their_own(run, params, vocab):
+def test_submodels_compute_what_the_whole_model_does(run, params, vocab):
   ids = jnp.array([[vocab.start_id, 10, vocab.mask_id, 12, vocab.end_id]])
   arrays = ids, jnp.ones_like(ids), jnp.arange(5)[None]
-  parts = run.parts(params)
-  model, alone = parts["generator"]
+  electra = run.objective.model
+  model, alone = run.objective.submodels(params)["generator"]
   assert isinstance(model, MaskedLM)
-  expected = run.model.apply(
+  expected = electra.apply(
     {"params": params},
     *(*arrays, jnp.array([[2]])),
     method=lambda electra, *arrays: electra.generator(*arrays),
-  )
-  found = model.apply({"params": alone}, *arrays, jnp.array([[2]]))
+  ).logits_BPV
+  found = model.apply({"params": alone}, *arrays, jnp.array([[2]])).logits_BPV
   np.testing.assert_allclose(found, expected, atol=1e-5)
-  expected = run.model.apply(
+  expected = electra.apply(
     {"params": params},
     *arrays,
     method=lambda electra, *arrays: electra.discriminator.encoder(*arrays),
@@ -143,8 +146,8 @@ def test_both_are_models_of_their_own(run, params, vocab):
   np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_the_generator_is_narrower_and_reads_the_same_embeddings(run, params):
-  config = run.config.objective.generator(run.config.model)
+def test_the_generator_is_narrower_and_shares_the_embeddings(run, params):
+  config = generator_config(run.config)
   assert (config.width, config.num_heads, config.mlp_width) == (16, 2, 32)
   assert config.embedding_width == run.config.model.width
   assert "token_embedding" not in params["generator"]["encoder"]
@@ -169,24 +172,23 @@ def test_both_learn(devices, make_config, make_run, make_batch):
   )
 
 
-def test_a_generator_must_have_heads_that_divide_its_width():
+def test_a_generator_whose_heads_do_not_divide_its_width_raises():
   values = default()
   values.objective.update(name="rtd", generator_share=0.3)
   with pytest.raises(InputError, match="generator_share"):
     build(values)
 
 
-def test_a_generator_that_sees_the_tokens_is_refused():
+def test_rtd_without_masks_raises():
   values = default()
   values.objective.name = "rtd"
   values.corruption.mask_share = 0.0
-  with pytest.raises(InputError, match="mask_share must be over 0"):
+  with pytest.raises(InputError, match="mask_share must be positive"):
     build(values)
 
 
-def test_one_key_for_all_heads_stays_one_in_the_generator():
+def test_multi_query_attention_stays_so_in_the_generator():
   values = default()
   values.model.update(num_heads=4, num_kv_heads=1, width=64)
   values.objective.update(name="rtd", generator_share=0.5)
-  config = build(values)
-  assert config.objective.generator(config.model).num_kv_heads == 1
+  assert generator_config(build(values)).num_kv_heads == 1

@@ -29,9 +29,7 @@ def make_pairs(make_batch):
 
 
 @pytest.mark.parametrize("devices", [1, 4])
-def test_what_a_pair_is_told_by_is_learnt(
-  devices, make_config, make_run, make_pairs
-):
+def test_sentence_pairs_are_learnt(devices, make_config, make_run, make_pairs):
   config = make_config(
     **PAIRS,
     **{
@@ -52,7 +50,7 @@ def test_what_a_pair_is_told_by_is_learnt(
   )
 
 
-def test_no_pair_is_not_judged(make_config, make_run, make_pairs):
+def test_rows_without_a_pair_do_not_count(make_config, make_run, make_pairs):
   config = make_config(**PAIRS)
   run = make_run(config)
   params, batch = run.init_state().params, make_pairs(config)
@@ -66,7 +64,7 @@ def test_no_pair_is_not_judged(make_config, make_run, make_pairs):
   assert float(before["loss"]) != float(other["loss"])
 
 
-def test_types_are_seen_and_the_model_leaves_without_the_judge(
+def test_types_matter_and_the_submodel_has_no_pair_head(
   make_config, make_run, make_pairs
 ):
   config = make_config(**PAIRS)
@@ -78,7 +76,7 @@ def test_types_are_seen_and_the_model_leaves_without_the_judge(
   )
   swapped = batch | {"type_ids": 1 - batch["type_ids"]}
   assert loss(batch) != loss(swapped)
-  model, own = run.parts(params)["model"]
+  model, own = run.objective.submodels(params)["model"]
   assert type(model) is MaskedLM
   assert set(own) == {"encoder", "head"}
   shapes = jax.tree.map(np.shape, own)

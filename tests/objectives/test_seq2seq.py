@@ -1,4 +1,4 @@
-"""Decoders learn to say what only the encoder can tell them."""
+"""Decoders learn to generate what only the encoder has read."""
 
 import dataclasses
 
@@ -18,9 +18,8 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_encoder_reads_is_said(kind, make_config, vocab):
-  """Texts count up from anywhere: the first number that is said is not to be
-  guessed."""
+def test_the_decoder_reads_the_encoder(kind, make_config, vocab):
+  """Rows count up from a random number, which only the encoder reads."""
   sentinels = tuple(range(290, 300))
   vocab = dataclasses.replace(
     vocab, other_special_ids=sentinels, sentinel_ids=sentinels

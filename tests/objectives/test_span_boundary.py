@@ -1,4 +1,4 @@
-"""The span boundary objective: where borders are, and that they teach."""
+"""The span boundary objective: which borders, and that both terms learn."""
 
 import jax
 import jax.numpy as jnp
@@ -18,20 +18,20 @@ def run(make_config, make_run):
   return make_run(make_config(**SPANS))
 
 
-def test_borders_are_the_tokens_around_a_span():
+def test_span_borders_are_the_positions_around_a_span():
   batch = {
     "input_ids": jnp.zeros([1, 12], jnp.int32),
     # Places 2 to 4 and 7, in any order; 9 is no target.
     "target_positions": jnp.array([[3, 7, 2, 4, 9]]),
     "target_weights": jnp.array([[1.0, 1.0, 1.0, 1.0, 0.0]]),
   }
-  left, right, place = mlm.borders(batch)
+  left, right, place = mlm.span_borders(batch)
   assert left[0, :4].tolist() == [1, 6, 1, 1]
   assert right[0, :4].tolist() == [5, 8, 5, 5]
   assert place[0, :4].tolist() == [1, 0, 0, 2]
 
 
-def test_a_token_is_told_from_its_borders_alone(run, make_batch, vocab):
+def test_a_token_is_predicted_from_its_borders_alone(run, make_batch, vocab):
   """Of the last vectors, those within a span have no say."""
   model = SpanMaskedLM(run.config.model, vocab.size)
   params = run.init_state().params
@@ -39,26 +39,28 @@ def test_a_token_is_told_from_its_borders_alone(run, make_batch, vocab):
   table = params["boundary"]["place"]
   params["boundary"]["place"] = table + 0.1 * jnp.arange(32)[:, None]
 
-  def told(vectors_BLD, borders):
+  def predict(vectors_BLD, borders):
     boundary = model.bind({"params": params})
     table = boundary.encoder.embeddings.token_table_VE
     at = lambda where: jnp.take_along_axis(
       vectors_BLD, where[..., None], axis=1
     )
     left, right, place = borders
-    return boundary.boundary(at(left), at(right), place, table)
+    return boundary.boundary(at(left), at(right), place, table).logits_BPV
 
   vectors = jax.random.normal(jax.random.key(0), [1, 8, 32])
   where = lambda place: tuple(map(jnp.array, ([[1]], [[5]], [[place]])))
-  first = told(vectors, where(0))[..., : vocab.size]
-  assert np.abs(first - told(vectors, where(1))[..., : vocab.size]).max() > 1e-3
-  inner = told(vectors.at[:, 2:5].set(9.0), where(0))[..., : vocab.size]
+  first = predict(vectors, where(0))[..., : vocab.size]
+  assert (
+    np.abs(first - predict(vectors, where(1))[..., : vocab.size]).max() > 1e-3
+  )
+  inner = predict(vectors.at[:, 2:5].set(9.0), where(0))[..., : vocab.size]
   np.testing.assert_array_equal(first, inner)
-  outer = told(vectors.at[:, 5].set(9.0), where(0))[..., : vocab.size]
+  outer = predict(vectors.at[:, 5].set(9.0), where(0))[..., : vocab.size]
   assert np.abs(first - outer).max() > 1e-3
 
 
-def test_both_terms_are_learnt_and_only_the_model_leaves(
+def test_both_terms_are_learnt_and_the_submodel_has_one_head(
   run, make_batch, vocab
 ):
   state, first = run.init_state(), None
@@ -68,7 +70,7 @@ def test_both_terms_are_learnt_and_only_the_model_leaves(
     first = first or jax.device_get(metrics)
   for term in ("mlm", "span_boundary"):
     assert float(metrics[f"{term}_loss"]) < first[f"{term}_loss"] - 1
-  model, params = run.parts(state.params)["model"]
+  model, params = run.objective.submodels(state.params)["model"]
   assert set(params) == {"encoder", "head"}
   ids = jnp.array([[vocab.start_id, 9, vocab.mask_id, vocab.end_id]])
   model.apply(
@@ -78,9 +80,9 @@ def test_both_terms_are_learnt_and_only_the_model_leaves(
 
 
 @pytest.mark.parametrize("kind", ["token_masking", "whole_words"])
-def test_without_spans_there_are_no_borders(kind):
+def test_span_boundary_without_spans_raises(kind):
   values = default()
   values.corruption.kind = kind
   values.objective.span_boundary = True
-  with pytest.raises(InputError, match="span_boundary needs"):
+  with pytest.raises(InputError, match=r"span_boundary needs .*'spans'"):
     build(values)

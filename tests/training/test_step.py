@@ -52,7 +52,7 @@ def test_any_mesh_has_the_same_terms(
   one, metrics_one = train(make_run(config, 1), batches)
   sharded = make_run(make_config(**overrides, **mesh), 8)
   many, metrics_many = train(sharded, batches)
-  assert len(one.window) == 2
+  assert len(one.metric_sums) == 2
   assert_close(metrics_one, metrics_many, rtol=2e-4)
   assert_close(one.params, many.params, atol=2e-4)
 

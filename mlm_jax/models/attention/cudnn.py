@@ -1,7 +1,8 @@
-"""NVIDIA GPUs: cuDNN's fused attention, by JAX's bindings.
+"""NVIDIA GPUs: cuDNN's fused attention, through JAX's bindings.
 
-Documents that lie one after another in a row are what cuDNN calls packed. JAX
-binds that in a private module alone; where it is missing, so is this mode.
+cuDNN calls it a packed layout where sequences, here documents, lie one after
+another in a row. JAX binds that in a private module only; without it, masks are
+used.
 """
 
 import functools
@@ -10,103 +11,120 @@ import jax
 import jax.numpy as jnp
 
 from mlm_jax.models.attention import chunked
-from mlm_jax.models.attention.seen import Seen
-from mlm_jax.models.platform import per_device, platform
+from mlm_jax.models.attention.mask import AttentionMask
+from mlm_jax.models.attention.sharding import per_device
+from mlm_jax.models.platform import platform
 
 try:
   from jax._src.cudnn import fused_attention_stablehlo as fused
 except ImportError:
   fused = None
 
-SERVES = {"across", "causal", "prefix", "window"}
+SUPPORTS = {"cross attention", "causal mask", "prefix", "window"}
 
-# A mask is an array of all pairs: not for longer rows.
-_MASKED_LENGTH = 1024
+# A mask is an array of all pairs of tokens: too large for longer rows.
+_MAX_MASKED_LENGTH = 1024
 
 
-def refusal(q_BLHK: jax.Array, k_BMGK: jax.Array, seen: Seen) -> str:
+def why_unsupported(
+  q_BLHK: jax.Array, k_BMGK: jax.Array, mask: AttentionMask
+) -> str:
   if platform() != "gpu":
     return "needs an NVIDIA GPU"
   if q_BLHK.dtype not in (jnp.bfloat16, jnp.float16):
     return f"computes in bfloat16 or float16, not {q_BLHK.dtype}"
-  if q_BLHK.shape[-1] % 8 or q_BLHK.shape[-1] > 128:
-    return f"takes heads of 8, 16, ... 128 numbers, not of {q_BLHK.shape[-1]}"
+  head_width = q_BLHK.shape[-1]
+  if head_width % 8 or head_width > 128:
+    return f"supports head widths 8, 16, ... 128, not {head_width}"
   lengths = q_BLHK.shape[1], k_BMGK.shape[1]
-  if not _packs(seen) and (
-    max(lengths) > _MASKED_LENGTH or any(length % 2 for length in lengths)
+  if not _is_packable(mask) and (
+    max(lengths) > _MAX_MASKED_LENGTH or any(length % 2 for length in lengths)
   ):
     return (
-      f"serves windows, prefixes and another row's keys up to {_MASKED_LENGTH} "
-      "tokens, an even number"
+      "supports this mask on this GPU only for rows of an even length, up to "
+      f"{_MAX_MASKED_LENGTH} tokens"
     )
   return ""
 
 
 def attend(
-  q_BLHK: jax.Array, k_BMGK: jax.Array, v_BMGK: jax.Array, seen: Seen
+  q_BLHK: jax.Array, k_BMGK: jax.Array, v_BMGK: jax.Array, mask: AttentionMask
 ) -> jax.Array:
-  """Serves by packed documents where it can, else by a mask."""
+  """Uses the packed layout where it is possible, else an array as mask."""
   axes = ("batch", "length", "heads", "kv")
-  if _packs(seen):
-    call = functools.partial(_by_documents, seen.causal)
-    arrays = q_BLHK, k_BMGK, v_BMGK, seen.segments_BL, seen.segments_BM
+  if _is_packable(mask):
+    call = functools.partial(_attend_packed, mask.causal)
+    arrays = q_BLHK, k_BMGK, v_BMGK, mask.segment_ids_BL, mask.segment_ids_BM
     return per_device(call, axes)(*arrays)
   return jax.nn.dot_product_attention(
     q_BLHK,
     k_BMGK,
     v_BMGK,
-    mask=seen.mask_BLM[:, None],
+    mask=mask.visible_BLM[:, None],
     implementation="cudnn",
   )
 
 
-def _packs(seen):
-  # Packed rows take Hopper.
+def _is_packable(mask):
+  # The packed layout needs a Hopper GPU.
   hopper = fused is not None and fused.check_compute_capability("9.0")
-  return hopper and not seen.asks - {"causal"}
+  return hopper and not mask.features - {"causal mask"}
 
 
-def documents(segments_BL: jax.Array, most: int) -> tuple[jax.Array, jax.Array]:
-  """Returns int32 [B, most], the sizes of a row's documents, and int32
-  [B, most + 1], where they begin; -1 past the last.
+def documents(
+  segment_ids_BL: jax.Array, max_documents: int
+) -> tuple[jax.Array, jax.Array]:
+  """Returns the layout of packed rows, padding being one of the documents.
 
-  Padding is one of them. The last beginning is -1, too, unless there are more.
+  Returns:
+    int32 [B, S], the length of each document, and int32 [B, S + 1], where each
+    starts, S being `max_documents`; -1 past the last. So the last start is -1
+    unless the row has more documents.
   """
-  length = segments_BL.shape[1]
-  begins_BL = jnp.diff(segments_BL, axis=1, prepend=-1) != 0
-  places = lambda begins_L: jnp.nonzero(
-    begins_L, size=most + 1, fill_value=length
+  length = segment_ids_BL.shape[1]
+  is_start_BL = jnp.diff(segment_ids_BL, axis=1, prepend=-1) != 0
+  find = lambda is_start_L: jnp.nonzero(
+    is_start_L, size=max_documents + 1, fill_value=length
   )[0]
-  places_BS = jax.vmap(places)(begins_BL).astype(jnp.int32)
-  sizes_BS = jnp.diff(places_BS, axis=1)
+  starts_BS = jax.vmap(find)(is_start_BL).astype(jnp.int32)
+  lengths_BS = jnp.diff(starts_BS, axis=1)
   return (
-    jnp.where(sizes_BS > 0, sizes_BS, -1),
-    jnp.where(places_BS < length, places_BS, -1),
+    jnp.where(lengths_BS > 0, lengths_BS, -1),
+    jnp.where(starts_BS < length, starts_BS, -1),
   )
 
 
-def _by_documents(causal, q_BLHK, k_BLGK, v_BLGK, segments_BL, _):
-  """Runs the packed kernel, unless a row has more documents than it is told.
+def _attend_packed(causal, q_BLHK, k_BLGK, v_BLGK, segment_ids_BL, _):
+  """Runs the packed kernel, which is built for a limited number of documents.
 
-  What it keeps for the gradient grows with that number. Rows with more of them,
-  which are rare, are computed in chunks.
+  The memory it keeps for the gradient grows with that number. Rows with more
+  documents, which are rare, are computed in chunks.
   """
   length, shared = q_BLHK.shape[1], q_BLHK.shape[2] // k_BLGK.shape[2]
-  sizes_BS, offsets_BS = documents(segments_BL, max(16, length // 128) + 1)
+  max_documents = max(16, length // 128) + 1
+  lengths_BS, starts_BS = documents(segment_ids_BL, max_documents)
   masks = fused.MaskType
 
   def packed(q_BLHK, k_BLGK, v_BLGK):
-    # JAX 0.10 reckons where keys are in memory by the heads of queries.
+    # JAX 0.10 computes the offsets of keys from the number of query heads.
     k_BLHK, v_BLHK = (jnp.repeat(x, shared, axis=2) for x in (k_BLGK, v_BLGK))
     return fused.dot_product_attention(
-      *(q_BLHK, k_BLHK, v_BLHK, None, None),
-      *(sizes_BS, sizes_BS, offsets_BS, offsets_BS),
+      q_BLHK,
+      k_BLHK,
+      v_BLHK,
+      bias=None,
+      mask=None,
+      q_seqlen=lengths_BS,
+      kv_seqlen=lengths_BS,
+      q_offsets=starts_BS,
+      kv_offsets=starts_BS,
       scale=q_BLHK.shape[-1] ** -0.5,
       mask_type=masks.PADDING_CAUSAL if causal else masks.PADDING,
     )
 
-  def in_chunks(*qkv):
-    return chunked.attend(*qkv, Seen(segments_BL, segments_BL, causal=causal))
+  def in_chunks(q_BLHK, k_BLGK, v_BLGK):
+    mask = AttentionMask(segment_ids_BL, causal=causal)
+    return chunked.attend(q_BLHK, k_BLGK, v_BLGK, mask)
 
-  fits = jnp.all(offsets_BS[:, -1] == -1)
+  fits = jnp.all(starts_BS[:, -1] == -1)
   return jax.lax.cond(fits, packed, in_chunks, q_BLHK, k_BLGK, v_BLGK)

@@ -1,22 +1,25 @@
-"""Hopper and Blackwell: the Mosaic kernel of tokamax, where that is installed.
+"""Hopper and Blackwell GPUs: tokamax's Mosaic kernel, if it is installed.
 
-What a query sees is one interval of keys. Forward, blocks of keys that nobody
-sees are skipped; backward, they are masked. The intervals are not in tokamax's
-public function, so its modules are imported here.
+The kernel takes one interval of keys for each query. Forward, it skips blocks
+of keys that no query attends to; backward, it masks them. tokamax's public
+function does not take intervals, so its private modules are imported here.
 """
 
 import jax
 import jax.numpy as jnp
 
-from mlm_jax.models.attention.seen import Seen
-from mlm_jax.models.platform import per_device, platform
+from mlm_jax.models.attention.mask import AttentionMask
+from mlm_jax.models.attention.sharding import per_device
+from mlm_jax.models.platform import platform
 
-SERVES = {"across", "causal", "prefix", "window"}
+SUPPORTS = {"cross attention", "causal mask", "prefix", "window"}
 
 
-def refusal(q_BLHK: jax.Array, k_BMGK: jax.Array, seen: Seen) -> str:
+def why_unsupported(
+  q_BLHK: jax.Array, k_BMGK: jax.Array, mask: AttentionMask
+) -> str:
   try:
-    # Takes a second, and is none of the dependencies.
+    # The import takes a second, and tokamax is not one of our dependencies.
     from tokamax._src import gpu_utils
   except ImportError:
     return "needs the package tokamax (Python 3.12): pip install tokamax"
@@ -29,25 +32,31 @@ def refusal(q_BLHK: jax.Array, k_BMGK: jax.Array, seen: Seen) -> str:
 
 
 def attend(
-  q_BLHK: jax.Array, k_BMGK: jax.Array, v_BMGK: jax.Array, seen: Seen
+  q_BLHK: jax.Array, k_BMGK: jax.Array, v_BMGK: jax.Array, mask: AttentionMask
 ) -> jax.Array:
-  """Serves by the interval of keys of each query."""
+  """Runs the kernel on the interval of keys of each query."""
   axes = ("batch", "length", "heads", "kv")
-  return per_device(_call, axes)(q_BLHK, k_BMGK, v_BMGK, *intervals(seen))
+  return per_device(_call, axes)(q_BLHK, k_BMGK, v_BMGK, *intervals(mask))
 
 
-def intervals(seen: Seen) -> tuple[jax.Array, jax.Array]:
-  """Returns int32 [B, L] twice: each query's first key, and the first past it.
+def intervals(mask: AttentionMask) -> tuple[jax.Array, jax.Array]:
+  """Returns each query's first visible key and the first one past the last.
 
-  Documents lie one after another, and prefixes at their starts. A query that
-  sees nothing is given one key: kernels may make NaNs of none.
+  The visible keys are one interval, because documents are contiguous and
+  prefixes stand at their starts. A query without visible keys gets one key:
+  kernels may compute NaNs from none.
+
+  Returns:
+    int32 [B, L] each.
   """
-  last = seen.segments_BM.shape[1] - 1
+  last = mask.segment_ids_BM.shape[1] - 1
   index_M = jnp.arange(last + 1, dtype=jnp.int32)
-  # XLA reduces the mask while it makes it.
-  mask_BLM = seen.mask_BLM
-  first_BL = jnp.min(jnp.where(mask_BLM, index_M, last), axis=2)
-  last_BL = jnp.max(jnp.where(mask_BLM, index_M, first_BL[..., None]), axis=2)
+  # XLA fuses the mask into the reductions.
+  visible_BLM = mask.visible_BLM
+  first_BL = jnp.min(jnp.where(visible_BLM, index_M, last), axis=2)
+  last_BL = jnp.max(
+    jnp.where(visible_BLM, index_M, first_BL[..., None]), axis=2
+  )
   return first_BL, last_BL + 1
 
 

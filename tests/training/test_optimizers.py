@@ -1,9 +1,12 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from mlm_jax import registry
 from mlm_jax.config import OptimConfig
-from mlm_jax.training import optim
+from mlm_jax.training import optimizers, schedules
 
 PARAMS = {
   "dense": {"kernel": jnp.ones([4, 4]), "bias": jnp.ones([4])},
@@ -20,10 +23,14 @@ def zeros():
   }
 
 
+def make(config, steps):
+  return optimizers.optimizer(config, schedules.learning_rate(config, steps))
+
+
 def test_weight_decay_spares_norms_and_biases():
   config = OptimConfig(weight_decay=0.1, peak_lr=1.0, warmup_steps=0)
-  optimizer = optim.optimizer(config, 100)
-  updates, _ = optimizer.update(zeros(), optimizer.init(PARAMS), PARAMS)
+  optimizer = make(config, 100)
+  updates, _ = optimizer.update(zeros(), optimizer.init(PARAMS), PARAMS, step=0)
   np.testing.assert_allclose(updates["dense"]["kernel"], -0.1, rtol=1e-6)
   np.testing.assert_allclose(updates["token_embedding"], -0.1, rtol=1e-6)
   for spared in (updates["dense"]["bias"], *updates["norm"].values()):
@@ -35,10 +42,10 @@ def test_weight_decay_spares_norms_and_biases():
 )
 def test_gradients_are_clipped_by_their_global_norm(clip_norm, expected):
   """Seen in Adam's first moment, which holds a tenth of the gradient."""
-  optimizer = optim.optimizer(OptimConfig(clip_norm=clip_norm), 20_000)
+  optimizer = make(OptimConfig(clip_norm=clip_norm), 20_000)
   grads = zeros() | {"token_embedding": jnp.full([6, 4], 20 / 24**0.5)}
-  _, state = optimizer.update(grads, optimizer.init(PARAMS), PARAMS)
-  moment = state[1][0].mu["token_embedding"]
+  _, state = optimizer.update(grads, optimizer.init(PARAMS), PARAMS, step=0)
+  moment = state.inner[1][0].mu["token_embedding"]
   np.testing.assert_allclose(jnp.linalg.norm(moment), expected / 10, rtol=1e-5)
 
 
@@ -46,7 +53,7 @@ def test_gradients_are_clipped_by_their_global_norm(clip_norm, expected):
 @pytest.mark.parametrize("warmup_steps", [0, 10])
 def test_schedules_rise_to_the_peak_and_fall_to_zero(kind, warmup_steps):
   config = OptimConfig(peak_lr=2.0, warmup_steps=warmup_steps, schedule=kind)
-  schedule = optim.schedule(config, 110)
+  schedule = schedules.learning_rate(config, 110)
   rates = np.array([float(schedule(step)) for step in range(111)])
   assert rates.argmax() == warmup_steps
   assert rates[warmup_steps] == 2.0
@@ -58,3 +65,31 @@ def test_schedules_rise_to_the_peak_and_fall_to_zero(kind, warmup_steps):
   assert np.all(falling < 0)
   if kind == "linear":
     np.testing.assert_allclose(falling, falling[0], rtol=1e-3)
+
+
+def test_the_rate_in_the_state_is_the_rate_that_was_applied():
+  """Of gradient descent, where an update is the rate times the gradient."""
+  registry.OPTIMIZERS.register("descent", lambda optim, rate: optax.sgd(rate))
+  try:
+    config = OptimConfig(
+      name="descent", peak_lr=2.0, warmup_steps=10, clip_norm=0.0
+    )
+    optimizer = make(config, 110)
+    state = optimizer.init(PARAMS)
+    grads = jax.tree.map(jnp.ones_like, PARAMS)
+    for step in (0, 3, 10, 60, 109):
+      updates, state = optimizer.update(grads, state, PARAMS, step=step)
+      np.testing.assert_allclose(
+        updates["dense"]["kernel"], -state.learning_rate, rtol=1e-6
+      )
+    assert float(state.learning_rate) == pytest.approx(0.02, rel=1e-5)
+  finally:
+    registry.OPTIMIZERS.forget("this program")
+
+
+def test_a_phase_begins_its_schedule_anew():
+  config = OptimConfig(peak_lr=2.0, warmup_steps=10)
+  first = schedules.learning_rate(config, 50)
+  later = schedules.learning_rate(config, 50, first_step=1000)
+  for step in range(51):
+    assert float(first(step)) == float(later(1000 + step))

@@ -1,0 +1,119 @@
+"""The public Python API: what the commands call.
+
+Work directories are given as paths, local or gs://; recipes as `load_recipe`
+returns them, or by name or path. Whatever is wrong with an argument is an
+`mlm_jax.errors.InputError` of one line.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlm_jax import recipes
+from mlm_jax.data import prepare as prepare_lib
+from mlm_jax.evaluation import embed as embed_lib
+from mlm_jax.evaluation import fill_mask as fill_mask_lib
+from mlm_jax.evaluation import heldout
+from mlm_jax.phases import Recipe
+from mlm_jax.training import pretrain as pretrain_lib
+from mlm_jax.training import restoring
+from mlm_jax.training.hooks import Hook
+from mlm_jax.training.restoring import TrainedModel
+from mlm_jax.workdir import Workdir
+
+Path = str | os.PathLike
+
+
+def load_recipe(
+  name: str, overrides: Mapping[str, Any] | None = None
+) -> Recipe:
+  """Returns a recipe.
+
+  Args:
+    name: a shipped recipe such as "bert_base", or the path of a recipe file;
+      either may end in :VARIANT, such as "bert_base:tiny".
+    overrides: dotted keys to set, such as {"train.steps": 1000}; a key of one
+      phase is called "phases.NAME.train.steps".
+  """
+  return recipes.load(name, overrides)
+
+
+def prepare(recipe: Recipe | str, workdir: Path) -> None:
+  """Trains the tokenizer and writes the rows of each phase, where missing."""
+  recipe, workdir = _recipe(recipe), Workdir.at(workdir)
+  workdir.check(recipe)
+  prepare_lib.prepare_phases(recipe, workdir)
+
+
+def pretrain(
+  recipe: Recipe | str, workdir: Path, hooks: Sequence[Hook] = ()
+) -> bool:
+  """Pre-trains, or continues from the last checkpoint; prepares first.
+
+  Args:
+    recipe: what to train.
+    workdir: where everything is kept; made if need be.
+    hooks: called between steps, after evaluation and before saving
+      (`mlm_jax.training.hooks`).
+
+  Returns:
+    True if the run finished; False if it was interrupted.
+  """
+  return pretrain_lib.pretrain(
+    _recipe(recipe), Workdir.at(workdir), heldout.evaluator, hooks
+  )
+
+
+def restore(workdir: Path, checkpoint: str = "last") -> TrainedModel:
+  """Returns a trained or imported model, on the devices at hand.
+
+  Args:
+    workdir: what `pretrain` or `import_hf` made.
+    checkpoint: "last", "best" by the held-out loss, or a step.
+  """
+  return restoring.restore(Workdir.at(workdir), checkpoint)
+
+
+def fill_mask(
+  model: TrainedModel, text: str, top_k: int = 5, passes: int = 1
+) -> list[list[tuple[str, float]]]:
+  """Returns, for each [MASK] of a text, the likeliest pieces, best first.
+
+  Args:
+    model: from `restore`.
+    text: at least one [MASK] is in it.
+    top_k: pieces for each mask.
+    passes: 1 fills masks independently of each other; more fill the most
+      confident first (Mask-Predict, Ghazvininejad et al. 2019).
+
+  Returns:
+    For each mask a list of (piece, probability); a word starts with a space.
+  """
+  return fill_mask_lib.fill_mask(
+    model.run, model.params, model.tokenizer, text, top_k, passes
+  )
+
+
+def embed(
+  model: TrainedModel,
+  texts: Sequence[str],
+  pool: str = "mean",
+  batch_size: int = 64,
+) -> np.ndarray:
+  """Returns the encoder's vector of each text, float32 [len(texts), width].
+
+  Args:
+    model: from `restore`.
+    texts: those longer than the model's positions are cut.
+    pool: "mean" over all tokens, or "start", the start token's vector.
+    batch_size: texts at a time.
+  """
+  return embed_lib.embed(
+    model.run, model.params, model.tokenizer, texts, pool, batch_size
+  )
+
+
+def _recipe(recipe: Recipe | str) -> Recipe:
+  return recipe if isinstance(recipe, Recipe) else recipes.load(recipe)

@@ -1,0 +1,148 @@
+"""A recipe as an ordered list of phases over one set of weights.
+
+A phase is a difference to the phase before it, and resolves to an ordinary
+`Config`. Where a recipe names none, it is one phase. Everything that follows the
+progress of training (learning rate, mask rate) follows that of the phase;
+weights, optimizer state and the counts of steps, rows and tokens go on.
+"""
+
+import copy
+import dataclasses
+import functools
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from mlm_jax import config as config_lib
+from mlm_jax.config import Config
+from mlm_jax.errors import InputError, require, unknown
+
+# The name of the phase of a recipe that has no others.
+ONLY_PHASE = "pretrain"
+
+# A phase name becomes a part of keys and of file names.
+_NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789_"
+
+# Dotted key -> value.
+Diff = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+  """A stretch of training with one configuration.
+
+  Attributes:
+    name: unique in its recipe.
+    config: every key's value; `train.steps` is the phase's own number of steps.
+    first_step: how many steps the phases before it have.
+  """
+
+  name: str
+  config: Config
+  first_step: int = 0
+
+  @property
+  def last_step(self) -> int:
+    """Returns the step of the whole run that ends the phase."""
+    return self.first_step + self.config.train.steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """A base configuration and its phases.
+
+  Attributes:
+    base: what the first phase differs from.
+    diffs: by the phase's name, in order, the keys that differ from the phase
+      before; empty for a recipe of one phase.
+    path: the recipe file, where it registered kinds of its own; else "".
+  """
+
+  base: Config
+  diffs: Mapping[str, Diff] = dataclasses.field(default_factory=dict)
+  path: str = ""
+
+  def __post_init__(self):
+    # Whatever is wrong with a phase should be known when the recipe is read.
+    for before, after in itertools.pairwise(self.phases):
+      try:
+        config_lib.may_follow(before.config, after.config, "phase")
+      except InputError as error:
+        raise InputError(f"phase {after.name!r}: {error}") from error
+
+  @functools.cached_property
+  def phases(self) -> tuple[Phase, ...]:
+    """The phases in order; each one's configuration is valid by itself."""
+    if not self.diffs:
+      return (Phase(ONLY_PHASE, self.base),)
+    phases, values = [], dataclasses.asdict(self.base)
+    for name, diff in self.diffs.items():
+      _check_name(name)
+      require(
+        "train.steps" in diff,
+        f"phase {name!r} needs a budget of its own: train.steps",
+      )
+      for key, value in diff.items():
+        _set(values, key, value, name)
+      try:
+        config = config_lib.build(copy.deepcopy(values))
+      except InputError as error:
+        raise InputError(f"phase {name!r}: {error}") from error
+      first_step = phases[-1].last_step if phases else 0
+      phases.append(Phase(name, config, first_step))
+    return tuple(phases)
+
+  @property
+  def last_step(self) -> int:
+    """Returns the step that ends the last phase."""
+    return self.phases[-1].last_step
+
+  def phase_at(self, step: int) -> Phase:
+    """Returns the phase that a checkpoint of `step` was trained in last.
+
+    Steps beyond the end belong to the last phase.
+    """
+    return next(
+      (p for p in self.phases if step <= p.last_step), self.phases[-1]
+    )
+
+  def to_json(self) -> dict[str, Any]:
+    """Returns what config.json holds: base values, phases, and the path."""
+    values = dataclasses.asdict(self.base)
+    if self.diffs:
+      values["phases"] = {name: dict(diff) for name, diff in self.diffs.items()}
+    if self.path:
+      values["recipe"] = self.path
+    return values
+
+
+def one_phase(config: Config) -> Recipe:
+  """Returns the recipe of a single configuration."""
+  return Recipe(config)
+
+
+def from_json(values: Mapping[str, Any]) -> Recipe:
+  """Returns the recipe that `Recipe.to_json` wrote."""
+  values = dict(values)
+  diffs, path = values.pop("phases", {}), values.pop("recipe", "")
+  require(
+    isinstance(diffs, Mapping)
+    and all(isinstance(diff, Mapping) for diff in diffs.values()),
+    f"phases must be a group of keys for each phase, not {diffs!r}",
+  )
+  return Recipe(config_lib.build(values), diffs, path)
+
+
+def _check_name(name: str) -> None:
+  require(
+    isinstance(name, str) and name and not set(name) - set(_NAME_CHARACTERS),
+    f"a phase's name has small letters, digits and _ only, not {name!r}",
+  )
+
+
+def _set(values: dict, key: str, value: Any, phase: str) -> None:
+  known = config_lib.key_types()
+  if key not in known:
+    raise unknown(f"configuration key of phase {phase!r}", key, known)
+  group, _, field = key.rpartition(".")
+  (values[group] if group else values)[field] = value

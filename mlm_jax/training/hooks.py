@@ -1,0 +1,202 @@
+"""Hooks: what looks at training between two steps.
+
+The loop asks each hook in turn whether it is due and runs it; the order of the
+list is the order of events: evaluate, decide whether to stop, save. A hook of
+one's own goes before the saving, and may ask for it.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from mlm_jax.config import TrainConfig
+from mlm_jax.phases import Phase
+from mlm_jax.training import hardware
+from mlm_jax.training.checkpoint import Checkpoints
+from mlm_jax.training.log import Log
+from mlm_jax.training.metrics import Throughput, read_records
+from mlm_jax.training.state import TrainState, counter_value
+from mlm_jax.workdir import Workdir
+
+# params -> metrics; "loss" ranks the checkpoints.
+Evaluator = Callable[[Any], Mapping[str, float]]
+
+
+@dataclasses.dataclass
+class Moment:
+  """A place between two steps: what hooks see, and what they decide.
+
+  Attributes:
+    phase: the phase in training.
+    step: steps done, in all phases.
+    state: the state after them.
+    log: where records and messages go.
+    is_new: False where the state was restored, and not reached just now.
+    stop: set it to end the run here; True also where the user interrupts.
+    save: set it to have the state saved, whatever `train.checkpoint_every` says.
+    heldout: the held-out metrics measured here, None if there are none.
+  """
+
+  phase: Phase
+  step: int
+  state: TrainState
+  log: Log
+  is_new: bool
+  stop: bool = False
+  save: bool = False
+  heldout: Mapping[str, float] | None = None
+
+  @property
+  def ends_phase(self) -> bool:
+    return self.step == self.phase.last_step
+
+  def is_multiple_of(self, every: int) -> bool:
+    """True every so many steps, and at the end of the phase."""
+    return self.step % every == 0 or self.ends_phase
+
+  def record(self, split: str, **values: float) -> None:
+    """Writes a record of this step to metrics.jsonl and TensorBoard."""
+    self.log.record(self.phase, self.step, split, **values)
+
+
+class Hook:
+  """What the loop calls between steps; all methods do nothing by default."""
+
+  def is_due(self, moment: Moment) -> bool:
+    """Returns whether `run` is to be called. Must not wait for the device."""
+    return False
+
+  def run(self, moment: Moment) -> None:
+    """Looks at the state, while the device is idle; may change the moment."""
+
+  def observe(
+    self, step: int, metrics: Mapping[str, jax.Array], seconds_in_hooks: float
+  ) -> None:
+    """Sees the metrics of a step while the next one is at work.
+
+    Args:
+      step: steps done, this one included.
+      metrics: what the training step returned, on the device.
+      seconds_in_hooks: time that hooks took since the last call.
+    """
+
+
+class Evaluation(Hook):
+  """Measures held-out metrics every `train.eval_every` steps, and before all."""
+
+  def __init__(self, train: TrainConfig, evaluate: Evaluator):
+    self._train, self._evaluate = train, evaluate
+
+  def is_due(self, moment: Moment) -> bool:
+    # A state that was restored was evaluated when it was new.
+    is_new = moment.is_new or moment.step == 0
+    return is_new and moment.is_multiple_of(self._train.eval_every)
+
+  def run(self, moment: Moment) -> None:
+    moment.heldout = self._evaluate(moment.state.params)
+    moment.record(
+      "heldout",
+      **moment.heldout,
+      tokens_seen=counter_value(moment.state.tokens_seen),
+    )
+    moment.log.show(moment.step, heldout=moment.heldout["loss"])
+
+
+class EarlyStopping(Hook):
+  """Stops the run when the held-out loss no longer falls.
+
+  Evaluations of the phase by earlier processes are counted, too.
+
+  Attributes:
+    best_step: the step of the last gain.
+  """
+
+  def __init__(
+    self, train: TrainConfig, workdir: Workdir, phase: str, last_step: int
+  ):
+    self._train = train
+    self._best, self._waited, self.best_step = math.inf, 0, 0
+    for record in read_records(workdir):
+      ours = record["split"] == "heldout" and record.get("phase") == phase
+      if ours and record["step"] <= last_step:
+        self._update(record["step"], record["loss"])
+
+  @property
+  def is_over(self) -> bool:
+    """True if no gain was seen for `train.patience` evaluations."""
+    return 0 < self._train.patience <= self._waited
+
+  def is_due(self, moment: Moment) -> bool:
+    return moment.heldout is not None or self.is_over
+
+  def run(self, moment: Moment) -> None:
+    if moment.heldout is not None:
+      self._update(moment.step, moment.heldout["loss"])
+      # What a run stops for should be there when it stops.
+      moment.save |= bool(
+        self._train.patience and self.best_step == moment.step
+      )
+    moment.stop |= self.is_over
+
+  def _update(self, step: int, loss: float) -> None:
+    if loss < self._best - self._train.min_gain:
+      self._best, self._waited, self.best_step = loss, 0, step
+    else:
+      self._waited += 1
+
+
+class Checkpointing(Hook):
+  """Saves the state every `train.checkpoint_every` steps, and at the end."""
+
+  def __init__(self, train: TrainConfig, checkpoints: Checkpoints):
+    self._train, self._checkpoints = train, checkpoints
+
+  def is_due(self, moment: Moment) -> bool:
+    every = self._train.checkpoint_every
+    wanted = moment.stop or moment.save or moment.is_multiple_of(every)
+    return moment.is_new and wanted
+
+  def run(self, moment: Moment) -> None:
+    self._checkpoints.save(moment.state, moment.heldout)
+
+
+class Logging(Hook):
+  """Writes the metrics of training every `train.log_every` steps.
+
+  Args:
+    phase: what is trained.
+    log: where to.
+    flops_per_token: of training, for the utilisation (MFU).
+  """
+
+  def __init__(self, phase: Phase, log: Log, flops_per_token: float):
+    self._phase, self._log = phase, log
+    self._throughput = Throughput()
+    peak = hardware.peak_flops()  # None for an unknown kind of device.
+    self._peak_tokens_per_second = peak and (
+      peak * jax.device_count() / flops_per_token
+    )
+
+  def observe(self, step, metrics, seconds_in_hooks) -> None:
+    tokens_seen = counter_value(metrics["tokens_seen"])
+    self._throughput.pause(seconds_in_hooks)
+    self._throughput.start_once(tokens_seen)
+    self._log.advance(step)
+    every = self._phase.config.train.log_every
+    if step % every and step != self._phase.last_step:
+      return
+    rate = self._throughput.read(tokens_seen)
+    peak = self._peak_tokens_per_second
+    # What is looked for most comes first.
+    first = {key: metrics[key] for key in ("loss", "accuracy")}
+    scalars = {k: float(x) for k, x in (first | metrics).items() if not x.ndim}
+    scalars |= {
+      "tokens_seen": tokens_seen,
+      "tokens_per_second": rate and round(rate, 1),
+      "mfu": round(rate / peak, 4) if rate and peak else None,
+    }
+    self._log.record(self._phase, step, "train", **scalars)
+    self._log.show(step, loss=scalars["loss"], tokens_per_second=rate)

@@ -1,0 +1,217 @@
+"""Several phases run in one go, resume exactly, and continue their streams."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from mlm_jax import api, phases
+from mlm_jax import config as config_lib
+from mlm_jax.errors import InputError
+from mlm_jax.training.checkpoint import Checkpoints
+from mlm_jax.training.hooks import Hook
+from mlm_jax.training.metrics import read_records
+from mlm_jax.training.run import Run
+from mlm_jax.training.state import counter_value
+from mlm_jax.workdir import Workdir
+
+TWO_PHASES = {
+  "short": {"train.steps": 6},
+  "long": {
+    "train.steps": 5,
+    "train.batch_size": 8,
+    "data.seq_len": 64,
+    "corruption.mask_rate": 0.3,
+    "corruption.final_mask_rate": 0.1,
+    "optim.peak_lr": 3e-3,
+    "optim.warmup_steps": 1,
+  },
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, corpus):
+  """A tiny run, whose rows are shared by all tests."""
+  values = config_lib.default()
+  values.model.update(num_layers=1, width=32, num_heads=2, mlp_width=64)
+  values.data.update(corpus=f"text:{corpus}", vocab_size=600, seq_len=32)
+  values.data.update(heldout_fraction=0.1)
+  values.data.rows_dir = str(tmp_path_factory.mktemp("rows"))
+  values.optim.update(warmup_steps=2, peak_lr=1e-2)
+  values.train.update(steps=6, batch_size=16, log_every=2, eval_every=3)
+  values.train.update(eval_batches=1, checkpoint_every=2, keep_last=20)
+  return config_lib.build(values)
+
+
+class StopAt(Hook):
+  """Stops as Ctrl-C does."""
+
+  def __init__(self, step):
+    self.step = step
+
+  def is_due(self, moment):
+    return moment.is_new and moment.step == self.step
+
+  def run(self, moment):
+    moment.stop = True
+
+
+def records(workdir):
+  clock = ("tokens_per_second", "mfu")
+  return [
+    {k: v for k, v in record.items() if k not in clock}
+    for record in read_records(Workdir.at(workdir))
+  ]
+
+
+def final_state(recipe, workdir):
+  workdir = Workdir.at(workdir)
+  tokenizer = api.restore(workdir.root).tokenizer
+  run = Run.on(recipe.phases[-1].config, tokenizer.vocabulary)
+  with Checkpoints(workdir) as checkpoints:
+    return checkpoints.restore(run.abstract_state, run.init_state)
+
+
+@pytest.fixture(scope="module")
+def two_phases(base):
+  return phases.Recipe(base, TWO_PHASES)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(two_phases, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("two_phases")
+  assert api.pretrain(two_phases, workdir)
+  return workdir
+
+
+def test_each_phase_follows_its_own_progress(uninterrupted):
+  found = records(uninterrupted)
+  trained = [r for r in found if r["split"] == "train"]
+  names = [(r["step"], r["phase"]) for r in trained]
+  # Every second step, and the end of each phase.
+  assert names == [
+    (2, "short"),
+    (4, "short"),
+    (6, "short"),
+    (8, "long"),
+    (10, "long"),
+    (11, "long"),
+  ]
+  rates = [r["learning_rate"] for r in trained]
+  # Warm-up of 2 steps to 1e-2, then linear to 0 over 4: steps 1, 3 and 5.
+  np.testing.assert_allclose(rates[:3], [5e-3, 7.5e-3, 2.5e-3], rtol=1e-6)
+  # Warm-up of 1 step to 3e-3, then linear to 0 over 4: steps 1, 3 and 4.
+  np.testing.assert_allclose(rates[3:], [3e-3, 1.5e-3, 7.5e-4], rtol=1e-6)
+  heldout = [r["step"] for r in found if r["split"] == "heldout"]
+  assert heldout == [0, 3, 6, 9, 11]
+
+
+@pytest.mark.parametrize("step", [3, 6, 7])
+def test_a_stopped_run_resumes_exactly_in_any_phase(
+  step, two_phases, uninterrupted, tmp_path
+):
+  assert not api.pretrain(two_phases, tmp_path, hooks=[StopAt(step)])
+  assert api.pretrain(two_phases, tmp_path)
+  assert records(tmp_path) == records(uninterrupted)
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    final_state(two_phases, tmp_path),
+    final_state(two_phases, uninterrupted),
+  )
+
+
+def test_rows_of_another_length_are_a_stream_of_their_own(
+  two_phases, uninterrupted
+):
+  state = final_state(two_phases, uninterrupted)
+  assert counter_value(state.rows_seen) == 6 * 16 + 5 * 8
+  assert counter_value(state.stream_start) == 6 * 16
+
+
+def test_another_batch_size_skips_and_repeats_no_row(base, tmp_path):
+  """As many rows are as many tokens only where they are the same rows."""
+  halved = phases.Recipe(
+    base,
+    {"a": {"train.steps": 3}, "b": {"train.steps": 6, "train.batch_size": 8}},
+  )
+  whole = phases.one_phase(base)
+  for name, recipe in (("halved", halved), ("whole", whole)):
+    assert api.pretrain(recipe, tmp_path / name)
+  # And where it changes in the middle of a phase.
+  changed = tmp_path / "changed"
+  assert not api.pretrain(whole, changed, hooks=[StopAt(3)])
+  train = dataclasses.replace(base.train, batch_size=8, steps=9)
+  smaller = dataclasses.replace(base, train=train)
+  assert api.pretrain(phases.one_phase(smaller), changed)
+  seen = {
+    name: records(tmp_path / name)[-1]["tokens_seen"]
+    for name in ("halved", "whole", "changed")
+  }
+  assert len(set(seen.values())) == 1, seen
+
+
+def test_a_checkpoint_is_used_with_the_values_of_its_phase(uninterrupted):
+  configs = {
+    step: api.restore(uninterrupted, str(step)).run.config
+    for step in (6, 8, 11)
+  }
+  assert configs[6].data.seq_len == 32
+  assert configs[8].data.seq_len == configs[11].data.seq_len == 64
+
+
+@pytest.mark.parametrize(
+  ("diffs", "parts"),
+  [
+    (
+      {"renamed": {"train.steps": 6}, "long": TWO_PHASES["long"]},
+      ["'short'", "'renamed'"],
+    ),
+    (
+      {"short": {"train.steps": 4}, "long": TWO_PHASES["long"]},
+      ["'short'", "train.steps"],
+    ),
+    (
+      {"short": TWO_PHASES["short"], "long": {"train.steps": 3}},
+      ["step 11", "train.steps=9"],
+    ),
+  ],
+)
+def test_phases_that_were_trained_do_not_change(
+  diffs, parts, base, uninterrupted
+):
+  before = records(uninterrupted)
+  with pytest.raises(InputError) as error:
+    api.pretrain(phases.Recipe(base, diffs), uninterrupted)
+  for part in parts:
+    assert part in str(error.value)
+  assert records(uninterrupted) == before
+
+
+def test_a_hook_records_metrics_and_asks_for_a_checkpoint(base, tmp_path):
+  class Norm(Hook):
+    def is_due(self, moment):
+      return moment.step == 5
+
+    def run(self, moment):
+      table = moment.state.params["encoder"]["token_embedding"]
+      moment.record("probe", norm=float(np.linalg.norm(table)))
+      moment.save = True
+
+  assert api.pretrain(phases.one_phase(base), tmp_path, hooks=[Norm()])
+  (found,) = [r for r in records(tmp_path) if r["split"] == "probe"]
+  assert found["step"] == 5 and found["norm"] > 0
+  saved = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
+  assert saved == {2, 4, 5, 6}
+
+
+def test_a_state_of_another_format_is_refused_by_name(base, tmp_path):
+  recipe = phases.one_phase(base)
+  assert not api.pretrain(recipe, tmp_path, hooks=[StopAt(3)])
+  for path in (tmp_path / "checkpoints").glob("*/format"):
+    for file in path.iterdir():
+      file.unlink()
+    path.rmdir()
+  with pytest.raises(InputError, match=r"format 1.*export_hf"):
+    api.pretrain(recipe, tmp_path)
+  assert api.restore(tmp_path).step == 3
