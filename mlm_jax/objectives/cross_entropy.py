@@ -18,10 +18,22 @@ def cross_entropy(
   """Returns the cross entropy in nats and the correct predictions, as sums.
 
   Args:
+    logits: float32 [B, P, V], as for `token_losses`.
+    targets_BP: the correct ids.
+    weights_BP: the weight of each prediction.
+  """
+  return weighted_sums(*token_losses(logits, targets_BP), weights_BP)
+
+
+def token_losses(
+  logits: LazyLogits | jax.Array, targets_BP: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Returns the loss of each prediction and whether it is correct, [B, P] each.
+
+  Args:
     logits: float32 [B, P, V]. Lazy ones are computed for a chunk of the
       vocabulary at a time if there are too many.
     targets_BP: the correct ids.
-    weights_BP: the weight of each prediction.
   """
   if isinstance(logits, LazyLogits):
     mesh = jax.sharding.get_abstract_mesh()
@@ -29,7 +41,7 @@ def cross_entropy(
     size /= 1 if mesh.empty else mesh.size
     if size > _MAX_LOGITS:
       num_chunks = round(size / _CHUNK_SIZE)
-      return _sums(*in_chunks(logits, targets_BP, num_chunks), weights_BP)
+      return in_chunks(logits, targets_BP, num_chunks)
     logits = logits.logits_BPV
   # The gradient of a gather would be a scatter into all logits.
   is_target_BPV = jnp.arange(logits.shape[-1]) == targets_BP[..., None]
@@ -37,10 +49,13 @@ def cross_entropy(
   loss_BP = jax.nn.logsumexp(logits, axis=-1) - target_logits_BP
   # The loss needs the maximum anyway; an argmax costs several times as much.
   is_correct_BP = target_logits_BP >= jnp.max(logits, axis=-1)
-  return _sums(loss_BP, is_correct_BP, weights_BP)
+  return loss_BP, is_correct_BP
 
 
-def _sums(loss_BP, is_correct_BP, weights_BP):
+def weighted_sums(
+  loss_BP: jax.Array, is_correct_BP: jax.Array, weights_BP: jax.Array
+) -> dict[str, jax.Array]:
+  """Returns the sums of `cross_entropy`, of what `token_losses` returned."""
   return {
     "loss": jnp.sum(loss_BP * weights_BP),
     "accuracy": jnp.sum(is_correct_BP * weights_BP),
@@ -67,7 +82,7 @@ def binary_cross_entropy(
 def in_chunks(
   logits: LazyLogits, targets_BP: jax.Array, num_chunks: int
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns the loss of each prediction and whether it is correct, [B, P] each.
+  """Returns what `token_losses` does.
 
   Args:
     logits: the lazy logits.

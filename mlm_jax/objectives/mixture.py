@@ -15,7 +15,7 @@ from mlm_jax.config import Config
 from mlm_jax.errors import require
 from mlm_jax.objectives.base import Batch, LossSums, Term
 from mlm_jax.objectives.causal_lm import CausalLanguageModelling
-from mlm_jax.objectives.cross_entropy import cross_entropy
+from mlm_jax.objectives.cross_entropy import token_losses, weighted_sums
 from mlm_jax.objectives.mlm import TARGET_FIELDS
 
 
@@ -60,8 +60,10 @@ class Mixture(CausalLanguageModelling):
     self, params, batch: Batch, key: jax.Array | None = None
   ) -> LossSums:
     logits = self.logits(params, batch, key)
+    # Once for both terms, or the head's backward pass would run twice.
+    losses = token_losses(logits, batch["target_ids"])
     return {
-      term: cross_entropy(logits, batch["target_ids"], weights_BP)
+      term: weighted_sums(*losses, weights_BP)
       for term, weights_BP in self._weights_by_term(batch).items()
     }
 
