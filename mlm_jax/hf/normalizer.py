@@ -92,7 +92,8 @@ def _mark_boundaries(entries: Iterable[str]) -> str:
   """
   firsts, lasts = (collections.defaultdict(set) for _ in range(2))
   middles = collections.defaultdict(set)
-  for first, *middle, last in (key for key in entries if len(key) > 1):
+  # Sorted: the order of a set of strings differs from process to process.
+  for first, *middle, last in sorted(key for key in entries if len(key) > 1):
     firsts["".join(middle), last].add(first)
   # Merge entries that differ in one component: 220,000 become a few.
   for (middle, last), group in firsts.items():

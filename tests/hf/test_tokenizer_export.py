@@ -6,8 +6,10 @@ skipped without it.
 """
 
 import io
+import os
 import random
 import re
+import subprocess
 import sys
 import unicodedata
 
@@ -20,6 +22,7 @@ from mlm_jax.data.tokenizers import SentencePieceTokenizer, train
 from mlm_jax.errors import InputError
 from mlm_jax.hf.tokenizer_export import export_tokenizer, to_tokenizers
 from mlm_jax.hf.tokenizer_import import import_tokenizer
+from tests.conftest import ROOT
 
 DIFFICULT = [
   "", " ", "  \t ", " a", "a ", "  a   b  ", "\n", "a\nb\r\nc", "\ta\tb",
@@ -242,3 +245,27 @@ def test_other_treatment_of_spaces_is_an_input_error(lines, options):
   with pytest.raises(InputError, match=r"only a BPE or unigram") as error:
     to_tokenizers(ours)
   assert "\n" not in str(error.value)
+
+
+def test_export_is_the_same_in_every_process(lines, tmp_path):
+  """Sets of strings have another order in each."""
+  data = DataConfig(tokenizer="bpe", vocab_size=900)
+  train(lines, data).save(epath.Path(tmp_path))
+  program = f"""
+from etils import epath
+from mlm_jax.data.tokenizers import load
+from mlm_jax.hf.tokenizer_export import to_tokenizers
+import hashlib
+text = to_tokenizers(load(epath.Path({str(tmp_path)!r}))).to_str()
+print(hashlib.sha256(text.encode()).hexdigest())
+"""
+  hashes = {
+    subprocess.run(
+      [sys.executable, "-c", program],
+      check=True,
+      env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+      stdout=subprocess.PIPE,
+    ).stdout
+    for seed in "123"
+  }
+  assert len(hashes) == 1
