@@ -1,4 +1,4 @@
-"""The commands that look at a recipe. Their imports wait until they are needed."""
+"""The commands that look at a recipe; they import what they need when run."""
 
 import dataclasses
 import json
@@ -31,8 +31,8 @@ def show_corruption(args, recipe: Recipe) -> None:
   require(args.times > 0, f"--times must be positive, not {args.times}")
   require(
     config.corruption.sentence_pairs != "nsp" or len(args.text) > 1,
-    "corruption.sentence_pairs='nsp' takes sentences of other texts: give --text "
-    "twice",
+    "corruption.sentence_pairs='nsp' takes sentences of other texts: give "
+    "--text twice",
   )
   for text, after in zip(args.text, args.text[1:] + args.text[:1], strict=True):
     for line in preview.show(config, tokenizer, text, args.times, after):

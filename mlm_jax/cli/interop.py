@@ -1,4 +1,4 @@
-"""The commands to and from Hugging Face; they import what they need when run."""
+"""The commands to and from Hugging Face; they import what they need."""
 
 from mlm_jax import recipes
 

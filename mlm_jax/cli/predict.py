@@ -1,4 +1,4 @@
-"""The commands that use a trained model; they import what they need when run."""
+"""The commands that use a trained model; they import what they need."""
 
 from mlm_jax.errors import InputError
 from mlm_jax.progress import Progress

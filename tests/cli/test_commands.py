@@ -101,7 +101,7 @@ def test_fill_mask_says_a_line_for_the_text_and_each_mask(trained, capsys):
 
 
 def test_a_tokenizer_json_does_as_well(trained, tmp_path, capsys):
-  """In the place of the model that it was made of, it gives the same guesses."""
+  """It gives the same guesses as the model that it was made from."""
   copy = tmp_path / "copy"
   shutil.copytree(trained, copy)
   tokenizer = Workdir.at(copy).tokenizer

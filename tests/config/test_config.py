@@ -1,4 +1,4 @@
-"""Keys are declared once, all of them read, and checked when a config is built."""
+"""Keys are declared once, read, and checked when a config is built."""
 
 import ast
 import dataclasses

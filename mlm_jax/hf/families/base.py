@@ -17,8 +17,8 @@ from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import InputError, require
 from mlm_jax.vocabulary import Vocabulary
 
-# Key -> {value in config.json: our value}. If several values map to one of ours,
-# the last is written.
+# Key -> {value in config.json: our value}. If several values map to one of
+# ours, the last is written.
 _VALUES = {
   "activation": {
     "swish": "silu",
