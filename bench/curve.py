@@ -12,9 +12,8 @@ import pathlib
 import matplotlib
 
 matplotlib.use("svg")
-matplotlib.rcParams["svg.hashsalt"] = (
-  "mlm_jax"  # The same curve, the same file.
-)
+# The same curve gives the same file.
+matplotlib.rcParams["svg.hashsalt"] = "mlm_jax"
 
 from matplotlib import pyplot  # noqa: E402
 
@@ -61,7 +60,7 @@ def main():
     train[0][at], train[1][at] + 0.3, "training", color=BLUE, fontsize=9
   )
   axes.set_xlabel("step", color=INK)
-  axes.set_ylabel("loss, nats a masked token", color=INK)
+  axes.set_ylabel("loss, nats per masked token", color=INK)
   axes.set_xlim(0, end)
   axes.set_ylim(bottom=losses[-1] - 0.7)
   axes.spines[["top", "right"]].set_visible(False)

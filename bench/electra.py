@@ -1,11 +1,12 @@
-"""Times ELECTRA's step against its generator's and its discriminator's own.
+"""Times ELECTRA's training step against those of its two submodels.
 
   python bench/electra.py [--rounds 21] [--json]
 
-The three are steps of the same batch, AdamW and clipping included, in one
-process, taking turns; medians are compared. The generator is trained as a masked
-language model, the discriminator to tell tokens that are masked in the batch, so
-that no one fills anything in. Shapes: ELECTRA-small at 8 x 128, and a smaller one.
+The three steps use the same batch and include AdamW and clipping. They
+alternate in one process; medians are compared. The generator is trained as a
+masked language model. The discriminator is trained to detect the masked tokens,
+so that nothing has to be filled in. Shapes: ELECTRA-small at 8 x 128, and a
+smaller one.
 """
 
 import argparse
@@ -145,7 +146,7 @@ def measure(name, rounds):
     for side, step in steps.items():
       start = time.perf_counter()
       step()
-      if turn >= 3:  # The first ones compile and warm up.
+      if turn >= 3:  # The first steps compile and warm up.
         times[side].append(time.perf_counter() - start)
   medians = {side: 1e3 * statistics.median(t) for side, t in times.items()}
   own = medians["generator"] + medians["discriminator"]

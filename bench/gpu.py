@@ -1,31 +1,32 @@
-"""Measures our training step on a GPU, and Hugging Face's in PyTorch beside it.
+"""Measures our training step on a GPU, beside Hugging Face models in PyTorch.
 
   PYTHONPATH=. python bench/gpu.py --out FILE.json [--minutes 8.5]
     [--rows 'train/*'] [--attention dense,cudnn] [--corpus 'texts/*.txt']
   python bench/gpu.py --table FILE.json
 
-Rows come in the order of what they are worth: the card's ceilings, every
-attention backend against dense float32, our step (`Run.train_step`, as `train`
-runs it), the peers' (gpu_peers.py says how), then variants: attention backends,
-batch sizes, no dropout, XLA's flags. Each is in the file as soon as it is
-measured. A row that is there is not run again, one that failed says why. When
-the minutes are over, the rest is listed: the same command goes on with it. A
-file is of one card.
+Rows are measured by importance: the GPU's ceilings, every attention backend
+against dense float32, our step (`Run.train_step`, as `train` runs it), the
+peers (see gpu_peers.py), then variants: attention backends, batch sizes, no
+dropout, XLA flags. Each row is written to the file once measured. A row in the
+file is not measured again; a failed one has the reason. When the minutes are
+over, the remaining rows are listed, and the same command continues with them. A
+file has the rows of one GPU.
 
-A step's row has a process of its own. Documents of log-normal lengths, or of a
-corpus's, with random ids, are packed and masked as the recipe says. The optimizer
-and the recipe's dropout are in the step; both sides compute in bfloat16 with
-float32 weights. A row's batch sizes are tried in turn while its time allows, and
-the best is kept.
+Each step is measured in its own process. Documents with random ids, of
+log-normal lengths or those of a corpus, are packed and masked as in the recipe.
+The step includes the optimizer and the recipe's dropout; both sides compute in
+bfloat16 with float32 weights. Batch sizes are tried in order while time allows,
+and the fastest is kept.
 
-Milliseconds are the median of 6 groups of 4 steps, each of which is waited for
-once; memory is what arrays and temporaries took at most; "compile s" is what the
-first 8 steps took longer. Tokens are real ones, without padding. "util" is
-`Objective.flops_per_token` of them by the card's data sheet, where attention is all
-pairs of a row; "seen" counts the pairs that masks let through.
+Milliseconds are the median of 6 groups of 4 steps, with one synchronization per
+group; memory is the peak of arrays and temporaries; "compile s" is the extra
+time of the first 8 steps. Tokens do not include padding. "util" is their
+`Objective.flops_per_token` over the peak of the GPU's data sheet, where
+attention counts all pairs of a row; "seen" counts only the pairs that the mask
+allows.
 
-Of mlm_jax nothing that needs TensorFlow is imported, and nothing is downloaded.
---smoke runs all of it with tiny shapes, on a CPU too.
+Nothing that needs TensorFlow is imported, and nothing is downloaded. --smoke
+runs everything with tiny shapes, also on a CPU.
 """
 
 import argparse
@@ -43,7 +44,7 @@ import typing
 
 from mlm_jax.config import EncoderConfig
 
-# Recipe and length -> rows a batch, in this order; the first has 32k tokens.
+# (recipe, length) -> batch sizes in the order to try; the first has 32k tokens.
 STEPS = {
   ("bert_base", 512): (64, 128, 256),
   ("modernbert_base", 1024): (32, 64, 128),
@@ -52,13 +53,13 @@ STEPS = {
   ("modernbert_large", 1024): (32, 64),
 }
 
-# What the variants are of.
+# The steps that have variants.
 TUNED = [("bert_base", 512), ("modernbert_base", 1024)]
 
-# What attention is asked for beyond packed rows.
+# Features of attention beyond packed rows.
 CASES = {"packed": {}, "window": {"window": 128}, "causal": {"causal": True}}
 
-# Environments to try. A flag that XLA does not know ends the process.
+# Environments to try. XLA aborts the process on an unknown flag.
 ENVIRONMENTS = {
   "triton_gemm=false": {"XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false"},
   "triton_gemm_any=true": {"XLA_FLAGS": "--xla_gpu_triton_gemm_any=true"},
@@ -66,7 +67,7 @@ ENVIRONMENTS = {
   "unsafe_rbg": {"JAX_DEFAULT_PRNG_IMPL": "unsafe_rbg"},
 }
 
-# Seconds after which a row is given up, and those without which none begins.
+# Seconds after which a row is aborted, and those it needs left to start.
 LIMIT, KERNEL_LIMIT, LEAST = 180, 60, 20
 
 MARK = "row: "
@@ -86,7 +87,7 @@ def plan(smoke, backends):
   # PyTorch cannot train flex_attention on a CPU.
   sides = "torch_packed", "torch_padded", *([] if smoke else ["torch_flex"])
   rows += [_step(side, *key) for key in STEPS for side in sides]
-  # Of all that is varied, one is enough to see that it works.
+  # In a smoke test, one value of each variant is enough.
   some = 1 if smoke else None
   bases = [key for key in STEPS if key[0].endswith("_base")]
   rows += [
@@ -123,7 +124,7 @@ def _step(side, model, length, variant="", **changes):
     "attention": "auto",
     "dropout": True,
     "environment": {},
-    # A variant has the batch size that was the best without it.
+    # A variant has the fastest batch size without it.
     "like": name if variant else "",
     **changes,
   }
@@ -136,7 +137,7 @@ def _shrunk(row):
 
 
 def work(spec):
-  """Measures the rows of a process, and prints what each of them has to say."""
+  """Measures rows in this process, and prints the result of each."""
   from gpu_rows import measure
 
   for row in spec.pop("rows"):
@@ -144,9 +145,9 @@ def work(spec):
 
 
 def in_process(rows, spec, log, deadline):
-  """Yields rows and what a process of theirs says of each, as it says it.
+  """Measures rows in a subprocess, and yields (row, result) one by one.
 
-  Of a process that dies, the row that it was at says why, and the rest nothing.
+  If the process dies, the current row has the reason, and the rest no result.
   """
   command = [
     sys.executable,
@@ -188,25 +189,25 @@ def in_process(rows, spec, log, deadline):
 def _last_words(code, log, begin):
   log.seek(begin)
   lines = [line.strip() for line in log if line.strip()]
-  # XLA ends a process with such a line and a stack trace.
+  # XLA aborts a process with such a line and a stack trace.
   fatal = [line for line in lines if re.match(r"F\d{4} ", line)]
   said = (fatal or lines or [""])[-1]
   return f"the process ended with {code}: {said.rpartition('] ')[2]}"[:200]
 
 
 def environment(row):
-  """Returns that of a row's process; most of the card's memory is JAX's."""
+  """Returns the environment of a row's process; JAX gets most GPU memory."""
   found = os.environ | {"HF_HUB_OFFLINE": "1"}
   found.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
   for key, value in row.get("environment", {}).items():
-    # Other flags stay.
+    # Other flags are kept.
     both = (found.get(key, ""), value) if key == "XLA_FLAGS" else (value,)
     found[key] = " ".join(both)
   return found
 
 
 def together(rows, smoke):
-  """Returns the first of the rows, as many as share a process."""
+  """Returns the leading rows that are measured in one process."""
 
   def key(row):
     if "side" not in row:
@@ -219,7 +220,7 @@ def together(rows, smoke):
 
 
 class Results:
-  """The file of rows, written anew with each of them."""
+  """The file of measured rows, rewritten after each of them."""
 
   def __init__(self, path, smoke):
     self.path, self.smoke, self.rows = path, smoke, {}
@@ -232,16 +233,16 @@ class Results:
       self.rows = {row["name"]: row for row in old["rows"]}
 
   def settle(self, row):
-    """Returns a row with the batch size that was the best without a variant."""
+    """Returns a row with the fastest batch size of its unvaried step."""
     best = self.rows.get(row.get("like"), {}).get("batch")
     return row | {"batches": (best,)} if best else row
 
   def add(self, row, found):
     old = self.rows.values()
-    # A process that died could not name it.
+    # A process that died could not report it.
     card = next((row["card"] for row in reversed(old)), "unknown")
     self.rows[row["name"]] = {"name": row["name"], "card": card, **found}
-    # PyTorch does not know the peaks that we do.
+    # The PyTorch process does not know the GPU's peak.
     peaks = {
       row["card"]: row["peak_flops"] for row in old if row.get("peak_flops")
     }
@@ -257,7 +258,7 @@ class Results:
     new.replace(self.path)
 
 
-# By kind of row, what is in which column.
+# Kind of row -> its columns.
 _COLUMNS = {
   "ceiling": [("ms", "ms"), ("rate", "rate"), ("", "unit")],
   "attention": [
@@ -281,7 +282,7 @@ _COLUMNS = {
 
 
 def table(rows):
-  """Yields lines of Markdown: for each card, a table of each kind of rows."""
+  """Yields Markdown lines: for each GPU, a table of each kind of row."""
   for card in dict.fromkeys(row["card"] for row in rows):
     here = [row for row in rows if row["card"] == card]
     versions = dict.fromkeys(
@@ -309,7 +310,7 @@ def _line(cells):
 def _cell(value):
   if value is None:
     return ""
-  # A bar would begin a cell.
+  # A bar would start a cell.
   return f"{value:,}" if type(value) is int else str(value).replace("|", "/")
 
 

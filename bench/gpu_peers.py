@@ -1,16 +1,16 @@
-"""Hugging Face's models in PyTorch, as bench/gpu.py measures them.
+"""Hugging Face models in PyTorch, as bench/gpu.py measures them.
 
-The side of a row says what they are given:
+A row's side names their input:
 
-  torch_padded  a document a row, padded to the row's length; SDPA.
-  torch_packed  our packed rows; SDPA with a mask of all pairs, of bool
-                [B, 1, S, S], and positions that begin anew in each document.
-  torch_flex    the same rows; flex_attention with block masks, which skip what
-                no query sees. A GPU alone can train it.
+  torch_padded  one document per row, padded to the row's length; SDPA.
+  torch_packed  our packed rows; SDPA with a pairwise mask, bool [B, 1, S, S],
+                and positions that restart in each document.
+  torch_flex    the same rows; flex_attention with block masks, which skip fully
+                masked blocks. It can be trained on a GPU only.
 
-ModernBERT has a mask for its windows besides; it takes both by the layers' type.
-Its own unpadding needs the package flash-attn, or kernels that are downloaded.
-Masks are made within the compiled step, from the rows' segments.
+ModernBERT takes a second mask for its windowed layers. Its own unpadding needs
+the package flash-attn, or kernels that are downloaded. Masks are computed in
+the compiled step from the rows' segments.
 """
 
 import itertools
@@ -52,7 +52,7 @@ def to_tensors(batch, vocab):
 
 
 def make_mask(side, segments_BL, window=0):
-  """Returns what attention is to be given, of rows and of a window, or 0."""
+  """Returns the attention mask of packed rows; window 0 is none."""
   half = window // 2
 
   def sees(b, _, i, j):
@@ -85,20 +85,20 @@ def loss_of(model, side, window, ids, segments_BL, positions, labels):
 
 
 def theirs(config, vocab, batches, row):
-  """Returns what `gpu_rows.train` needs: a step, a wait, and what to say."""
-  # Or what another batch size compiled would be made to serve all sizes.
+  """Returns functions for `gpu_rows.train`: step, wait, and more results."""
+  # Otherwise the second batch size would compile with dynamic shapes.
   torch.compiler.reset()
   if DEVICE == "cuda":
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
   else:
-    # Tiny steps: threads would wait for each other longer than they work.
+    # In tiny steps, threads synchronize longer than they compute.
     torch.set_num_threads(1)
   side, optim = row["side"], config.optim
   model = make_model(config, vocab, side)
   optimizer = peer_models.adamw(model, optim)
   batches = itertools.cycle([to_tensors(batch, vocab) for batch in batches])
-  # On CPU this is for tests: compiling takes longer than they may.
+  # CPUs are for tests only, where compiling would take too long.
   compiled = torch.compile(loss_of) if DEVICE == "cuda" else loss_of
   loss = None
 

@@ -1,4 +1,4 @@
-"""What a process of bench/gpu.py measures: ceilings, kernels, training steps."""
+"""The measurements of bench/gpu.py: ceilings, kernels, training steps."""
 
 import gc
 import glob
@@ -26,20 +26,20 @@ from mlm_jax.training import hardware
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
 
-# Each group of steps runs each batch once, and is waited for once: so the host
-# is ahead of the device, as in training.
+# Each group of steps runs each batch once and synchronizes once, so that the
+# host runs ahead of the device as in training.
 BATCHES, GROUPS = 4, 6
 
-# No further batch size is tried that would probably end after this.
+# No further batch size is tried that would probably end after this time.
 ROW_SECONDS = 75
 
-# Documents' tokens where no corpus is given: log-normal, 641 in the mean.
+# Tokens per document without a corpus: log-normal with mean 641.
 MEDIAN_TOKENS, SIGMA = 350, 1.1
 TOKENS_PER_WORD = 1.3
 
 
 def document_lengths(corpus, rng):
-  """Yields numbers of tokens, without end: a corpus's, or log-normal ones."""
+  """Yields document lengths in tokens, endlessly: log-normal or a corpus's."""
   while not corpus:
     drawn = rng.lognormal(math.log(MEDIAN_TOKENS), SIGMA, 1024)
     yield from np.ceil(drawn).astype(int)
@@ -58,7 +58,8 @@ def document_lengths(corpus, rng):
 def make_rows(config, vocab, count, corpus, rng):
   """Returns int32 [count, L]: random ids in documents of realistic lengths.
 
-  The packer begins with what is longest, so more is packed, and drawn from.
+  The packer starts with the longest documents, so more rows than `count` are
+  packed and `count` of them drawn.
   """
   length, missing = config.data.seq_len, 1.3 * count * config.data.seq_len
   documents = []
@@ -99,18 +100,18 @@ def segments(ids_BL, vocab):
 
 
 def seen_keys(segments_BL, window):
-  """Returns how many keys a real token sees in the mean."""
+  """Returns the mean number of keys that a token attends to."""
   pairs = 0
   for segments_L in segments_BL:
     for size in np.bincount(segments_L)[1:]:
       half = min(window // 2, size - 1) if window else size - 1
-      # A band of the square: all of it, but for two triangles.
+      # A band of the square matrix: all of it but two triangles.
       pairs += size**2 - (size - 1 - half) * (size - half)
   return pairs / np.count_nonzero(segments_BL)
 
 
 def seen_flops(objective, segments_BL):
-  """Returns flops_per_token, of attention only what masks let through."""
+  """Returns flops_per_token, counting only attention that masks allow."""
   model, length = objective.config.model, objective.config.data.seq_len
   windows = [
     model.window if model.is_local(layer) else 0
@@ -142,7 +143,7 @@ def make_config(row, batch_size, smoke):
 
 
 def seconds(step, wait, calls, groups=GROUPS):
-  """Returns the seconds of one call, of each group of them."""
+  """Returns the seconds per call of each group of calls."""
   times = []
   for _ in range(groups):
     start = time.perf_counter()
@@ -154,21 +155,21 @@ def seconds(step, wait, calls, groups=GROUPS):
 
 
 def train(row, smoke, corpus, make_side):
-  """Returns the fastest of a row's batch sizes, in real tokens a second.
+  """Returns the result of a row's fastest batch size, by tokens per second.
 
   Args:
     row: of the plan.
-    smoke: are shapes to be tiny?
-    corpus: gives documents' lengths.
-    make_side: configuration, vocabulary, batches and row -> functions: do a
-      step, wait for all of them, and give what else the row is to say.
+    smoke: whether to use tiny shapes.
+    corpus: a glob of texts for document lengths; empty for log-normal ones.
+    make_side: (config, vocabulary, batches, row) -> functions that run a step,
+      wait for all steps, and return more results.
   """
   begin, best, tried = time.perf_counter(), {}, {}
   for batch_size in row["batches"]:
     start = time.perf_counter()
     try:
       found = _train(row, batch_size, smoke, corpus, make_side)
-    except Exception as error:  # Such as too little memory.
+    except Exception as error:  # Such as out of memory.
       tried[batch_size] = one_line(error)
       break
     tried[batch_size] = found["ms"]
@@ -189,10 +190,10 @@ def _train(row, batch_size, smoke, corpus, make_side):
   batches = [
     corrupt(part, config, vocab, rng) for part in np.split(rows, BATCHES)
   ]
-  gc.collect()  # The last batch size's arrays, where something holds them.
+  gc.collect()  # Arrays of the previous batch size in reference cycles.
   step, wait, says = make_side(config, vocab, batches, row)
   start = time.perf_counter()
-  # Twice: PyTorch compiles again where it meets another number of targets.
+  # Twice: PyTorch compiles again for another number of targets.
   warm_up = 2 * BATCHES
   for _ in range(warm_up):
     step()
@@ -261,7 +262,7 @@ def chosen(config):
 
 
 def ceiling(row, smoke):
-  """Measures what bounds every kernel: moving bytes, and bfloat16 matmuls."""
+  """Measures the ceilings of kernels: memory bandwidth, bfloat16 matmuls."""
   key = jax.random.key(0)
   width = 256 if smoke else 8192
   if row["name"] == "ceiling/copy":
@@ -293,7 +294,7 @@ def kernel(row, smoke):
   asked = row["asked"]
   if smoke and "window" in asked:
     asked = {"window": 32}
-  # Documents end and padding begins where no block of a kernel does.
+  # Documents end and padding starts inside a kernel's blocks.
   ends = [0.37, 0.38, 0.81], [0.03, 0.64, 1.0]
   index_L = np.arange(length)
   rows = []
@@ -321,7 +322,7 @@ def kernel(row, smoke):
     return x_BLHK, jnp.stack([x.astype(jnp.float32) for x in gradients])
 
   found, says = results(row["attention"], jnp.bfloat16), {}
-  # A GPU's own float32 matmuls are of fewer bits.
+  # By default, GPUs multiply float32 with reduced precision.
   with jax.default_matmul_precision("highest"):
     reference = results("dense", jnp.float32)
   for name, x, true in zip(
@@ -336,7 +337,7 @@ def kernel(row, smoke):
 
 
 def measure(row, smoke, corpus):
-  """Returns what is to be said of a row of the plan."""
+  """Returns the result of a row of the plan."""
   kind, side = row["name"].partition("/")[0], row.get("side", "mlm_jax")
   about, make_side = _about, ours
   try:
@@ -362,7 +363,7 @@ def _about():
 
 
 def one_line(error):
-  """Returns what an exception says, short enough for a table."""
+  """Returns an exception's message, short enough for a table."""
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   name = type(error).__name__
   said = lines[0] if lines else ""

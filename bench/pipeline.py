@@ -3,23 +3,24 @@
   python bench/pipeline.py [--seq_len 512] [--batch_size 256] [--rows 16384] \
       [--rounds 5] [--json]
 
-From rows on disk to masked batches, 15% of the tokens, 80/10/10, shuffled. Both
-sides read the same synthetic rows: ours from a row store, theirs from a memory
-map of a .npy file. A round is one epoch of every side, taking turns; nothing is
-prefetched between turns, and medians are compared. The sides:
+From rows on disk to masked batches: 15% of the tokens, 80/10/10, shuffled. Both
+sides read the same synthetic rows, ours from a row store, theirs from a memory
+map of a .npy file. In each round, every side runs one epoch; nothing is
+prefetched between them, and medians are compared. The sides:
 
-  mlm_jax               a store just opened: every row is decompressed
+  mlm_jax               a newly opened store: every row is decompressed
   mlm_jax, cached       the store's chunks are decoded already (small corpora)
-  KIND                  the first, by another corruption; those of pairs cut rows
-                        that they take for one document
-  examples, N workers   DataCollatorForLanguageModeling on what it documents,
+  KIND                  the first, with another corruption; those of sentence
+                        pairs split rows, which count as one document
+  examples, N workers   DataCollatorForLanguageModeling on its documented input,
                         dicts of input_ids and special_tokens_mask
-  tensors, N workers    the same on bare ids, whose specials it finds itself
-  stacked, N workers    not the collator, but its masking alone on stacked rows:
-                        the fastest that its users can write around it
+  tensors, N workers    the same on ids alone, whose special tokens it finds
+  stacked, N workers    not the collator, only its masking on stacked rows: the
+                        fastest that users can write around it
 
-torch runs single-threaded, as in a worker: more threads only slow it here.
-Without torch or transformers only ours are run, without TensorFlow only theirs.
+torch runs single-threaded, as in a worker; more threads are slower here.
+Without torch or transformers only our side runs, without TensorFlow only
+theirs.
 """
 
 import argparse
@@ -46,7 +47,8 @@ from mlm_jax import registry
 from mlm_jax.config.corruption import NOISES
 from mlm_jax.vocabulary import Vocabulary
 
-# Three pieces of four begin a word, as of English; one of twenty ends a sentence.
+# Three pieces of four begin a word, as of English; one of twenty ends a
+# sentence.
 VOCAB = Vocabulary(
   *(30_522, 0, 1, 2, 3, 4),
   other_special_ids=tuple(range(5, 105)),
@@ -103,7 +105,7 @@ def make_rows(num_rows, seq_len, seed=0):
     pieces = rng.integers(2, 4)
     cuts = seq_len * np.arange(1, pieces) // pieces
     cuts += rng.integers(-(seq_len // 10), seq_len // 10 + 1, pieces - 1)
-    stop = seq_len - rng.integers(0, 8)  # The packer's rows are nearly full.
+    stop = seq_len - rng.integers(0, 8)  # Packed rows are nearly full.
     row[[0, *cuts]] = VOCAB.start_id
     row[[*(cuts - 1), stop - 1]] = VOCAB.end_id
     row[stop:] = VOCAB.pad_id
@@ -123,7 +125,7 @@ def our_sides(path, rows, batch_size):
   rows_lib.finish_store(path, rows.shape[1], infos)
   config = config_lib.default()
   config.data.update(vocab_size=VOCAB.size, seq_len=rows.shape[1])
-  config.data.packing = "single"  # So that they may be pairs.
+  config.data.packing = "single"  # Sentence pairs require it.
   config.model.max_positions = max(512, rows.shape[1])
   config.train.update(steps=len(rows) // batch_size, batch_size=batch_size)
   config.optim.warmup_steps = 0
@@ -205,7 +207,7 @@ def peer_sides(path, rows, batch_size):
     )
   }
   for loader in sides.values():
-    next(iter(loader))  # Forks the workers, before TensorFlow has threads.
+    next(iter(loader))  # Forks the workers before TensorFlow starts threads.
   return {side: lambda loader=loader: loader for side, loader in sides.items()}
 
 
@@ -237,14 +239,14 @@ def measure(folder, args):
       batches = make()
       start = time.perf_counter()
       collections.deque(batches, maxlen=0)
-      if turn:  # The first one warms up.
+      if turn:  # The first round warms up.
         times[side].append(time.perf_counter() - start)
   tokens = args.rows // args.batch_size * args.batch_size * args.seq_len
   return {s: round(tokens / statistics.median(t)) for s, t in times.items()}
 
 
 def ratio_to_best(rates, *kinds):
-  """Returns ours from a store just opened, over the best of these sides."""
+  """Returns the speed of a newly opened store over the best of these sides."""
   peers = [rate for side, rate in rates.items() if side.startswith(kinds)]
   both = peers and "mlm_jax" in rates
   return round(rates["mlm_jax"] / max(peers), 2) if both else None

@@ -3,11 +3,11 @@
   python bench/prepare.py [--megabytes 32,128] [--corpus text:my/*.txt] \
       [--seq_len 512] [--vocab_size 8192] [--packing best_fit] [--json]
 
-Each size has a process for its corpus, one that trains the tokenizer, and one
-that prepares the rows: the rate and the peak memory are of the last alone, with
-the tokenizer trained, and a MB is 10^6 bytes of text. The memory should not
-depend on the size. Without --corpus the text is this Python's documentation,
-its paragraphs drawn again and again: no downloads, and real words.
+For each size, one process writes the corpus, one trains the tokenizer, and one
+prepares the rows: rate and peak memory are those of the last one. A MB is 10^6
+bytes of text. The memory should not depend on the size. Without --corpus, the
+text is sampled from the paragraphs of this Python's documentation: real words
+without a download.
 """
 
 import argparse
@@ -27,8 +27,8 @@ import time
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
-# mlm_jax is imported where it is used: a child's ru_maxrss is never under what
-# its parent held when it was started, so the parent stays small.
+# mlm_jax is imported where it is used. A child's ru_maxrss starts at its
+# parent's memory, so the parent has to stay small.
 
 
 def alone(function, *args):
@@ -67,7 +67,7 @@ def our_config(args, corpus, **data):
     **data,
   )
   config.model.max_positions = max(512, args.seq_len)
-  config.train.batch_size = 1  # prepare refuses a corpus under a batch.
+  config.train.batch_size = 1  # prepare requires rows for one batch.
   return config_lib.build(config)
 
 
@@ -85,13 +85,13 @@ def train_tokenizer(args, corpus, path):
 
 
 def prepare_rows(args, corpus, tokenizer, workdir):
-  """Returns seconds for the rows, peak memory in MB, and the rows' SplitInfo."""
+  """Returns the seconds, the peak memory in MB, and the rows' SplitInfo."""
   from mlm_jax.data.prepare import prepare
   from mlm_jax.workdir import Workdir
 
   config = our_config(args, corpus, tokenizer=str(tokenizer))
   times = []
-  # It speaks when the rows are begun, and when they are done.
+  # prepare reports the start and the end of writing rows.
   _, store = prepare(
     config,
     Workdir.at(workdir),

@@ -1,10 +1,10 @@
-"""Says where the time of a CPU's training step goes, by what the model does.
+"""Profiles a training step on CPU by parts of the model.
 
   python bench/step_profile.py [--shapes bert_12x768,...] [--steps 5]
 
-The shapes are train_step.py's. Operations run side by side on the cores, so their
-milliseconds add up to more than the step's; a matmul that XLA gives to Eigen is
-over, for the profiler, when it has begun.
+The shapes are those of train_step.py. Operations run in parallel on several
+cores, so their milliseconds sum to more than the step's. For the profiler, a
+matmul that XLA passes to Eigen ends when it starts.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
 
-# Part of an operation's name in the model -> what it is for, the first that fits.
+# Substring of an operation's name -> part of the model; the first match counts.
 PARTS = {
   "/attention/qkv/": "q, k, v",
   "/attention/out/": "output of attention",
@@ -43,7 +43,7 @@ LINE = re.compile(r"\s*(?:ROOT )?%?([\w.\-]+) = .*? ([\w\-]+)\(")
 
 
 def parts(hlo):
-  """Returns operation -> (part, pass, is it a matmul), of a compiled step."""
+  """Returns operation -> (part, pass, whether it is a matmul) of a step."""
   found = {}
   for line in hlo[hlo.index("\nENTRY") :].splitlines():
     operation = LINE.match(line)

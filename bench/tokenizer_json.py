@@ -1,10 +1,10 @@
-"""Do our tokenizers give the same ids as the tokenizer.json they export to?
+"""Compares our tokenizers with the tokenizer.json that they export.
 
   python bench/tokenizer_json.py FILE... [--vocab_size 8192]
 
-Trains SentencePiece models of both kinds, cased and lowercase, on text files,
-and compares the ids of every line, the texts that come back from them, and the
-speed. Ends with 1 if any line differs.
+Trains BPE and unigram models, cased and lowercase, on text files, and compares
+the ids of every line, their decoded text, and the speed. Exits with 1 if any
+line differs.
 """
 
 import argparse
@@ -18,7 +18,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 from mlm_jax.config import DataConfig
 from mlm_jax.data import tokenizers
-from mlm_jax.hf.tokenizer import to_tokenizers
+from mlm_jax.hf.tokenizer_export import to_tokenizers
 
 
 def compare(lines: list[str], kind: str, lowercase: bool, vocab_size: int):
@@ -40,7 +40,7 @@ def compare(lines: list[str], kind: str, lowercase: bool, vocab_size: int):
   print(
     f"{kind:<8} {'lowercase' if lowercase else 'cased':<10}"
     f"{len(lines):>9,} lines {tokens:>11,} tokens  "
-    f"{len(differ)} differ, {garbled} decode otherwise  "
+    f"{len(differ)} differ, {garbled} decode differently  "
     f"{tokens / (middle - begin) / 1e6:.1f} and "
     f"{tokens / (end - middle) / 1e6:.1f} M tokens/s"
   )

@@ -1,13 +1,13 @@
-"""Times our training step against Hugging Face's in PyTorch, in one run.
+"""Times our training step against Hugging Face models in PyTorch, in one run.
 
   python bench/train_step.py [--shapes bert_4x256,...] [--rounds 15] [--json]
 
-Same shapes, same rows, same masked tokens, float32, no dropout, clipped AdamW
-on both sides. Each side has a process of its own; their steps take turns, and
-medians are compared. "torch" is PyTorch as it comes, "torch_kept" with the
-allocator told to keep memory, as our commands do. Rows hold one document each,
-since Hugging Face's models cannot keep packed ones apart. Without torch only our
-side runs; TensorFlow is not used.
+Both sides have the same shapes, rows and masked tokens, float32, no dropout,
+and AdamW with clipping. Each side has its own process; their steps alternate,
+and medians are compared. "torch" is PyTorch by default, "torch_kept" PyTorch
+with an allocator that keeps freed memory, as our commands use it. Each row has
+one document, because Hugging Face models cannot separate packed ones. Without
+torch only our side runs; TensorFlow is not used.
 """
 
 import argparse
@@ -126,7 +126,7 @@ def peer_step(shape, config, vocab, batch):
 
 
 def work(connection, side, shape):
-  """Runs a step at each request, in a process of its own, and says how long."""
+  """Runs in a process of its own: a step per request, answered by its time."""
   if side != "torch":
     keep_freed_memory()
   config = our_config(shape)
@@ -136,7 +136,7 @@ def work(connection, side, shape):
     step = our_step(config, vocab, batch)
   else:
     step = peer_step(shape, config, vocab, batch)
-  for _ in range(3):  # The first ones compile and warm up.
+  for _ in range(3):  # The first steps compile and warm up.
     step()
   connection.send(bind(config, vocab).flops_per_token)
   while connection.recv():
@@ -152,7 +152,7 @@ def measure(shape, rounds):
   for side in sides:
     ours, theirs = spawn.Pipe()
     spawn.Process(target=work, args=(theirs, side, shape), daemon=True).start()
-    theirs.close()  # Or nobody would notice that a worker has died.
+    theirs.close()  # Otherwise the death of a worker would go unnoticed.
     workers[side] = ours
     flops_per_token = ours.recv()
   times = {side: [] for side in sides}

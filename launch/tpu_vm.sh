@@ -1,48 +1,48 @@
 #!/usr/bin/env bash
-# Trains on a Cloud TPU VM or pod slice, from its creation to the run's end.
+# Trains on a Cloud TPU VM or pod slice, from creation to the end of the run.
 #
 #   launch/tpu_vm.sh train --name=bert --zone=us-west4-a --type=v5litepod-16 \
 #     --spot -- --config=bert_base --workdir=gs://BUCKET/bert
 #
-#   create   makes the TPU and waits for it
-#   setup    installs this checkout's mlm_jax on every worker
-#   train    all of it: checks that the step fits, creates, sets up, starts
-#            `train` on every worker and shows worker 0's log; what is
-#            preempted is made anew and goes on from the last checkpoint, until
-#            the run is done
-#   logs     shows worker 0's log
-#   status   the TPU's state, and the last line of the log
-#   delete   deletes it
+#   create   creates the TPU and waits until it is ready
+#   setup    installs this checkout of mlm_jax on every worker
+#   train    does everything: checks that the step fits, creates the TPU, sets
+#            it up, starts `train` on every worker and follows worker 0's log;
+#            after a preemption it creates the TPU again, and training resumes
+#            from the last checkpoint, until the run is finished
+#   logs     follows worker 0's log
+#   status   shows the TPU's state and the last line of the log
+#   delete   deletes the TPU
 #
-#   --name=NAME --zone=ZONE  which TPU
-#   --type=TYPE              as gcloud says: v4-8, v5litepod-16, v5p-8, v6e-4
-#   --project=PROJECT        else gcloud's own
-#   --version=VERSION        of the TPU's software, else the type's usual one
-#   --queued                 wait in the queue of queued resources
-#   --spot                   cheaper, and may be preempted
+#   --name=NAME --zone=ZONE  of the TPU
+#   --type=TYPE              gcloud's type: v4-8, v5litepod-16, v5p-8, v6e-4
+#   --project=PROJECT        default: gcloud's project
+#   --version=VERSION        TPU software version; default: by the type
+#   --queued                 use a queued resource, which waits for capacity
+#   --spot                   cheaper, but may be preempted
 #   --slices=N               N slices that train as one; implies --queued
-#   --delete_after           delete the TPU when the run has ended, well or not
-#   --force                  train even if compile_check says it will not fit
-#   --dry_run                print the calls and make none
-#   -- ARGUMENTS             of `python -m mlm_jax train`; --workdir on gs://
+#   --delete_after           delete the TPU when the run ends, or fails
+#   --force                  train even if compile_check fails
+#   --dry_run                print the commands without running them
+#   -- ARGUMENTS             for `python -m mlm_jax train`; --workdir on gs://
 #
-# Ctrl-C ends the watching and leaves the training alone: the same `train` goes
-# on watching. The machine that watches needs gcloud, and Python with mlm_jax,
-# and libtpu for the check ($PYTHON, else python).
+# Ctrl-C stops following the log, not the training: the same `train` command
+# follows it again. The machine that runs this script needs gcloud, Python with
+# mlm_jax, and libtpu for the check ($PYTHON; default: python).
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 PYTHON="${PYTHON:-python}"
 POLL="${POLL_SECONDS:-20}"
 COMMANDS="create, setup, train, logs, status, delete"
-# What `train` returns when it was stopped before the end.
+# The exit code of a `train` that was stopped before its end.
 STOPPED=75
 
 say() { echo "tpu_vm: $*" >&2; }
 fail() { say "$*"; exit 2; }
 usage() { sed -n '2,/^set /p' "${BASH_SOURCE[0]}" | sed '$d; s/^# \{0,1\}//'; }
 
-# Prints a call before it is made, once where it is repeated.
+# Prints a command before running it; a repeated one only once.
 call() {
   local line
   line="$(printf ' %q' "$@")"
@@ -74,40 +74,40 @@ parse() {
       --dry_run) dry_run=1 ;;
       -h | --help) usage; exit 0 ;;
       --) shift; arguments=("$@"); break ;;
-      *) fail "unknown option '$1'; what is for train comes after --" ;;
+      *) fail "unknown option '$1'; arguments of train go after --" ;;
     esac
     shift
   done
-  [[ -n "$name" && -n "$zone" ]] || fail "--name and --zone are needed"
+  [[ -n "$name" && -n "$zone" ]] || fail "--name and --zone are required"
   [[ "$slices" =~ ^[1-9][0-9]*$ ]] ||
-    fail "--slices must be a number, not '$slices'"
+    fail "--slices must be a positive number, not '$slices'"
   where=("--zone=$zone")
   [[ -z "$project" ]] || where+=("--project=$project")
   nodes=("$name")
   if ((slices > 1)); then
     queued=1 nodes=()
-    # As gcloud numbers them behind the prefix.
+    # gcloud appends these numbers to the prefix.
     for ((i = 0; i < slices; i++)); do nodes+=("$name-$i"); done
   fi
 }
 
 need_type() {
-  [[ -n "$type" ]] || fail "--type is needed, such as v5litepod-16"
+  [[ -n "$type" ]] || fail "--type is required, such as v5litepod-16"
   [[ -z "$version" ]] || return 0
   case "$type" in
     v5litepod-*) version=v2-alpha-tpuv5-lite ;;
     v5p-*) version=v2-alpha-tpuv5 ;;
     v6e-*) version=v2-alpha-tpuv6e ;;
     v2-* | v3-* | v4-*) version=tpu-ubuntu2204-base ;;
-    *) fail "--version is needed: nothing is known of --type=$type" ;;
+    *) fail "--version is required: there is no default for --type=$type" ;;
   esac
 }
 
 tpu_vm() { call gcloud compute tpus tpu-vm "$@"; }
 queue() { call gcloud compute tpus queued-resources "$@"; }
 
-# Sets `state`: READY where training can begin, empty where there is no TPU.
-look() {
+# Sets `state`: READY if training can start, empty if there is no TPU.
+get_state() {
   local file="$scratch/state" found=0
   if [[ -n "$queued" ]]; then
     queue describe "$name" "${where[@]}" '--format=value(state.state)' \
@@ -116,25 +116,25 @@ look() {
     tpu_vm describe "$name" "${where[@]}" '--format=value(state)' \
       > "$file" 2> "$file.error" || found=$?
   fi
-  grep '^+' "$file.error" >&2 || true # The call itself.
+  grep '^+' "$file.error" >&2 || true # The printed command.
   state="$(< "$file")"
   state="${state/#ACTIVE/READY}"
   if [[ -n "$dry_run" ]]; then
     state="${created:+READY}"
   elif ((found)) && ! grep -q NOT_FOUND "$file.error"; then
-    # Not to be taken for a TPU that is not there.
+    # gcloud failed, which does not mean that there is no TPU.
     grep -v '^+' "$file.error" >&2 || true
     state=UNKNOWN
   fi
 }
 
-# Makes the TPU, anew where it was preempted, and waits for it. What was there
-# once is waited for as long as it takes: others may have the room for now.
+# Creates the TPU, again after a preemption, and waits until it is ready. If it
+# existed before, it waits without limit: capacity may be missing for a while.
 create() {
   local last=""
   need_type
-  while look && [[ "$state" != READY ]]; do
-    [[ "$state" == "$last" ]] || say "$name: ${state:-not there yet}"
+  while get_state && [[ "$state" != READY ]]; do
+    [[ "$state" == "$last" ]] || say "$name: ${state:-not created yet}"
     last="$state"
     case "$state" in
       "") request ;;
@@ -142,11 +142,11 @@ create() {
       STOPPED) tpu_vm start "$name" "${where[@]}" || sleep "$POLL" ;;
       FAILED)
         delete || true
-        [[ -n "$had" ]] || fail "could not get $name"
+        [[ -n "$had" ]] || fail "creating $name failed"
         sleep "$POLL"
         ;;
       UNKNOWN)
-        [[ -n "$had" ]] || fail "gcloud cannot say how $name is"
+        [[ -n "$had" ]] || fail "gcloud cannot get the state of $name"
         sleep "$POLL"
         ;;
       *) sleep "$POLL" ;;
@@ -168,14 +168,14 @@ request() {
   else
     tpu_vm create "$name" "${options[@]}" "--version=$version"
   fi && created=1 && return
-  # Somebody may have made it just now, or it is half made: `create` sees to it.
-  look
+  # Someone else may have created it, or creation is half done: see `create`.
+  get_state
   [[ -z "$state" ]] || return 0
   if [[ -n "$had" ]]; then
     sleep "$POLL"
     return
   fi
-  [[ -n "$queued" ]] || say "with --queued it would wait for room"
+  [[ -n "$queued" ]] || say "--queued would wait for capacity"
   fail "could not create $name"
 }
 
@@ -187,7 +187,7 @@ delete() {
   fi
 }
 
-# Runs a command line on workers (all, or a number) of a node.
+# Runs a shell command on a node's workers: all, or one by its number.
 on() {
   tpu_vm ssh "$1" "${where[@]}" "--worker=$2" "--command=$3"
 }
@@ -197,11 +197,11 @@ on_all() {
   for node in "${nodes[@]}"; do on "$node" all "$1" || return; done
 }
 
-# Every worker, of every TPU of a run, has the code that the run began with.
+# Every TPU of a run gets the same wheel, so the code does not change mid-run.
 setup() {
   local wheel node
   if ! compgen -G "$scratch/*.whl" > /dev/null; then
-    rm -rf "$ROOT/build" # It would go into the wheel.
+    rm -rf "$ROOT/build" # Stale files would end up in the wheel.
     call "$PYTHON" -m pip wheel --quiet --no-deps \
       "--wheel-dir=$scratch" "$ROOT" || return
     rm -rf "$ROOT/build"
@@ -215,15 +215,16 @@ setup() {
         "${where[@]}" --worker=all || return
     fi
   done
-  # The TPU's own Python is too old; uv brings one.
+  # The TPU VM's Python is too old; uv installs another.
   on_all "python3 -m pip install --user --quiet uv &&
 python3 -m uv venv --quiet --allow-existing --python=3.12 mlm_jax_venv &&
 python3 -m uv pip install --quiet --python=mlm_jax_venv \
   --reinstall-package=mlm_jax './${wheel}[tpu]'"
 }
 
-# Sorts what is for `train`. A recipe that lies here, and not in the package,
-# goes along; the check wants no access to the bucket, if it can do without.
+# Splits the arguments for `train` and the check. A local recipe file is copied
+# to the workers. The check only gets the work directory, and so needs access to
+# the bucket, if there is no recipe.
 read_arguments() {
   local argument config="" workdir=""
   remote=() checked=() recipe=""
@@ -241,13 +242,13 @@ read_arguments() {
       --config.*=*) checked+=("$argument") ;;
       --workdir=gs://*) workdir="$argument" ;;
       --workdir=*)
-        fail "$argument must be on gs://: the disks of TPUs go with them"
+        fail "$argument must be on gs://: a TPU VM's disk is deleted with it"
         ;;
-      *) fail "train does not take '$argument' here (write --key=value)" ;;
+      *) fail "unknown argument '$argument' for train (write --key=value)" ;;
     esac
     remote+=("$argument")
   done
-  [[ -n "$workdir" ]] || fail "-- --workdir=gs://... is needed"
+  [[ -n "$workdir" ]] || fail "-- --workdir=gs://... is required"
   [[ -n "$config" ]] || checked+=("$workdir")
 }
 
@@ -257,15 +258,15 @@ check_fits() {
   say "compiling the step for $topology"
   call "$PYTHON" -m mlm_jax compile_check \
     "${checked[@]}" "--topology=$topology" ||
-    [[ -n "$force" ]] || fail "nothing was created; --force trains all the same"
+    [[ -n "$force" ]] || fail "nothing was created; --force skips this check"
 }
 
 # shellcheck disable=SC2016 # The worker expands it.
 RUNNING='kill -0 "$(cat train.pid)" 2> /dev/null'
 
-# Sets `answer`: what worker 0 does. running, idle, what `train` has exited
-# with, or empty where it cannot be asked.
-ask() {
+# Sets `answer` to worker 0's status: running, idle, or the exit code of
+# `train`; empty if the worker cannot be reached.
+get_status() {
   on "${nodes[0]}" 0 "if $RUNNING; then echo running
 elif [ -e train.exit ]; then cat train.exit; else echo idle; fi" \
     > "$scratch/answer" || true
@@ -285,7 +286,7 @@ echo \$! > train.pid
 }"
 }
 
-# Ends when the training does, or the connection.
+# Returns when training ends or the connection breaks.
 logs() {
   on "${nodes[0]}" 0 "tail --lines=${1:-+1} --follow train.log &
 while $RUNNING; do sleep 1; done; sleep 1; kill \$!"
@@ -296,13 +297,13 @@ train() {
   started=""
   need_type
   read_arguments
-  look
+  get_state
   [[ "$state" == READY ]] || check_fits
   while true; do
     create
-    # After a start that failed on one worker, worker 0 may wait for it.
+    # If start failed on another worker, worker 0 may be waiting for it.
     if [[ -z "$started" ]] && ((failures == 0)); then
-      ask
+      get_status
       case "$answer" in
         "") sleep "$POLL"; continue ;;
         running) started=running ;;
@@ -310,7 +311,7 @@ train() {
     fi
     if [[ -z "$started" ]]; then
       if ! { setup && start; }; then
-        answer="1, before it began"
+        answer="1, before training started"
         ((++failures < 3)) || break
         sleep "$POLL"
         continue
@@ -318,13 +319,13 @@ train() {
       started=0 failures=0 lines=+1
     fi
     logs "$lines" || true
-    lines=5 # Should the connection have broken.
-    ask
+    lines=5 # In case the connection broke.
+    get_status
     [[ "$answer" != 0 ]] || break
-    # A worker's preemption fails the others, and the TPU's state tells of it a
-    # little later.
+    # When a worker is preempted, the others fail first, and the TPU's state
+    # changes a little later.
     sleep "$POLL"
-    look
+    get_state
     case "$state,$answer" in
       READY,running | READY, | UNKNOWN,*) ;;
       READY,"$STOPPED" | READY,idle) started="" ;;
@@ -333,25 +334,25 @@ train() {
     esac
   done
   if [[ -n "$dry_run" ]]; then
-    say "nothing was called"
+    say "dry run: no command was run"
   elif [[ "$answer" == 0 ]]; then
-    say "the run is done"
+    say "the run is finished"
   else
-    say "training failed with exit code $answer; what it said stands above"
+    say "training failed with exit code $answer; see its output above"
   fi
   if [[ -n "$delete_after" ]]; then
     delete
   elif [[ -z "$dry_run" ]]; then
     local this="--name=$name --zone=$zone"
     this+="${project:+ --project=$project}${queued:+ --queued}"
-    say "$name is still there, and paid for: $0 delete $this"
+    say "$name still exists and is billed; to delete it: $0 delete $this"
   fi
   return "${answer%%,*}"
 }
 
 status() {
-  look
-  echo "$name: ${state:-not there}"
+  get_state
+  echo "$name: ${state:-does not exist}"
   [[ "$state" != READY ]] || on "${nodes[0]}" 0 "tail --lines=1 train.log"
 }
 
@@ -359,6 +360,6 @@ parse "$@"
 created="" had="" recipe="" printed="" state="" answer="" started=""
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
-# Or a Ctrl-C that gcloud took for itself would be one more broken connection.
+# Otherwise a Ctrl-C handled by gcloud would look like a broken connection.
 trap 'exit 130' INT
 "$command"

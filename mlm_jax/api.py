@@ -6,6 +6,7 @@ returns them, or by name or path. Whatever is wrong with an argument is an
 """
 
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,9 +14,15 @@ import numpy as np
 
 from mlm_jax import recipes
 from mlm_jax.data import prepare as prepare_lib
+from mlm_jax.errors import unknown
 from mlm_jax.evaluation import embed as embed_lib
 from mlm_jax.evaluation import fill_mask as fill_mask_lib
 from mlm_jax.evaluation import heldout
+from mlm_jax.evaluation.evaluate import Evaluation
+from mlm_jax.evaluation.evaluate import evaluate as evaluate_workdir
+from mlm_jax.hf import exporting, importing
+from mlm_jax.hf.importing import Changes
+from mlm_jax.objectives import require_support
 from mlm_jax.phases import Recipe
 from mlm_jax.training import pretrain as pretrain_lib
 from mlm_jax.training import restoring
@@ -76,6 +83,28 @@ def restore(workdir: Path, checkpoint: str = "last") -> TrainedModel:
   return restoring.restore(Workdir.at(workdir), checkpoint)
 
 
+def evaluate(
+  workdir: Path,
+  checkpoint: str = "last",
+  *,
+  passes: int = 1,
+  discrepancy: bool = False,
+) -> Evaluation:
+  """Evaluates a checkpoint on held-out documents.
+
+  Args:
+    workdir: what `pretrain` made.
+    checkpoint: "last", "best" by the held-out loss, or a step.
+    passes: over 1, also measures the joint loss of a row's targets when they
+      are filled in over so many passes.
+    discrepancy: also measures the loss with the token itself, or a random one,
+      in the place of [MASK].
+  """
+  return evaluate_workdir(
+    Workdir.at(workdir), checkpoint, passes=passes, discrepancy=discrepancy
+  )
+
+
 def fill_mask(
   model: TrainedModel, text: str, top_k: int = 5, passes: int = 1
 ) -> list[list[tuple[str, float]]]:
@@ -112,6 +141,66 @@ def embed(
   """
   return embed_lib.embed(
     model.run, model.params, model.tokenizer, texts, pool, batch_size
+  )
+
+
+def export_hf(
+  workdir: Path,
+  out: Path,
+  checkpoint: str = "last",
+  *,
+  part: str = "",
+  family: str = "",
+  check_parity: bool = True,
+) -> None:
+  """Writes a model folder that transformers loads, or one in native format.
+
+  Args:
+    workdir: what `pretrain` or `import_hf` made.
+    out: the folder to create.
+    checkpoint: "last", "best" by the held-out loss, or a step.
+    part: of an objective with several models, which one; by default the result
+      of training, such as ELECTRA's discriminator.
+    family: the family to export to; by default the first that expresses the
+      model.
+    check_parity: run both models, and refuse to finish if they differ.
+  """
+  workdir = Workdir.at(workdir)
+  require_support(workdir.load_config(), "export_hf")
+  model = restoring.restore(workdir, checkpoint)
+  submodels = model.run.objective.submodels(model.params)
+  part = part or next(iter(submodels))
+  if part not in submodels:
+    raise unknown("--part", part, submodels)
+  exporting.export(
+    workdir,
+    model.run.config,
+    *submodels[part],
+    model.tokenizer,
+    pathlib.Path(out).expanduser(),
+    step=model.step,
+    family_name=family,
+    check=check_parity,
+  )
+
+
+def import_hf(
+  source: str,
+  workdir: Path,
+  changes: Changes | None = None,
+  *,
+  check_parity: bool = True,
+) -> None:
+  """Makes a work directory of a Hugging Face model, to train it further.
+
+  Args:
+    source: a model folder, or a repository name on the hub.
+    workdir: the folder to create.
+    changes: to make to the model: more tokens, positions or layers.
+    check_parity: run both models, and refuse to finish if they differ.
+  """
+  importing.import_model(
+    source, Workdir.at(workdir), changes or Changes(), check=check_parity
   )
 
 

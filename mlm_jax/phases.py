@@ -1,9 +1,9 @@
 """A recipe as an ordered list of phases over one set of weights.
 
 A phase is a difference to the phase before it, and resolves to an ordinary
-`Config`. Where a recipe names none, it is one phase. Everything that follows the
-progress of training (learning rate, mask rate) follows that of the phase;
-weights, optimizer state and the counts of steps, rows and tokens go on.
+`Config`. A recipe that names no phases is one phase. What depends on the
+progress of training (learning rate, mask rate) depends on that of the phase;
+weights, optimizer state and the counts of steps, rows and tokens continue.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""What a person sees while a command works: a live line, or plain ones in a log."""
+"""What a command shows while it works: a live line, or plain lines in a log."""
 
 import datetime
 import sys

@@ -44,18 +44,23 @@ class Table(Mapping[str, Any]):
     Raises:
       InputError: there is none; suggests the new or the closest name.
     """
-    if name not in self._entries and name in self._renamed:
-      raise InputError(
-        f"{self.key}={name!r} is now called {self._renamed[name]!r}"
-      )
-    if name not in self._entries:
-      raise unknown(self.key, name, self._entries)
+    self.check(name)
     if name in self._unloaded:
       module, _, attribute = self._entries[name].partition(":")
       entry = getattr(importlib.import_module(module), attribute)
       self._entries[name] = entry
       self._unloaded.discard(name)
     return self._entries[name]
+
+  def check(self, name: str) -> None:
+    """Raises the InputError of `__getitem__`, without importing the entry."""
+    if name in self._entries:
+      return
+    if name in self._renamed:
+      raise InputError(
+        f"{self.key}={name!r} is now called {self._renamed[name]!r}"
+      )
+    raise unknown(self.key, name, self._entries)
 
   def __contains__(self, name: object) -> bool:
     return name in self._entries

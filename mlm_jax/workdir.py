@@ -1,4 +1,4 @@
-"""The work directory: what lies where. This layout is the project's contract."""
+"""The work directory: its layout is the project's contract."""
 
 import contextlib
 import dataclasses

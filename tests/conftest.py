@@ -7,11 +7,18 @@ import subprocess
 import sys
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Programs this small are slower to optimise than to run.
+# Programs this small take longer to optimise than to run.
 os.environ["XLA_FLAGS"] = (
   "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1 "
   "--xla_llvm_disable_expensive_passes=true"
 )
+# Many tests and the commands that they start compile the same programs.
+# `pytest --cache-clear` empties the folder.
+os.environ.setdefault(
+  "JAX_COMPILATION_CACHE_DIR",
+  str(pathlib.Path(__file__).parents[1] / ".pytest_cache/d/xla"),
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
@@ -26,6 +33,12 @@ from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
 
 ROOT = pathlib.Path(__file__).parents[1]
+
+
+def xla_flags(devices):
+  """Returns this process's XLA_FLAGS for another number of fake devices."""
+  flag = "--xla_force_host_platform_device_count"
+  return os.environ["XLA_FLAGS"].replace(f"{flag}=8", f"{flag}={devices}")
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +164,7 @@ def start(recipe):
 
   def start(workdir, *arguments, devices=1):
     environment = os.environ | {
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+      "XLA_FLAGS": xla_flags(devices),
       "PYTHONPATH": str(ROOT),
     }
     return subprocess.Popen(

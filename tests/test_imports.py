@@ -78,6 +78,24 @@ def test_models_objectives_and_steps_need_no_tensorflow():
   subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
 
 
+def test_lines_have_80_columns():
+  for folder in ("mlm_jax", "configs", "bench", "tests", "launch"):
+    for path in (PACKAGE.parent / folder).rglob("*.py"):
+      for number, line in enumerate(path.read_text().splitlines(), 1):
+        assert len(line) <= 80, f"{path}:{number}"
+
+
+def test_no_function_is_longer_than_60_lines():
+  """Its docstring is not counted."""
+  for path in PACKAGE.rglob("*.py"):
+    for node in ast.walk(ast.parse(path.read_text())):
+      if isinstance(node, ast.FunctionDef):
+        doc = ast.get_docstring(node, clean=False)
+        lines = node.end_lineno - node.lineno + 1
+        lines -= len(doc.splitlines()) if doc else 0
+        assert lines <= 60, f"{path}:{node.lineno} {node.name}"
+
+
 def test_no_file_outgrows_a_reader():
   for path in PACKAGE.rglob("*.py"):
     assert len(path.read_text().splitlines()) <= 400, path

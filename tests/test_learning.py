@@ -1,8 +1,8 @@
-"""Objectives learn real text: more than how frequent words are.
+"""Objectives learn more of real text than the frequencies of its tokens.
 
-Where a decoder is to read, it begins to within so few steps of BART's alone; the
-others read what is made for it, in objectives/test_seq2seq.py and
-evaluation/test_mask_predict.py.
+Of the decoders, only BART's attends to the encoder's output within so few
+steps; the others are tested on synthetic texts, in objectives/test_seq2seq.py
+and evaluation/test_mask_predict.py.
 """
 
 import json
@@ -108,7 +108,7 @@ def test_it_learns_more_than_word_frequencies(name, recipe, tmp_path):
 
 
 def loss_of_another_text(workdir, config, store):
-  """Returns the held-out loss where each row is said of what its neighbour is."""
+  """Returns the held-out loss given the encoder input of the next row."""
   tokenizer = load(workdir.tokenizer)
   run = Run.on(config, tokenizer.vocabulary, jax.devices()[:1])
   with Checkpoints(workdir) as checkpoints:

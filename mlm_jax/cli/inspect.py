@@ -1,4 +1,4 @@
-"""The commands that look at a recipe. Their imports wait until they are needed."""
+"""The commands that look at a recipe; they import what they need when run."""
 
 import dataclasses
 import json
@@ -31,8 +31,8 @@ def show_corruption(args, recipe: Recipe) -> None:
   require(args.times > 0, f"--times must be positive, not {args.times}")
   require(
     config.corruption.sentence_pairs != "nsp" or len(args.text) > 1,
-    "corruption.sentence_pairs='nsp' takes sentences of other texts: give --text "
-    "twice",
+    "corruption.sentence_pairs='nsp' takes sentences of other texts: give "
+    "--text twice",
   )
   for text, after in zip(args.text, args.text[1:] + args.text[:1], strict=True):
     for line in preview.show(config, tokenizer, text, args.times, after):
@@ -64,7 +64,12 @@ def _some_tokenizer(args, config: Config, say):
 
 
 def compile_check(args, recipe: Recipe | None) -> None:
-  from mlm_jax.tools import compile_report, tpus
+  from mlm_jax.tools import (
+    compile_report,
+    compile_subprocess,
+    compile_table,
+    tpus,
+  )
 
   if recipe and args.workdir:
     Workdir.at(args.workdir).check(recipe)
@@ -74,14 +79,14 @@ def compile_check(args, recipe: Recipe | None) -> None:
   topologies = [tpus.topology(name) for name in topologies]
   if recipe is None:
     out = pathlib.Path("bench/results/tpu_compile.md")
-    compile_report.write_all(topologies, out, print)
+    compile_table.write(topologies, out, print)
     return
   # Of standard output, a script reads the report.
   say = lambda line: print(line, file=sys.stderr, flush=True)
   config = _phase(args, recipe).config
   fit = True
   for topology in topologies:
-    report = compile_report.ask(
+    report = compile_subprocess.check(
       dataclasses.asdict(config),
       topology,
       per_device_batch=rows,

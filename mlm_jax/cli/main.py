@@ -99,7 +99,7 @@ def _quiet() -> None:
   cache = os.path.expanduser("~/.cache/mlm_jax/xla")
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", cache)
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def _unraisable(unraisable) -> None:

@@ -1,4 +1,4 @@
-"""Overrides on the command line, read the way ml_collections' flags read them."""
+"""Overrides on the command line, read as ml_collections' flags read them."""
 
 import operator
 import re

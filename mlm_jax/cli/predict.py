@@ -1,57 +1,40 @@
-"""The commands that use a trained model. Their imports wait until they are needed."""
+"""The commands that use a trained model; they import what they need."""
 
-from mlm_jax.errors import InputError, require
+from mlm_jax.errors import InputError
 from mlm_jax.progress import Progress
 from mlm_jax.workdir import Workdir
 
 
 def evaluate(args) -> None:
-  from mlm_jax.data import corruption, prepare
-  from mlm_jax.evaluation import heldout
-  from mlm_jax.objectives import require_support
-  from mlm_jax.training.restoring import restore
+  from mlm_jax import api
 
-  workdir = Workdir.at(args.workdir)
-  config = workdir.load_config()
-  require(
-    config.data.heldout_fraction > 0,
-    f"{workdir.root} holds nothing out: data.heldout_fraction is 0",
+  result = api.evaluate(
+    args.workdir,
+    args.checkpoint,
+    passes=args.passes,
+    discrepancy=args.discrepancy,
   )
-  if args.discrepancy:
-    require_support(config, "evaluate --discrepancy")
-  if args.passes > 1:
-    require_support(config, "evaluate --passes")
-  run, params, _, _ = restore(workdir, args.checkpoint)
-  _, store = prepare.load(config, workdir)
-  values = heldout.evaluator(run, store)(params)
-  entropy = store.info["heldout"].unigram_entropy
   say = Progress().say
-  objective = run.objective
-  loss, accuracy = objective.token_loss_and_accuracy(values)
-  unit = "nats a token" if objective.token_term else "nats"
-  say(f"held-out loss      {loss:.3f} {unit}")
-  say(f"held-out accuracy  {accuracy:.1%}")
-  predicts_sentinels = corruption.bind(config.corruption).predicts_sentinels
-  if objective.token_term and not predicts_sentinels:
+  say(f"held-out loss      {result.loss:.3f} {result.unit}")
+  say(f"held-out accuracy  {result.accuracy:.1%}")
+  if result.unigram_entropy is not None:
+    difference = result.loss - result.unigram_entropy
+    side = "below" if difference < 0 else "above"
     say(
-      f"unigram entropy    {entropy:.3f} nats, the least that word frequencies "
-      f"alone can reach"
+      f"unigram entropy    {result.unigram_entropy:.3f} nats per token: the "
+      "loss of predicting by token frequency alone"
     )
-    side = "under" if loss < entropy else "over"
-    say(f"the model is {abs(entropy - loss):.2f} nats {side} it")
-  for name, term in objective.terms.items():
-    if len(objective.terms) > 1 and name != objective.token_term:
-      loss, accuracy = values[f"{name}_loss"], values[f"{name}_accuracy"]
-      say(f"{term.label:<17}  {loss:.3f} nats, {accuracy:.1%} correct")
-  if args.passes > 1:
-    found = heldout.joint(run, store, params, args.passes)
-    say("the targets of a row together, where each pass sees those before")
-    for passes, loss in found.items():
-      say(f"  {passes:>2} passes         {loss:.3f} nats a token")
-  if args.discrepancy:
-    say("loss at the same places, where the model is shown")
-    for shown, loss in heldout.discrepancy(run, store, params).items():
-      say(f"  {shown:<17}{loss:.3f}")
+    say(f"the model is {abs(difference):.2f} nats {side} it")
+  for label, (loss, accuracy) in result.terms.items():
+    say(f"{label:<17}  {loss:.3f} nats, accuracy {accuracy:.1%}")
+  if result.joint_losses:
+    say("joint loss of a row's targets, filled in over several passes")
+  for passes, loss in result.joint_losses.items():
+    say(f"  {passes:>2} passes         {loss:.3f} nats per token")
+  if result.discrepancy:
+    say("loss at the same positions, by the input token there")
+  for shown, loss in result.discrepancy.items():
+    say(f"  {shown:<17}{loss:.3f}")
 
 
 def fill_mask(args) -> None:
@@ -97,10 +80,10 @@ def mask_predict(args) -> None:
   run, params, tokenizer, _ = restore(workdir, args.checkpoint)
   say = Progress().say
   for text in args.text:
-    said, log_probability = predict.mask_predict(
+    filled, log_probability = predict.mask_predict(
       run, params, tokenizer, text, args.passes, args.lengths
     )
-    say(f"{said}\n  {-log_probability:.2f} nats a token")
+    say(f"{filled}\n  {-log_probability:.2f} nats per token")
 
 
 def embed(args) -> None:

@@ -16,7 +16,7 @@ from mlm_jax.errors import require
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """A run, wholly: equal configurations give equal batches and weights."""
+  """All keys: equal configurations give equal batches and weights."""
 
   seed: int = key(
     0,

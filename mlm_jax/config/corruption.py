@@ -8,13 +8,18 @@ from mlm_jax.config.key import check_keys, key
 from mlm_jax.errors import require, unknown
 
 NOISES = (
-  *("token_masking", "token_deletion", "text_infilling"),
-  *("sentence_permutation", "document_rotation"),
+  "token_masking",
+  "token_deletion",
+  "text_infilling",
+  "sentence_permutation",
+  "document_rotation",
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class CorruptionConfig:
+  """What is masked or otherwise corrupted, and what is to be predicted."""
+
   # fmt: off
   kind: str = key("token_masking",
     "How rows are corrupted. For an encoder: token_masking, whole_words, "

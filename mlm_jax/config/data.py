@@ -9,6 +9,8 @@ from mlm_jax.errors import require
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
+  """The corpus, its tokenizer and its rows."""
+
   # fmt: off
   corpus: str = key("",
     "Where the text comes from. tfds:NAME[/CONFIG][:SPLIT], text:GLOB, "

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import re
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ class Key:
     default: its value where a recipe does not set it.
     doc: sentences for the user; the first one is a summary.
     scope: one of `SCOPES`, or a function from the key's group to one.
-    choices: the allowed values of a str, such as a table of the registry.
+    choices: the table of the registry whose names are the allowed values.
     above, at_least, below, at_most: the range of a number.
     grown: whether growing an encoder takes it from the larger one.
   """
@@ -47,7 +47,7 @@ class Key:
   default: Any
   doc: str
   scope: str | Callable[[Any], str]
-  choices: Collection[str] = ()
+  choices: Table | None = None
   above: float | None = None
   at_least: float | None = None
   below: float | None = None
@@ -70,7 +70,7 @@ class Key:
     """Returns the allowed values where these can be listed, else ()."""
     if self.type is bool:
       return (False, True)
-    return tuple(self.choices) or typing.get_args(self.type)
+    return tuple(self.choices or typing.get_args(self.type))
 
   @property
   def range(self) -> str:
@@ -93,10 +93,10 @@ class Key:
     """Raises InputError where `value` is not allowed for the key `name`."""
     if not self._has_type(value):
       raise InputError(f"{name} must be {self.type_name}, not {value!r}")
-    if (self._is_literal or self.choices) and value not in self.values:
-      if isinstance(self.choices, Table):
-        self.choices[value]  # Raises, and knows former names.
+    if self._is_literal and value not in self.values:
       raise unknown(name, value, self.values)
+    if self.choices is not None:
+      self.choices.check(value)
     if not self._is_in_range(value):
       raise InputError(f"{name} must be {self.range}, not {value!r}")
 

@@ -16,8 +16,8 @@ class EncoderConfig:
     "Transformer layers of the encoder.",
     scope="weights", above=0, grown=True)
   num_decoder_layers: int = key(0,
-    "Layers of the decoder, for sequence-to-sequence objectives. They attend to "
-    "the encoder's output (Vaswani et al. 2017); 0 is no decoder.",
+    "Layers of the decoder, for sequence-to-sequence objectives. They attend "
+    "to the encoder's output (Vaswani et al. 2017); 0 is no decoder.",
     scope="weights", at_least=0)
   width: int = key(768,
     "Width of the hidden states, the vectors between layers.",
@@ -26,9 +26,9 @@ class EncoderConfig:
     "Attention heads per layer. They divide width evenly.",
     scope="weights", above=0, grown=True)
   num_kv_heads: int = key(0,
-    "Key and value heads per layer, for grouped-query attention. Each is shared "
-    "by num_heads / num_kv_heads query heads (Ainslie et al. 2023); 0 is as "
-    "many as num_heads.",
+    "Key and value heads per layer, for grouped-query attention. Each is "
+    "shared by num_heads / num_kv_heads query heads (Ainslie et al. 2023); 0 "
+    "is as many as num_heads.",
     scope="weights", at_least=0, grown=True)
   mlp_width: int = key(3072,
     "Width of the hidden layer of the MLP (feed-forward network).",

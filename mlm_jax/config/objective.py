@@ -8,6 +8,8 @@ from mlm_jax.registry import OBJECTIVES
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig:
+  """What the model learns from a batch."""
+
   # fmt: off
   name: str = key("mlm",
     "Training objective. mlm is masked language modelling, rtd replaced token "

@@ -180,7 +180,7 @@ def _run(steps: tf.data.Dataset, load: Callable) -> tf.data.Dataset:
   threads = min(os.cpu_count(), _MOST_THREADS)
   batches = steps.map(load, num_parallel_calls=threads, deterministic=True)
   # The thread that tunes tf.data sleeps ever longer, and the end of a pass
-  # waits for it: 0.4 s for one of 0.9 s. There is nothing here for it to choose.
+  # waits for it: 0.4 s for one of 0.9 s. Here it has nothing to choose.
   options = tf.data.Options()
   options.autotune.enabled = False
   return batches.prefetch(2).with_options(options)

@@ -1,1 +1,1 @@
-"""Weights to answers."""
+"""Trained models at work: held-out loss, mask filling, embeddings."""

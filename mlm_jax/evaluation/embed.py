@@ -1,4 +1,4 @@
-"""One vector a text, for search, clustering, or a classifier of one's own."""
+"""Text embeddings: one vector per text, for search or clustering."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from mlm_jax.workdir import atomic_file
 
 POOLS = ("mean", "start")
 
-# Texts that are tokenised at once.
+# Texts tokenised at a time.
 _CHUNK = 4096
 
 
@@ -30,49 +30,49 @@ def embed(
   batch_size: int = 64,
   progress: Progress | None = None,
 ) -> np.ndarray:
-  """Returns the encoder's vector of each text, float32 [len(texts), D].
+  """Returns the encoder's pooled vector of each text, float32 [len(texts), D].
 
   Args:
     run: the model.
     params: its parameters.
     tokenizer: its tokenizer.
-    texts: those over the model's max_positions are cut; they may be empty.
-    pool: "mean" is over all of a text's tokens, start and end too, which is
-      what sentence-transformers' mean pooling counts (Reimers and Gurevych
-      2019); "start" is the start token's vector.
-    batch_size: texts at a time, rounded up to divide over the run's devices.
-    progress: is told how many texts are done, and how many were cut.
+    texts: truncated to the model's max_positions; they may be empty.
+    pool: "mean" averages over all tokens of a text, start and end included, as
+      sentence-transformers does (Reimers and Gurevych 2019); "start" takes the
+      start token's vector.
+    batch_size: texts per batch, rounded up to divide over the run's devices.
+    progress: shows the number of embedded texts and reports truncated ones.
 
   Raises:
-    InputError: no such pool, or no texts a batch.
+    InputError: an unknown pool, or a batch size that is not positive.
   """
   _check(pool, batch_size)
   longest = run.config.model.max_positions
-  rows, num_cut = _tokenize(tokenizer, texts, longest)
-  if num_cut and progress:
+  rows, num_truncated = _tokenize(tokenizer, texts, longest)
+  if num_truncated and progress:
     progress.say(
-      f"{num_cut:,} of {len(rows):,} texts were cut to the {longest} tokens "
-      "that the model takes"
+      f"{num_truncated:,} of {len(rows):,} texts were truncated to the "
+      f"{longest} tokens that the model takes"
     )
   num_devices = run.mesh.shape["data"] * run.mesh.shape["fsdp"]
   size = num_devices * -(-min(batch_size, len(rows) or 1) // num_devices)
-  # Neighbours are about as long as each other, and the longest go first: what
-  # does not fit the device's memory says so at once.
+  # Sorted by length, so that batches need little padding; the longest first, so
+  # that a batch which does not fit into memory fails at once.
   order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
   vectors = np.empty([len(rows), run.config.model.width], np.float32)
   running = None
   for first in range(0, len(order), size):
-    places = order[first : first + size]
-    batch = _pad([rows[i] for i in places], size, longest)
+    indices = order[first : first + size]
+    batch = _pad([rows[i] for i in indices], size, longest)
     batch = partitioning.to_global(batch, run.mesh, size)
     done = running
     with partitioning.on(run.mesh):
-      running = places, _pooled(run.encode, pool, params, **batch)
-    # Fetched while the next batch is at work.
-    _keep(done, vectors)
+      running = indices, _pooled(run.encode, pool, params, **batch)
+    # Fetched while the device computes the next batch.
+    _store(done, vectors)
     if progress:
       progress.advance(first)
-  _keep(running, vectors)
+  _store(running, vectors)
   if progress:
     progress.advance(len(rows))
   return vectors
@@ -85,18 +85,18 @@ def embed_file(
   pool: str = "mean",
   batch_size: int = 64,
 ) -> None:
-  """Writes the vectors of a file's lines, as `embed` makes them.
+  """Embeds each line of a file and writes the vectors.
 
   Args:
-    texts: the file, UTF-8; each line is a text.
-    out: a .npy file for float32 [lines, D], replaced if it is there.
-    restore: returns run, parameters and tokenizer, once all else is found to be
-      in order.
+    texts: a UTF-8 file with one text per line.
+    out: a .npy file for float32 [lines, D]; replaced if it exists.
+    restore: returns run, parameters and tokenizer; called after the other
+      arguments have been checked.
     pool: "mean" or "start".
-    batch_size: texts at a time.
+    batch_size: texts per batch.
 
   Raises:
-    InputError: there are no such texts, or `out` cannot be written there.
+    InputError: the texts cannot be read, or `out` cannot be written.
   """
   _check(pool, batch_size)
   lines = _read(texts)
@@ -133,29 +133,29 @@ def _read(texts: str) -> list[str]:
       f"0x{error.object[error.start]:02x}"
     ) from error
   require(text != "", f"--texts={texts} is empty")
-  # Not splitlines, which ends lines where no editor does.
+  # str.splitlines would also split at \x0b, \x1c, \u2028 and the like.
   return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 
 def _tokenize(tokenizer, texts, longest) -> tuple[list[np.ndarray], int]:
-  """Returns the ids of each text, and how many of them were cut."""
-  vocab, rows, num_cut = tokenizer.vocabulary, [], 0
+  """Returns the ids of each text, and the number of truncated texts."""
+  vocab, rows, num_truncated = tokenizer.vocabulary, [], 0
   for first in range(0, len(texts), _CHUNK):
     for ids in tokenizer.encode(texts[first : first + _CHUNK]):
-      num_cut += len(ids) > longest - 2
+      num_truncated += len(ids) > longest - 2
       ids = [vocab.start_id, *ids[: longest - 2], vocab.end_id]
       rows.append(np.array(ids, np.int32))
-  return rows, num_cut
+  return rows, num_truncated
 
 
 def _pad(rows, size: int, longest: int) -> dict[str, np.ndarray]:
   lengths_B = np.zeros([size], np.int32)
   lengths_B[: len(rows)] = [len(row) for row in rows]
-  # At most four lengths from one power of two to the next, each to be compiled
-  # once, and at most a quarter of a row is padding.
-  most = int(lengths_B.max())
-  step = max(32, 1 << most.bit_length() >> 3)
-  ids_BL = np.zeros([size, min(longest, -(-most // step) * step)], np.int32)
+  # At most four lengths per power of two, so that few shapes compile and at
+  # most a quarter of a row is padding.
+  length = int(lengths_B.max())
+  step = max(32, 1 << length.bit_length() >> 3)
+  ids_BL = np.zeros([size, min(longest, -(-length // step) * step)], np.int32)
   for ids_L, row in zip(ids_BL, rows, strict=False):
     ids_L[: len(row)] = row
   return {"ids_BL": ids_BL, "lengths_B": lengths_B}
@@ -164,16 +164,16 @@ def _pad(rows, size: int, longest: int) -> dict[str, np.ndarray]:
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _pooled(encode, pool, params, *, ids_BL, lengths_B):
   index_BL = jnp.broadcast_to(jnp.arange(ids_BL.shape[1]), ids_BL.shape)
-  own_BL = index_BL < lengths_B[:, None]
-  x_BLD = encode(params, ids_BL, own_BL.astype(jnp.int32), index_BL)
+  is_token_BL = index_BL < lengths_B[:, None]
+  x_BLD = encode(params, ids_BL, is_token_BL.astype(jnp.int32), index_BL)
   x_BLD = x_BLD.astype(jnp.float32)
   if pool == "start":
     return x_BLD[:, 0]
-  sums_BD = jnp.sum(x_BLD * own_BL[..., None], axis=1)
+  sums_BD = jnp.sum(x_BLD * is_token_BL[..., None], axis=1)
   return sums_BD / jnp.maximum(lengths_B, 1)[:, None]
 
 
-def _keep(done, vectors) -> None:
+def _store(done, vectors) -> None:
   if done is not None:
-    places, pooled_BD = done
-    vectors[places] = np.asarray(pooled_BD)[: len(places)]
+    indices, pooled_BD = done
+    vectors[indices] = np.asarray(pooled_BD)[: len(indices)]

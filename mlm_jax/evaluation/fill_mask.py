@@ -1,4 +1,4 @@
-"""What a model would put in the place of [MASK]."""
+"""Predictions for the masks of a text."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlm_jax.data.tokenizers import MASK, Tokenizer
-from mlm_jax.errors import InputError, require
+from mlm_jax.errors import require
+from mlm_jax.evaluation import infill
 from mlm_jax.models.positions import segments_and_positions
 from mlm_jax.training.run import Run
 
@@ -21,93 +22,70 @@ def fill_mask(
   top_k: int = 5,
   passes: int = 1,
 ) -> list[list[tuple[str, float]]]:
-  """Returns, for each [MASK] of `text`, the likeliest pieces, best first.
+  """Returns the most probable pieces for each [MASK] of a text, best first.
 
-  In one pass masks are filled independently of each other. In several, each
-  leaves only the likelier pieces standing, fewer of them masked from pass to
-  pass, and what is filled in later sees what stands (Mask-Predict, Ghazvininejad
-  et al. 2019); a piece is listed with the probability of the pass that put it
-  there.
+  In one pass, masks are predicted independently of each other. In several
+  passes, later predictions see earlier ones (Mask-Predict, Ghazvininejad et
+  al. 2019), and a piece's probability is that of the pass that predicted it.
 
   Args:
     run: the model.
     params: its parameters.
     tokenizer: its tokenizer.
-    text: at least one [MASK] stands in it.
-    top_k: how many pieces a mask.
-    passes: T of Mask-Predict.
+    text: contains at least one [MASK].
+    top_k: the number of pieces for each mask.
+    passes: the number of passes.
 
   Returns:
-    A list for each mask of (reading of the piece, probability); a word begins
-    with a space.
+    For each mask a list of (piece as text, probability); a piece that begins a
+    word starts with a space.
 
   Raises:
-    InputError: no mask, or the text is longer than the model's positions.
+    InputError: the text has no mask, or is longer than the model's positions.
   """
-  vocab = tokenizer.vocabulary
-  words = vocab.size - len(vocab.special_ids)
+  vocab, longest = tokenizer.vocabulary, run.config.model.max_positions
+  num_words = vocab.size - len(vocab.special_ids)
   require(
-    1 <= top_k <= words, f"--top_k must be from 1 to {words}, not {top_k}"
+    1 <= top_k <= num_words,
+    f"--top_k must be from 1 to {num_words}, not {top_k}",
   )
   require(passes >= 1, f"--passes must be positive, not {passes}")
-  ids = tokenizer.encode_with_masks(text)
-  ids = np.array([vocab.start_id, *ids, vocab.end_id])
-  masks = np.flatnonzero(ids == vocab.mask_id)
-  if not masks.size:
-    raise InputError(f"there is no {MASK} in {text!r}")
-  longest = run.config.model.max_positions
-  if len(ids) > longest:
-    raise InputError(
-      f"the text has {len(ids)} tokens, the model takes {longest}"
-    )
-  # One compilation serves texts of similar lengths and numbers of masks.
-  length = min(longest, -(-len(ids) // 32) * 32)
-  slots = np.resize(masks, -(-len(masks) // 8) * 8)
-  ids_BL = np.full([1, length], vocab.pad_id, np.int32)
-  ids_BL[0, : len(ids)] = ids
-  top_PK = np.zeros([len(masks), top_k])
-  ids_PK = np.zeros([len(masks), top_k], np.int32)
-  hidden_P = np.ones([len(masks)], bool)
-  for number in range(1, passes + 1):
-    new_PK, new_ids_PK = _likeliest(run, params, vocab, ids_BL, slots, top_k)
-    top_PK[hidden_P] = new_PK[: len(masks)][hidden_P]
-    ids_PK[hidden_P] = new_ids_PK[: len(masks)][hidden_P]
-    ids_BL[0, masks] = ids_PK[:, 0]
-    hidden_P = least_sure(top_PK[:, 0], number, passes)
-    if not hidden_P.any():
-      break
-    ids_BL[0, masks[hidden_P]] = vocab.mask_id
+  ids_BL = infill.encode(tokenizer, text, longest)
+  masks_P = np.flatnonzero(ids_BL[0] == vocab.mask_id)
+  require(masks_P.size > 0, f"there is no {MASK} in {text!r}")
+  # One compilation serves similar numbers of masks.
+  slots = np.resize(masks_P, -(-len(masks_P) // 8) * 8)
+
+  def predict(ids_BP):
+    ids_BL[:, masks_P] = ids_BP
+    found = _top_k(run, params, vocab, ids_BL, slots, top_k)
+    return [x_PK[None, : len(masks_P)] for x_PK in found]
+
+  (ids_PK,), (probability_PK,) = infill.infill(
+    predict, ids_BL[:, masks_P], vocab.mask_id, passes
+  )
   return [
     [
       (tokenizer.display_text(int(i)), float(p))
-      for i, p in zip(ids_K, top_K, strict=True)
+      for i, p in zip(ids_K, probability_K, strict=True)
     ]
-    for ids_K, top_K in zip(ids_PK, top_PK, strict=True)
+    for ids_K, probability_K in zip(ids_PK, probability_PK, strict=True)
   ]
 
 
-def least_sure(sure_P: np.ndarray, done: int, passes: int) -> np.ndarray:
-  """Returns bool [P], which to ask for again after `done` of the passes.
-
-  Those that are the least sure, linearly fewer of them each time.
-  """
-  again = len(sure_P) * (passes - done) // passes
-  hidden_P = np.zeros(len(sure_P), bool)
-  hidden_P[np.argsort(sure_P)[:again]] = True
-  return hidden_P
-
-
-def _likeliest(run, params, vocab, ids_BL, slots, top_k):
+def _top_k(run, params, vocab, ids_BL, slots, top_k):
+  """Returns the ids of the best ordinary tokens and their probabilities."""
   segment_ids_BL, positions_BL = segments_and_positions(
     jnp.asarray(ids_BL), vocab
   )
   logits_BPV = run.logits(
     params, ids_BL, segment_ids_BL, positions_BL, slots[None]
   )
-  # A special token fills no blank.
+  # Special tokens are never predicted.
   logits_BPV = logits_BPV.at[..., np.array(vocab.special_ids)].set(-jnp.inf)
   found = jax.lax.top_k(jax.nn.softmax(logits_BPV[0]), top_k)
-  return jax.device_get(found)
+  probability_PK, ids_PK = jax.device_get(found)
+  return ids_PK, probability_PK
 
 
 def describe(
@@ -115,7 +93,7 @@ def describe(
   guesses: Sequence[Sequence[tuple[str, float]]],
   mask_token: str = MASK,
 ) -> list[str]:
-  """Returns lines for a person: the guesses for each mask, then the text."""
+  """Returns printable lines: the filled text, then the guesses per mask."""
   lines = []
   for number, guess in enumerate(guesses, 1):
     label = f"{MASK} {number}" if len(guesses) > 1 else MASK

@@ -1,4 +1,4 @@
-"""The loss on documents that were never trained on."""
+"""Loss and accuracy on held-out documents."""
 
 import functools
 import operator
@@ -20,9 +20,16 @@ def evaluator(
   store: rows.RowStore,
   corruption: CorruptionConfig | None = None,
 ) -> Callable[..., dict[str, float]]:
-  """Returns params -> metrics, of `Objective.ratios` and train.metrics.
+  """Returns a function from params to metrics.
 
-  The masks are fixed, so equal parameters give equal numbers.
+  Those of `Objective.ratios`, and those that train.metrics names.
+
+  Masks are the same each time, so equal parameters give equal results.
+
+  Args:
+    run: the model and its objective.
+    store: the rows, of which the held-out ones are read.
+    corruption: of the rows; by default `pipeline.heldout_corruption`.
   """
   batches = pipeline.heldout_batches(
     run.config,
@@ -39,9 +46,9 @@ def evaluator(
     for batch in map(run.to_device, iterate(batches)):
       done, running = running, run.eval_step(params, batch)
       collected.append(metrics.collect(params, batch))
-      # Fetched while the next batch is at work.
-      totals = _added(totals, done)
-    found = run.objective.ratios(_added(totals, running))
+      # Fetched while the device computes the next batch.
+      totals = _accumulate(totals, done)
+    found = run.objective.ratios(_accumulate(totals, running))
     found |= metrics.compute(collected)
     return {key: float(value) for key, value in found.items()}
 
@@ -49,21 +56,23 @@ def evaluator(
 
 
 def discrepancy(run: Run, store: rows.RowStore, params) -> dict[str, float]:
-  """Returns the loss at the same places, by what is shown there.
+  """Returns the loss at the same positions, given different input tokens.
 
-  A model that is used sees no [MASK]; how far these are apart tells how much it
-  depends on being told where to look (Clark et al. 2020 ask what that costs).
+  A model in use sees no [MASK]. The differences between these losses show how
+  much it depends on [MASK] at the predicted positions (Clark et al. 2020
+  measure what that costs).
 
   Returns:
-    Nats a token, for "[MASK]", "the token itself" and "a random token".
+    Nats per token, by what the input has at the predicted positions: "[MASK]",
+    "the token itself" or "a random token".
   """
-  shown = {
+  inputs = {
     "[MASK]": (1.0, 0.0),
     "the token itself": (0.0, 0.0),
     "a random token": (0.0, 1.0),
   }
   losses = {}
-  for name, (mask, random) in shown.items():
+  for name, (mask, random) in inputs.items():
     corruption = pipeline.heldout_corruption(
       run.config.corruption, mask_share=mask, random_share=random
     )
@@ -77,13 +86,14 @@ def joint(
 ) -> dict[int, float]:
   """Returns the joint loss of each row's targets in 1, 2, 4, ... T passes.
 
-  In one pass, the targets are predicted independently of each other, which loses
-  what they say of one another. In T, the surest of them (as Mask-Predict has it,
-  Ghazvininejad et al. 2019) are told first, and the rest is predicted given
-  those: by the chain rule, the loss of them together.
+  In one pass, the targets are predicted independently of each other, which
+  ignores what they say about one another. In T passes, each pass reveals the
+  targets predicted most confidently (the order of Mask-Predict, Ghazvininejad
+  et al. 2019), and later passes are conditioned on them: by the chain rule, the
+  sum is the loss of all targets jointly.
 
   Returns:
-    Nats a token, by the number of passes.
+    Nats per token, by the number of passes.
   """
   corruption = pipeline.heldout_corruption(
     run.config.corruption, mask_share=1.0, random_share=0.0
@@ -95,52 +105,52 @@ def joint(
     local_rows=run.local_rows,
     corruption=corruption,
   )
-  numbers = sorted({*(2**n for n in range(passes.bit_length())), passes})
-  tell = jax.jit(functools.partial(_told_in_passes, run))
+  powers = [2**n for n in range(passes.bit_length())]
+  numbers = sorted({*powers, passes})
+  joint_loss = jax.jit(functools.partial(_joint_loss, run))
   losses, weight = dict.fromkeys(numbers, 0.0), 0.0
   for batch in iterate(batches):
     weight += float(batch["target_weights"].sum())
     batch = run.to_device(batch)
     for number in numbers:
-      losses[number] += float(tell(params, batch, number))
+      losses[number] += float(joint_loss(params, batch, number))
   return {number: loss / max(weight, 1) for number, loss in losses.items()}
 
 
-def _told_in_passes(run, params, batch, passes):
-  """Returns the summed loss of targets, told in `passes` parts of each row."""
+def _joint_loss(run, params, batch, passes):
+  """Returns the summed loss of the targets, revealed in `passes` steps."""
   vocab, ids_BL = run.vocab, batch["input_ids"]
-  places_BP, targets_BP = batch["target_positions"], batch["target_ids"]
+  positions_BP, targets_BP = batch["target_positions"], batch["target_ids"]
   real_BP = batch["target_weights"] > 0
   types_BL = batch.get("type_ids")
   rows_B1 = jnp.arange(len(ids_BL))[:, None]
-  # Segments and positions are those of the row, whatever is told.
+  # Segments and positions are the row's own, whatever it reveals.
   where = segments_and_positions(ids_BL, vocab)
 
-  def tell(number, told):
-    loss, told_BP = told
-    shown_BP = jnp.where(real_BP & ~told_BP, vocab.mask_id, targets_BP)
-    shown_BL = ids_BL.at[rows_B1, places_BP].set(shown_BP)
-    logits_BPV = run.logits(params, shown_BL, *where, places_BP, types_BL)
+  def reveal(number, state):
+    loss, revealed_BP = state
+    hidden_BP = real_BP & ~revealed_BP
+    inputs_BP = jnp.where(hidden_BP, vocab.mask_id, targets_BP)
+    inputs_BL = ids_BL.at[rows_B1, positions_BP].set(inputs_BP)
+    logits_BPV = run.logits(params, inputs_BL, *where, positions_BP, types_BL)
     logs_BPV = jax.nn.log_softmax(logits_BPV)
-    # Only what is hidden competes, the surest first.
-    sure_BP = jnp.where(
-      real_BP & ~told_BP, jnp.max(logs_BPV, axis=-1), -jnp.inf
-    )
-    rank_BP = jnp.argsort(jnp.argsort(-sure_BP, axis=1), axis=1)
+    # Rank the hidden targets, most confident first.
+    confidence_BP = jnp.where(hidden_BP, jnp.max(logs_BPV, axis=-1), -jnp.inf)
+    rank_BP = jnp.argsort(jnp.argsort(-confidence_BP, axis=1), axis=1)
     count_B1 = jnp.sum(real_BP, axis=1, keepdims=True)
     before_B1 = count_B1 * number // passes
-    now_B1 = count_B1 * (number + 1) // passes - before_B1
-    now_BP = real_BP & ~told_BP & (rank_BP < now_B1)
+    num_new_B1 = count_B1 * (number + 1) // passes - before_B1
+    new_BP = hidden_BP & (rank_BP < num_new_B1)
     log_BP = jnp.take_along_axis(logs_BPV, targets_BP[..., None], axis=-1)
-    loss -= jnp.sum(log_BP[..., 0], where=now_BP)
-    return loss, told_BP | now_BP
+    loss -= jnp.sum(log_BP[..., 0], where=new_BP)
+    return loss, revealed_BP | new_BP
 
   start = jnp.zeros([]), jnp.zeros_like(real_BP)
-  return jax.lax.fori_loop(0, passes, tell, start)[0]
+  return jax.lax.fori_loop(0, passes, reveal, start)[0]
 
 
-def _added(totals, sums):
-  """Returns the sum in double precision; None is nothing."""
+def _accumulate(totals, sums):
+  """Returns totals + sums in double precision; None counts as zero."""
   if sums is None:
     return totals
   sums = jax.tree.map(float, jax.device_get(sums))

@@ -1,4 +1,4 @@
-"""A text mended by an encoder-decoder, in a few passes (Mask-Predict)."""
+"""Infilling by an encoder-decoder in a few passes (Mask-Predict)."""
 
 import functools
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require
-from mlm_jax.evaluation.fill_mask import least_sure
+from mlm_jax.evaluation import infill
 from mlm_jax.models.composite import ConditionalMaskedLM
 from mlm_jax.models.positions import segments_and_positions
 from mlm_jax.training.run import Run
@@ -22,25 +22,25 @@ def mask_predict(
   passes: int = 10,
   num_lengths: int = 5,
 ) -> tuple[str, float]:
-  """Returns what the decoder says of a text (Ghazvininejad et al. 2019).
+  """Returns the decoder's text for an input text (Ghazvininejad et al. 2019).
 
-  The encoder tells how long it is. Of each of the likeliest lengths, all tokens
-  are predicted at once; in each further pass, the least sure are masked again, in
-  linearly falling number, and predicted given the others. The length is taken that,
-  with its tokens, has the highest log-probability a token; the paper looks at the
-  tokens alone, to which an unlikely length of a sure token would be the best.
+  The encoder predicts the length. For each of the most probable lengths, the
+  decoder fills that many masks in several passes (see `infill`). The candidate
+  with the highest log-probability of length and tokens, per token, is returned.
+  The paper compares the tokens alone, which prefers an improbable length with
+  one confident token.
 
   Args:
     run: a model of `objective.name="cmlm"`.
     params: its parameters.
     tokenizer: its tokenizer.
-    text: what the encoder reads; "[MASK]" may stand for any number of words.
-    passes: T, 1 predicts all tokens independently of each other.
-    num_lengths: how many lengths are tried.
+    text: the encoder's input; a "[MASK]" may stand for any number of words.
+    passes: in one pass, tokens are predicted independently of each other.
+    num_lengths: the number of lengths to try.
 
   Returns:
-    The text, and the log-probability of its length and tokens, in nats a token,
-    each in the pass that put it there.
+    The text, and the log-probability of its length and tokens, in nats per
+    token, where each token counts as in the pass that last predicted it.
 
   Raises:
     InputError: the text is longer than the model's positions.
@@ -51,60 +51,36 @@ def mask_predict(
     1 <= num_lengths <= longest - 2,
     f"--lengths must be from 1 to {longest - 2}, not {num_lengths}",
   )
-  ids = tokenizer.encode_with_masks(text)
-  ids = np.array([vocab.start_id, *ids, vocab.end_id])
-  require(
-    len(ids) <= longest,
-    f"the text has {len(ids)} tokens, the model takes {longest}",
+  ids = infill.encode(tokenizer, text, longest)
+  encoded, length_logits = _encode(run.objective.model, vocab, params, ids)
+  # The start and the end token take two positions.
+  log_lengths = jax.nn.log_softmax(length_logits[1 : longest - 1])
+  log_lengths = jax.device_get(log_lengths)
+  candidates = np.argsort(-log_lengths)[:num_lengths]
+  sizes = 1 + candidates
+  masked_BP = _masked_rows(sizes, longest, vocab)
+  predict = lambda ids_BP: jax.device_get(
+    _predict(run.objective.model, vocab, params, encoded, jnp.asarray(ids_BP))
   )
-  encoded, lengths = _encode(
-    run.objective.model, vocab, params, _row(ids, longest, vocab)
-  )
-  # At least a token, and there is a start and an end.
-  lengths = jax.device_get(jax.nn.log_softmax(lengths[1 : longest - 1]))
-  likeliest = np.argsort(-lengths)[:num_lengths]
-  sizes = 1 + likeliest
-  texts = np.stack(
-    [
-      np.pad(
-        [vocab.start_id, *[vocab.mask_id] * size, vocab.end_id],
-        (0, max(sizes) - size),
-        constant_values=vocab.pad_id,
-      )
-      for size in sizes
-    ]
-  )
-  texts = _row(texts, longest, vocab)
-  asked = texts == vocab.mask_id
-  sure = np.zeros(texts.shape)
-  hidden = asked.copy()
-  for done in range(1, passes + 1):
-    told, log = jax.device_get(
-      _tell(run.objective.model, vocab, params, encoded, jnp.asarray(texts))
-    )
-    texts[hidden], sure[hidden] = told[hidden], log[hidden]
-    for row, size in enumerate(sizes):
-      again = least_sure(sure[row, 1 : 1 + size], done, passes)
-      hidden[row, 1 : 1 + size] = again
-    if not hidden.any():
-      break
-    texts[hidden] = vocab.mask_id
-  means = (np.sum(sure, where=asked, axis=1) + lengths[likeliest]) / sizes
+  ids, logs = infill.infill(predict, masked_BP, vocab.mask_id, passes)
+  is_text = masked_BP == vocab.mask_id
+  sums = np.sum(logs[..., 0], where=is_text, axis=1)
+  means = (sums + log_lengths[candidates]) / sizes
   best = int(np.argmax(means))
-  return tokenizer.decode(texts[best][asked[best]]), float(means[best])
+  return tokenizer.decode(ids[best, is_text[best], 0]), float(means[best])
 
 
-def _row(ids, longest, vocab):
-  """Returns int32 rows, padded to lengths of which there are few."""
-  ids = np.atleast_2d(ids)
-  length = min(longest, -(-ids.shape[1] // 32) * 32)
-  padding = (0, 0), (0, length - ids.shape[1])
-  return np.pad(ids, padding, constant_values=vocab.pad_id).astype(np.int32)
+def _masked_rows(sizes, longest, vocab) -> np.ndarray:
+  """Returns one row for each size: start token, that many masks, end token."""
+  rows = np.full([len(sizes), max(sizes) + 2], vocab.pad_id)
+  for row, size in zip(rows, sizes, strict=True):
+    row[: size + 2] = vocab.start_id, *[vocab.mask_id] * size, vocab.end_id
+  return infill.pad(rows, longest, vocab)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _encode(model: ConditionalMaskedLM, vocab, params, ids_1L):
-  """Returns the encoder's vectors and their segments, and [N] length logits."""
+  """Returns (encoder vectors, segment ids) and length logits [N]."""
   arrays = segments_and_positions(ids_1L, vocab)
   encoded_1LD, lengths_1LN = model.apply(
     {"params": params}, ids_1L, *arrays, method="encode"
@@ -113,16 +89,22 @@ def _encode(model: ConditionalMaskedLM, vocab, params, ids_1L):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _tell(model: ConditionalMaskedLM, vocab, params, encoded, ids_BP):
-  """Returns the likeliest ordinary token at each place, and its log-probability."""
+def _predict(model: ConditionalMaskedLM, vocab, params, encoded, ids_BP):
+  """Returns the best ordinary token and its log-probability, both [B, P, 1]."""
   arrays = segments_and_positions(ids_BP, vocab)
   encoded = [jnp.broadcast_to(x, (len(ids_BP), *x.shape[1:])) for x in encoded]
   logits = model.apply(
-    *({"params": params}, *encoded, ids_BP, *arrays),
+    {"params": params},
+    *encoded,
+    ids_BP,
+    *arrays,
     causal=False,
     method="decode",
   )
   special = np.array(vocab.special_ids)
   logits_BPV = logits.logits_BPV.at[..., special].set(-jnp.inf)
   logs_BPV = jax.nn.log_softmax(logits_BPV)
-  return jnp.argmax(logs_BPV, axis=-1), jnp.max(logs_BPV, axis=-1)
+  return (
+    jnp.argmax(logs_BPV, axis=-1, keepdims=True),
+    jnp.max(logs_BPV, axis=-1, keepdims=True),
+  )

@@ -8,9 +8,10 @@ import flax.linen as nn
 from mlm_jax import __version__, registry
 from mlm_jax.config import Config, EncoderConfig
 from mlm_jax.data import corruption as corruption_lib
-from mlm_jax.hf.family import Family
+from mlm_jax.hf.families.base import Family
 from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
 from mlm_jax.objectives.base import Objective
+from mlm_jax.training.metrics import read_records
 from mlm_jax.workdir import Workdir
 
 # Model -> the hub's name of its task.
@@ -140,10 +141,7 @@ fine-tune it before you compare embeddings.
 def _heldout_loss(
   workdir: Workdir, objective: type[Objective], step: int
 ) -> str:
-  lines = workdir.metrics.read_text() if workdir.metrics.exists() else ""
-  # The last line may have been cut short when its process was killed.
-  complete = (line for line in lines.splitlines() if line.endswith("}"))
-  for record in map(json.loads, reversed(list(complete))):
+  for record in reversed(list(read_records(workdir))):
     if record["split"] == "heldout" and record["step"] <= step:
       loss, _ = objective.token_loss_and_accuracy(record)
       term = objective.token_term

@@ -1,4 +1,4 @@
-"""A work directory's model, written as transformers reads it."""
+"""Exports a model to a folder that transformers loads."""
 
 import json
 import pathlib
@@ -11,8 +11,8 @@ from mlm_jax.config import Config
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require
 from mlm_jax.hf import card, families, files, native, parity, weights
-from mlm_jax.hf.family import Family, Values
-from mlm_jax.hf.tokenizer import export_tokenizer
+from mlm_jax.hf.families.base import Family, Values
+from mlm_jax.hf.tokenizer_export import export_tokenizer
 from mlm_jax.models.composite import Discriminator, MaskedLM
 from mlm_jax.workdir import Workdir, atomic_folder
 
@@ -30,9 +30,9 @@ def export(
   check: bool = True,
   say: Callable[[str], None] = print,
 ) -> None:
-  """Writes a model folder: config.json, weights, tokenizer, card.
+  """Writes a model folder: config.json, weights, tokenizer and model card.
 
-  A model that no family of transformers computes is written in our own format,
+  A model that no transformers family expresses is written in the native format,
   which `import_hf` reads.
 
   Args:
@@ -41,25 +41,26 @@ def export(
     model: a `MaskedLM`, a `Discriminator` or an `EncoderDecoder`.
     params: its parameters.
     tokenizer: its tokenizer.
-    out: the folder to be; nothing may be there.
+    out: the folder to create; it must be empty or absent.
     step: the training step of the parameters.
-    family_name: export as a model of this family; the first that fits else.
-    check: run both models, and refuse if they differ.
-    say: is told what was done.
+    family_name: the family to export to; by default the one it was imported
+      from, or the first that expresses the model.
+    check: whether to check parity with the exported model.
+    say: receives progress messages.
 
   Raises:
-    InputError: `out` is there, the family cannot express the model, or the
-      models differ. Nothing is left behind.
+    InputError: `out` exists, the family does not express the model, or the
+      models differ. Nothing is written then.
   """
   vocab = tokenizer.vocabulary
   origin = read_origin(workdir)
   name = family_name or origin.get("family", "")
   family = families.of_model(model, vocab, name)
+  hint = "; export --part=generator" if isinstance(model, Discriminator) else ""
   require(
     family or isinstance(model, MaskedLM),
-    f"no class of transformers computes this {type(model).__name__}, and our own "
-    "format is for a MaskedLM alone"
-    + ("; --part=generator leaves" if isinstance(model, Discriminator) else ""),
+    f"transformers has no equivalent of this {type(model).__name__}, and the "
+    f"native format supports only a MaskedLM{hint}",
   )
   with atomic_folder(epath.Path(out)) as partial:
     files.write_config(partial, _config_json(model, vocab, family))
@@ -73,12 +74,12 @@ def export(
       config, model, workdir, family, verdict, step=step, origin=origin
     )
     (partial / "README.md").write_text(text)
-  kind = family.architecture if family else native.NAME
-  say(f"Wrote {out}: {kind}, step {step:,}")
+  written_as = family.architecture if family else native.NAME
+  say(f"Wrote {out}: {written_as}, step {step:,}")
 
 
 def read_origin(workdir: Workdir) -> dict[str, str]:
-  """Returns what `import_hf` noted: "from", "family"; {} without an import."""
+  """Returns "from" and "family" of the imported model; {} without an import."""
   if not workdir.origin.exists():
     return {}
   return json.loads(workdir.origin.read_text())

@@ -1,4 +1,4 @@
-"""The files of a model folder: config.json and safetensors. Never a pickle."""
+"""Reads and writes a model folder's config.json and safetensors, no pickles."""
 
 import json
 import os
@@ -10,20 +10,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mlm_jax.errors import InputError, require
-from mlm_jax.hf.family import Values
+from mlm_jax.hf.families.base import Values
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 
 
 def read_config(folder: pathlib.Path) -> Values:
-  """Returns a folder's config.json.
+  """Returns the values of a folder's config.json.
 
   Raises:
-    InputError: there is none, or it is no JSON object.
+    InputError: the file is missing, or is not a JSON object.
   """
   path = folder / "config.json"
-  require(path.is_file(), f"{folder} is no model: no config.json in it")
+  require(
+    path.is_file(), f"{folder} is not a model folder: it has no config.json"
+  )
   return _read_object(path)
 
 
@@ -41,14 +43,20 @@ def write_config(folder: pathlib.Path, values: Values) -> None:
   (folder / "config.json").write_text(text)
 
 
+def json_bytes(values: Values) -> bytes:
+  """Returns indented JSON in UTF-8, keys in their order."""
+  text = json.dumps(values, indent=2, ensure_ascii=False)
+  return (text + "\n").encode()
+
+
 class Weights(Mapping[str, np.ndarray]):
-  """The tensors of a folder, read from its safetensors files one by one.
+  """The tensors of a folder's safetensors files, each read when looked up.
 
   Args:
-    folder: holds model.safetensors, or several files and their index.
+    folder: has model.safetensors, or several files and their index.
 
   Raises:
-    InputError: there are none, or a file is not what it says.
+    InputError: there are no such files, or one of them cannot be read.
   """
 
   def __init__(self, folder: pathlib.Path):
@@ -60,7 +68,7 @@ class Weights(Mapping[str, np.ndarray]):
       paths = [folder / pathlib.Path(name).name for name in sorted(set(files))]
     self._files = {}
     for path in paths:
-      require(path.is_file(), f"{path} is missing, though {_INDEX} names it")
+      require(path.is_file(), f"{path} is missing, but listed in {_INDEX}")
       try:
         file = safe_open(path, framework="flax")
       except SafetensorError as error:
@@ -83,9 +91,9 @@ def write_weights(
   folder: pathlib.Path, tensors: Mapping[str, np.ndarray]
 ) -> None:
   path = folder / _WEIGHTS
-  # "pt" is what transformers expects of a file's axes.
+  # transformers requires this, though the tensors are not PyTorch's.
   save_file(dict(tensors), path, metadata={"format": "pt"})
-  # safetensors lets the owner alone read it.
+  # safetensors makes the file readable by its owner only.
   os.chmod(path, os.stat(folder / "config.json").st_mode)
 
 
@@ -95,7 +103,7 @@ def _no_weights(folder) -> InputError:
   if pickles:
     found = f"has {pickles[0].name}, a pickle, but no {_WEIGHTS}"
   return InputError(
-    f"{folder} {found}. Pickles could run any code, and are never read: "
-    "convert one where you trust it, with transformers' "
+    f"{folder} {found}. Pickles can run arbitrary code and are never read; "
+    "convert one that you trust with transformers' "
     "AutoModelForMaskedLM.from_pretrained(...).save_pretrained(...)"
   )

@@ -1,43 +1,47 @@
-"""Where a model's files are: in a folder, or on the hub."""
+"""Finds a model's files in a local folder or on the Hugging Face Hub."""
 
 import pathlib
 
 from mlm_jax.errors import InputError
 
-# All that is ever read; no pickle, no code.
-_WANTED = ("*.json", "*.txt", "*.safetensors", "*.model")
+# The only files that are read: no pickle, no code.
+_PATTERNS = ("*.json", "*.txt", "*.safetensors", "*.model")
 
 
 def folder_of(source: str) -> pathlib.Path:
-  """Returns the folder of a model, downloaded if `source` is a name.
+  """Returns the folder of a model, downloaded if `source` is a repository.
+
+  Args:
+    source: a folder, or a repository name on the hub.
 
   Raises:
-    InputError: there is no such folder, or the hub does not give it.
+    InputError: there is no such folder, or it cannot be downloaded.
   """
   folder = pathlib.Path(source).expanduser()
   if folder.is_dir():
     return folder
   if folder.is_file() or source.startswith((".", "/", "~")):
-    raise InputError(f"--from={source} is no folder")
+    raise InputError(f"--from={source} is not a folder")
   import huggingface_hub
   from huggingface_hub import errors
 
   try:
     return pathlib.Path(
-      huggingface_hub.snapshot_download(source, allow_patterns=_WANTED)
+      huggingface_hub.snapshot_download(source, allow_patterns=_PATTERNS)
     )
   except errors.HFValidationError as error:
     raise InputError(
-      f"--from={source} is neither a folder nor a name on the hub"
+      f"--from={source} is neither a folder nor a repository name on the hub"
     ) from error
   except errors.GatedRepoError as error:
     raise InputError(
-      f"{source} is gated: accept its terms on the hub, and log in with "
-      "`hf auth login`"
+      f"--from={source} is gated: accept its terms on the hub, and log in "
+      "with `hf auth login`"
     ) from error
   except errors.RepositoryNotFoundError as error:
     raise InputError(
-      f"the hub has no model {source!r}, or it is private: `hf auth login`"
+      f"--from={source}: the hub has no such model, or it is private; log in "
+      "with `hf auth login`"
     ) from error
   except (
     errors.LocalEntryNotFoundError,
@@ -45,5 +49,5 @@ def folder_of(source: str) -> pathlib.Path:
     OSError,
   ) as error:
     raise InputError(
-      f"{source} is no folder here, and the hub cannot be reached for it"
+      f"--from={source} is not a local folder, and the hub cannot be reached"
     ) from error

@@ -1,4 +1,4 @@
-"""A model of the Hugging Face ecosystem, made a work directory."""
+"""Imports a Hugging Face model into a work directory."""
 
 import dataclasses
 import json
@@ -12,29 +12,29 @@ from mlm_jax import config as config_lib
 from mlm_jax.config import Config, EncoderConfig
 from mlm_jax.errors import InputError, require
 from mlm_jax.hf import families, files, hub, native, parity, weights
-from mlm_jax.hf.family import Family, Values
-from mlm_jax.hf.tokenizer import add_tokens, import_tokenizer
+from mlm_jax.hf.families.base import Family, Values
+from mlm_jax.hf.tokenizer_import import add_tokens, import_tokenizer
 from mlm_jax.models import surgery
 from mlm_jax.models.composite import MaskedLM, init_params
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.vocabulary import Vocabulary
 from mlm_jax.workdir import Workdir, atomic_folder
 
-# Rows of a work directory that was imported, until the user says otherwise.
+# The default data.seq_len of an imported work directory.
 _SEQ_LEN = 512
 
 
 @dataclasses.dataclass(frozen=True)
 class Changes:
-  """What is to be different from the model that is imported.
+  """Changes to make to an imported model.
 
   Attributes:
-    add_mask_token: give a tokenizer without a mask token one.
-    new_head: begin with a random head, where the model has none.
-    tokens: a file of words, one a line, that get ids of their own.
-    max_positions: how long documents may be; 0 leaves it.
-    rope_theta: another base for the global layers; 0 leaves it.
-    larger: the encoder whose depth and widths to grow to, by tiling.
+    add_mask_token: add a mask token to a tokenizer without one.
+    new_head: start from a random head if the model has none.
+    tokens: a file with one word per line, each to become a token.
+    max_positions: the new maximum length; 0 keeps it.
+    rope_theta: the new RoPE base of global layers; 0 keeps it.
+    larger: an encoder whose depth and widths to grow to, by tiling.
   """
 
   add_mask_token: bool = False
@@ -53,24 +53,24 @@ def import_model(
   check: bool = True,
   say: Callable[[str], None] = print,
 ) -> None:
-  """Makes a work directory that trains on from a released model.
+  """Creates a work directory whose training continues from a released model.
 
   Args:
-    source: a model folder, or a name on the hub.
-    workdir: to be made; nothing may be there.
-    changes: made once the model is known to be read right.
-    check: run both models, and refuse if they differ.
-    say: is told what was done.
+    source: a model folder, or a repository name on the hub.
+    workdir: to create; it must be empty or absent.
+    changes: applied after the parity check.
+    check: whether to check parity with the original model.
+    say: receives progress messages.
 
   Raises:
-    InputError: there is no such model, it cannot be read or expressed, or the
-      models differ. Nothing is left behind.
+    InputError: there is no such model, it cannot be read or is not supported,
+      or the models differ. Nothing is written then.
   """
   with atomic_folder(workdir.root) as partial:
-    kind, encoder = _import(source, Workdir(partial), changes, check, say)
+    family, encoder = _import(source, Workdir(partial), changes, check, say)
   say(
-    f"Wrote {workdir.root}: {kind}, {encoder.num_layers} layers of "
-    f"{encoder.width}. To train it on:\n"
+    f"Wrote {workdir.root}: {family}, {encoder.num_layers} layers of "
+    f"{encoder.width}. To continue training:\n"
     f"  python -m mlm_jax train --workdir={workdir.root} "
     "--config.data.corpus='text:my/*.txt' --config.train.steps=10000 "
     "--config.optim.warmup_steps=500"
@@ -78,7 +78,7 @@ def import_model(
 
 
 def _import(source, workdir, changes, check, say) -> tuple[str, EncoderConfig]:
-  """Returns what kind of model was read, and what it became."""
+  """Returns the name of the family and the encoder after all changes."""
   words = _words(changes.tokens)
   folder = hub.folder_of(source)
   values = files.read_config(folder)
@@ -88,13 +88,13 @@ def _import(source, workdir, changes, check, say) -> tuple[str, EncoderConfig]:
   tokenizer = import_tokenizer(
     folder, values["vocab_size"], add_mask_token=changes.add_mask_token
   )
-  # A mask that was just added may be past the model's last row.
+  # An added mask token may be past the last row of the embedding table.
   vocab = dataclasses.replace(tokenizer.vocabulary, size=values["vocab_size"])
-  pads = [None, vocab.pad_id]
+  pad_ids = [None, vocab.pad_id]
   if family and not family.padded_positions:
-    pads.append(vocab.end_id)  # See HuggingFaceTokenizer.
+    pad_ids.append(vocab.end_id)  # See HuggingFaceTokenizer.
   require(
-    values.get("pad_token_id") in pads,
+    values.get("pad_token_id") in pad_ids,
     f"config.json has pad_token_id={values.get('pad_token_id')}, the tokenizer "
     f"pads with {vocab.pad_id}",
   )
@@ -118,7 +118,7 @@ def _import(source, workdir, changes, check, say) -> tuple[str, EncoderConfig]:
 
 
 def _words(path: str) -> list[str]:
-  """Returns the lines of a file, "" is no file."""
+  """Returns the distinct lines of a file; none if path is ""."""
   if not path:
     return []
   try:
@@ -126,7 +126,7 @@ def _words(path: str) -> list[str]:
   except (OSError, UnicodeDecodeError) as error:
     raise InputError(f"--add_tokens={path} cannot be read") from error
   words = list(dict.fromkeys(filter(None, map(str.strip, text.splitlines()))))
-  require(words, f"--add_tokens={path} holds no words")
+  require(words, f"--add_tokens={path} has no words")
   return words
 
 
@@ -148,16 +148,16 @@ def _read_params(folder, values, encoder, vocab, family, changes, say) -> dict:
       tensors, encoder, vocab, family, headless=headless
     )
   except InputError as error:
-    made_as = (values.get("architectures") or ["?"])[0]
-    if family is None or headless or made_as == family.architecture:
+    found = (values.get("architectures") or ["?"])[0]
+    if family is None or headless or found == family.architecture:
       raise
     raise InputError(
-      f"{error}; it is a {made_as}, no {family.architecture}: --new_head reads "
-      "the encoder alone, and begins with a random head"
+      f"{error}; the model is a {found}, not a {family.architecture}: "
+      "--new_head imports the encoder alone with a random head"
     ) from error
   if headless:
     params |= _random_head(encoder, vocab)
-    say("Beginning with a random head, as --new_head asked")
+    say("Starting from a random head (--new_head)")
   return params
 
 
@@ -169,13 +169,13 @@ def _random_head(config: EncoderConfig, vocab: Vocabulary):
 
 
 def _changed(encoder, params, tokenizer, words, changes: Changes):
-  """Returns the encoder, parameters and tokenizer with all changes made."""
+  """Returns the encoder, parameters and tokenizer after all changes."""
   if changes.add_mask_token:
     mask_id = tokenizer.vocabulary.mask_id
     params = surgery.add_tokens(params, [[]], first_id=mask_id)
   if words:
     tokenizer, spelled = add_tokens(tokenizer, words)
-    require(spelled, f"--add_tokens={changes.tokens}: none of them is new")
+    require(spelled, f"--add_tokens={changes.tokens} has no new tokens")
     params = surgery.add_tokens(params, list(spelled.values()), min(spelled))
   if changes.max_positions or changes.rope_theta:
     params, encoder = surgery.extend_positions(

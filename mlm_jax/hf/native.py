@@ -1,6 +1,6 @@
-"""Our own format, for what no class of transformers computes.
+"""The native format, for models without an equivalent in transformers.
 
-Its config.json holds the `EncoderConfig` as it is, its tensors our names.
+Its config.json contains the `EncoderConfig`; its tensors have our names.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import flax.linen as nn
 from mlm_jax import config as config_lib
 from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import require
-from mlm_jax.hf.family import Values
+from mlm_jax.hf.families.base import Values
 from mlm_jax.vocabulary import Vocabulary
 
 NAME = "mlm_jax's native format"
@@ -18,6 +18,7 @@ MODEL_TYPE = "mlm_jax"
 
 
 def write_config(model: nn.Module, vocab: Vocabulary) -> Values:
+  """Returns the values of config.json for a `MaskedLM`."""
   return {
     "architectures": [type(model).__name__],
     "model_type": MODEL_TYPE,
@@ -27,10 +28,10 @@ def write_config(model: nn.Module, vocab: Vocabulary) -> Values:
 
 
 def read_config(values: Values) -> EncoderConfig:
-  """Returns the encoder of a config.json that `write_config` made.
+  """Returns the encoder config for the values of `write_config`.
 
   Raises:
-    InputError: it lacks a key, or has one that nobody knows.
+    InputError: a key is missing or unknown.
   """
   for key in ("model", "vocab_size"):
     require(key in values, f"config.json lacks {key!r}")

@@ -1,4 +1,4 @@
-"""Do a model here and its copy there say the same? Run both, and compare."""
+"""Parity: the difference between a model and its equivalent in transformers."""
 
 import dataclasses
 import importlib.util
@@ -11,7 +11,7 @@ import numpy as np
 
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require
-from mlm_jax.hf.family import Family
+from mlm_jax.hf.families.base import Family
 from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
 from mlm_jax.models.decoder import Decoder
 from mlm_jax.models.encoder import Block, Encoder
@@ -23,13 +23,13 @@ TOLERANCE = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class Parity:
-  """The largest differences between two models, float32.
+  """The largest absolute differences between two models in float32.
 
   Attributes:
     logits: between logits.
-    hidden: between the vectors after any block, of which those over 1 count
-      relative to the largest of their block: float32 has seven digits.
-    num_tokens: over how many tokens, each once packed and once padded.
+    hidden: between hidden states after any block. Where a block's largest value
+      exceeds 1, the difference is relative to it: float32 has seven digits.
+    num_tokens: the number of tokens compared, each once packed and once padded.
   """
 
   logits: float
@@ -37,13 +37,12 @@ class Parity:
   num_tokens: int
 
   def check(self) -> None:
-    """Raises InputError over TOLERANCE."""
-    # A NaN is under nothing.
+    """Raises InputError if a difference exceeds TOLERANCE or is NaN."""
     require(
       self.logits <= TOLERANCE and self.hidden <= TOLERANCE,
       f"the models differ: logits by {self.logits:.1e}, hidden states by "
-      f"{self.hidden:.1e}, more than {TOLERANCE:.0e}. Please report it; "
-      "--no-parity goes on all the same",
+      f"{self.hidden:.1e}, more than {TOLERANCE:.0e}. Please report this; "
+      "--no-parity skips the check",
     )
 
 
@@ -58,20 +57,20 @@ def verdict(
   check: bool,
   headless: bool = False,
 ) -> str:
-  """Returns what is known of parity, in words; runs both models if it can.
+  """Checks parity if possible, and returns the result as text.
 
   Args:
-    tokenizer: makes the documents of real text.
-    check: False asks for no comparison.
-    model, params, vocab, folder, family, headless: as `measure` takes them.
+    tokenizer: tokenises the real text to compare on.
+    check: False skips the check.
+    model, params, vocab, folder, family, headless: as for `measure`.
 
   Raises:
     InputError: the models differ.
   """
   if family is None:
-    return "has no meaning: no model of transformers computes this one"
+    return "not applicable: transformers has no equivalent model"
   if not check:
-    return "NOT CHECKED, as --no-parity asked: nobody compared the two models"
+    return "NOT CHECKED: the comparison was skipped with --no-parity"
   if not all(map(importlib.util.find_spec, ("torch", "transformers"))):
     return "not checked: torch and transformers are not installed"
   import transformers
@@ -93,8 +92,8 @@ def verdict(
 def documents(
   tokenizer: Tokenizer, vocab: Vocabulary, max_positions: int
 ) -> list[list[int]]:
-  """Returns ids of real text and of random tokens, short and long."""
-  # English that every Python holds.
+  """Returns the ids of real and random documents of several lengths."""
+  # English text that every Python ships.
   from pydoc_data.topics import topics
 
   text = tokenizer.encode([topics["assert"] + topics["import"]])[0]
@@ -116,10 +115,10 @@ def measure(
   family: Family,
   headless: bool = False,
 ) -> Parity:
-  """Returns how far our model is from the one in `folder`, run by PyTorch.
+  """Returns the differences between our model and the one in `folder`.
 
-  Ours runs on rows of several documents, and of one; theirs on rows of one, with
-  an attention mask.
+  Our model runs on packed rows and on rows of one document, the PyTorch model
+  on rows of one document with an attention mask.
 
   Args:
     model: a `MaskedLM`, a `Discriminator` or an `EncoderDecoder`.
@@ -128,34 +127,30 @@ def measure(
     docs: the ids of each document, from start to end.
     folder: a model that transformers loads.
     family: its family.
-    headless: theirs is an encoder without a head; compare hidden states alone.
+    headless: whether the PyTorch model is an encoder without a head; then only
+      hidden states are compared.
   """
-  # The longest first: then each fits where it is put, and one length compiles.
+  # Longest first, so that packing fits all of them and one length compiles.
   docs = sorted(docs, key=len, reverse=True)
   length = len(docs[0]) + 1
-  alone = [[doc] for doc in docs]
-  together = [[]]
-  for doc in docs:
-    if sum(map(len, together[-1])) + len(doc) > length:
-      together.append([])
-    together[-1].append(doc)
-  # Before ours: then the weights are never in memory three times.
+  padded, packed = [[doc] for doc in docs], _pack(docs, length)
+  # PyTorch first, so that the weights are in memory twice, not three times.
   class_name = "AutoModel" if headless else family.architecture
   theirs = _outputs(
-    _peer(vocab, folder, family, class_name), alone, length, vocab
+    _peer(vocab, folder, family, class_name), padded, length, vocab
   )
-  # In a loop, nobody sees what each block does.
+  # Scanned layers do not expose the output of each block.
   config = dataclasses.replace(model.config, dtype="float32", scan_layers=False)
   run = _runner(model.clone(config=config), vocab, params)
   logits, hidden = 0.0, 0.0
-  for rows in (alone, together):
+  for rows in (padded, packed):
     ours = _outputs(run, rows, length, vocab)
     if headless:
       ours = ours[1:]
-    for place, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+    for index, (a, b) in enumerate(zip(ours, theirs, strict=True)):
       difference = np.abs(a - b).max()
-      # Of numpy: where one is NaN, so is the maximum.
-      if place == 0 and not headless:
+      # np.maximum propagates NaN, max does not.
+      if index == 0 and not headless:
         logits = np.maximum(logits, difference)
       else:
         scale = max(1.0, np.abs(b).max())
@@ -163,29 +158,39 @@ def measure(
   return Parity(float(logits), float(hidden), sum(map(len, docs)))
 
 
+def _pack(docs, length) -> list[list[list[int]]]:
+  """Returns rows of documents, at most `length` tokens a row."""
+  rows = [[]]
+  for doc in docs:
+    if sum(map(len, rows[-1])) + len(doc) > length:
+      rows.append([])
+    rows[-1].append(doc)
+  return rows
+
+
 def _outputs(run, rows, length, vocab) -> list[np.ndarray]:
-  """Returns each output over the tokens of all rows, padding left out."""
-  parts = []
+  """Returns each output of a model over the tokens of all rows, unpadded."""
+  by_row = []
   for row in rows:
     ids = np.full([1, length], vocab.pad_id, np.int32)
     flat = [token for doc in row for token in doc]
     ids[0, : len(flat)] = flat
-    parts.append([np.asarray(array)[0, : len(flat)] for array in run(ids)])
-  return [np.concatenate(same) for same in zip(*parts, strict=True)]
+    by_row.append([np.asarray(array)[0, : len(flat)] for array in run(ids)])
+  return [np.concatenate(output) for output in zip(*by_row, strict=True)]
 
 
 def _runner(model, vocab, params):
-  """Returns a function of ids: logits, then the vectors after each block."""
+  """Returns a function ids -> logits, then the hidden states of each block."""
 
   @jax.jit
   def run(params, ids):
     arrays = segments_and_positions(ids, vocab)
-    arrays, parts = [ids, *arrays], ["encoder"]
+    arrays, stacks = [ids, *arrays], ["encoder"]
     if isinstance(model, MaskedLM):
       arrays += [jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)]
     elif isinstance(model, EncoderDecoder):
-      # A text is read, and said.
-      arrays, parts = [*arrays, *arrays], ["encoder", "decoder"]
+      # The decoder gets the same text as the encoder.
+      arrays, stacks = [*arrays, *arrays], ["encoder", "decoder"]
     logits, state = model.apply(
       {"params": params},
       *arrays,
@@ -196,17 +201,18 @@ def _runner(model, vocab, params):
     if not isinstance(model, Discriminator):
       logits = logits.logits_BPV[..., : vocab.size]
     hidden = [logits]
-    for part in parts:
-      made = dict(state["intermediates"][part])
-      last = made.pop("__call__")
-      # In the order of the layers; a shared block was called several times.
-      blocks = sorted(made, key=lambda name: int(name.rpartition("_")[2]))
-      found = [x for name in blocks for x in made[name]["__call__"]]
+    for stack in stacks:
+      outputs = dict(state["intermediates"][stack])
+      last = outputs.pop("__call__")
+      # In the order of the layers; a shared block is called several times.
+      blocks = sorted(outputs, key=lambda name: int(name.rpartition("_")[2]))
+      found = [x for name in blocks for x in outputs[name]["__call__"]]
+      # The last block's output is compared after the final norm.
       hidden += [*found[:-1], *last]
     return hidden
 
   def exact(ids):
-    # Accelerators multiply float32 in fewer bits unless told not to.
+    # By default, accelerators multiply float32 with reduced precision.
     with jax.default_matmul_precision("highest"):
       return run(params, ids)
 
@@ -214,41 +220,41 @@ def _runner(model, vocab, params):
 
 
 def _peer(vocab, folder, family, class_name):
-  """Returns the function that `_runner` does, of PyTorch.
+  """Returns the same function as `_runner` for the PyTorch model in `folder`.
 
-  Without a head, it returns no logits.
+  It returns no logits if the model has no head.
   """
   import torch
   import transformers
 
   transformers.logging.set_verbosity_error()
   transformers.logging.disable_progress_bar()
-  peer, told = getattr(transformers, class_name).from_pretrained(
+  peer, loaded = getattr(transformers, class_name).from_pretrained(
     folder,
     dtype=torch.float32,
     local_files_only=True,
     use_safetensors=True,
     output_loading_info=True,
   )
-  # A pooler is made anew where a model was saved without.
-  missing = [n for n in sorted(told["missing_keys"]) if "pooler" not in n]
-  require(not missing, f"transformers finds no {', '.join(missing[:3])}")
+  # A model saved without a pooler gets a random one, which is not compared.
+  missing = [n for n in sorted(loaded["missing_keys"]) if "pooler" not in n]
+  require(not missing, f"the weights lack {', '.join(missing[:3])}")
   peer.eval()
 
   def run(ids):
     tokens = torch.tensor(ids).long()
-    said = {"decoder_input_ids": tokens} if family.decoder_block else {}
+    decoder = {"decoder_input_ids": tokens} if family.decoder_block else {}
     with torch.inference_mode():
       out = peer(
         input_ids=tokens,
         attention_mask=torch.tensor(ids != vocab.pad_id).long(),
         output_hidden_states=True,
-        **said,
+        **decoder,
       )
     found = [out.logits] if "logits" in out else []
     names = ["encoder_hidden_states", "decoder_hidden_states"]
-    for name in names if said else ["hidden_states"]:
-      # The first are the embeddings.
+    for name in names if decoder else ["hidden_states"]:
+      # The first of them are the embeddings.
       found += out[name][1:]
     return [x.numpy() for x in found]
 

@@ -16,7 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import require
-from mlm_jax.hf.family import Family
+from mlm_jax.hf.families.base import Family
 from mlm_jax.models import axes
 from mlm_jax.models.composite import MaskedLM, init_params
 from mlm_jax.vocabulary import Vocabulary

@@ -56,28 +56,24 @@ _ARRAYS = {
 # Norms over E; all others are over D.
 _TABLE_NORMS = ("embedding_norm", "head/norm", "boundary/out/norm")
 
-# The `EncoderConfig` attribute that is the size of an axis.
-SIZE_KEYS = {
-  "D": "width",
-  "E": "table_width",
-  "F": "mlp_width",
-  "G": "kv_heads",
-  "H": "num_heads",
-  "K": "head_width",
-  "N": "max_positions",
-}
-
 # The logical name of a kernel's axis, by which training shards it.
 _LOGICAL = {"D": "embed", "F": "mlp", "G": "heads", "H": "heads", "K": "kv"}
 
 
-def axis_size(letter: str, config: EncoderConfig) -> int:
-  """Returns the size of a matmul's output axis."""
-  if letter.isdigit():
-    return int(letter)
-  if letter == "T":
-    return config.num_heads // config.kv_heads + 2
-  return getattr(config, SIZE_KEYS[letter])
+def axis_sizes(config: EncoderConfig) -> dict[str, int]:
+  """Returns the sizes of axes by their letters, and of "1" and "2"."""
+  return {
+    "1": 1,
+    "2": 2,
+    "D": config.width,
+    "E": config.table_width,
+    "F": config.mlp_width,
+    "G": config.kv_heads,
+    "H": config.num_heads,
+    "K": config.head_width,
+    "N": config.max_positions,
+    "T": config.num_heads // config.kv_heads + 2,
+  }
 
 
 def logical_axes(letters: str) -> tuple[str | None, ...]:

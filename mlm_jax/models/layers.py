@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from mlm_jax.config import EncoderConfig
 from mlm_jax.models.attention import AttentionMask, attention
-from mlm_jax.models.axes import axis_size, logical_axes
+from mlm_jax.models.axes import axis_sizes, logical_axes
 from mlm_jax.models.platform import platform
 from mlm_jax.models.positions import alibi_slopes, rotate
 
@@ -73,7 +73,8 @@ class Dense(nn.Module):
     config, dtype = self.config, compute_dtype(self.config)
     inputs, outputs = self.axes.split("->")
     in_shape = x.shape[-len(inputs) :]
-    out_shape = tuple(axis_size(letter, config) for letter in outputs)
+    sizes = axis_sizes(config)
+    out_shape = tuple(sizes[letter] for letter in outputs)
     names = logical_axes(inputs + outputs)
     stddev = config.init_stddev or math.prod(in_shape) ** -0.5
     if self.residual and config.scale_residual_init:

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mlm_jax import config as config_lib
 from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import require
-from mlm_jax.models.axes import SIZE_KEYS, axes_of, num_inputs
+from mlm_jax.models.axes import axes_of, axis_sizes, num_inputs
 from mlm_jax.models.encoder import (
   ATTENTION_NORM,
   MLP_NORM,
@@ -238,19 +238,17 @@ def _sources(small, large) -> list[int]:
 
 def _tiling(small, large) -> dict[str, np.ndarray]:
   """Returns, by axis, the small model's index of each of the large one's."""
-
-  def tiled(letter):
-    name = SIZE_KEYS[letter]
-    old, new = getattr(small, name), getattr(large, name)
-    return (np.arange(new) - (new - old) // 2) % old
-
-  index = {letter: tiled(letter) for letter in "DEFG"}
+  old, new = axis_sizes(small), axis_sizes(large)
+  index = {}
+  for letter in "DEFG":
+    n, m = old[letter], new[letter]
+    index[letter] = (np.arange(m) - (m - n) // 2) % n
   shared = small.num_heads // small.kv_heads
   heads = index["G"][:, None] * shared + np.arange(shared)
   return index | {
     "H": heads.reshape(-1),
     # As in extend_positions: the first ones must stay the first.
-    "N": np.arange(large.max_positions) % small.max_positions,
+    "N": np.arange(new["N"]) % old["N"],
   }
 
 

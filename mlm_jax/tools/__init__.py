@@ -1,1 +1,1 @@
-"""What one wants to know of a run without running it."""
+"""Analyses of a run that need no training: compile checks, FLOP counts."""

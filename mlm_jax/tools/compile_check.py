@@ -1,8 +1,9 @@
-"""Compiles the training step for a TPU that is not there, and reads the result.
+"""Compiles the training step for a TPU without hardware, and analyses it.
 
-`python -m mlm_jax.tools.compile_check` is the process that the command starts: it
-reads a JSON object, what is asked, and writes what it tries, a line each, and an
-object in the last one, what `check` returns.
+`python -m mlm_jax.tools.compile_check` is the process that
+`compile_subprocess.check` starts: it reads a request, a JSON object, from
+standard input; it writes a line for each configuration that it tries, and last
+the report, a JSON object.
 """
 
 import dataclasses
@@ -30,39 +31,42 @@ from mlm_jax.vocabulary import Vocabulary
 _LOGGER = logging.getLogger("mlm_jax.tools")
 
 _GIB = 2**30
-# The side of a matrix unit, which narrower heads do not fill.
+# The side of a matrix unit; narrower attention heads leave a part of it idle.
 _UNIT = 128
 
 
 def check(config: Config, topology: str) -> dict:
-  """Returns what the compiler says of a run's training step on a TPU slice.
+  """Returns a report of a run's training step, compiled for a TPU slice.
 
-  Everything is of one device.
+  All numbers are per device, but for tokens_per_second.
 
   Returns:
-    fits: whether it compiles; if not, `why`, and no more than the next four.
-    topology, devices, chips, batch_size, microbatches: what was compiled;
-    per_device_batch: the rows of a device.
-    compile_seconds; hbm_available and hbm_used, GiB; of the latter parameters,
-    optimizer, activations (and gradients) and program.
-    model_flops: what a step must compute, by `Objective.flops_per_token`;
-    compiled_flops: what it does, attention kernels and loops counted as traced;
-    kernel_flops: those of the kernels.
-    bytes_per_token: of HBM traffic.
-    collectives: kind, count and bytes sent, of each kind.
-    pair_arrays: does any array have an axis of queries and one of keys?
-    step_seconds: the compiler's estimate, with the attention kernels at the
-    highest rate that their heads allow; utilisation: of the peak, by it;
-    utilisation_outside: without the attention, its time and its FLOPs.
-    tokens_per_second: of all devices, by it.
+    topology, devices, chips, batch_size, per_device_batch, microbatches,
+      seq_len: what was compiled.
+    hbm_available: GiB.
+    fits: whether it compiles. If not, "why", and nothing of the following.
+    compile_seconds.
+    hbm_used: GiB; of it parameters, optimizer, activations (with gradients)
+      and program.
+    model_flops: what a step must compute, by `Objective.flops_per_token`.
+    compiled_flops: what it computes; attention kernels and loops are counted
+      in the traced program.
+    kernel_flops: those of attention kernels.
+    bytes_per_token: HBM traffic.
+    collectives: kind, count and bytes sent, for each kind.
+    pair_arrays: whether any array has a query axis and a key axis.
+    step_seconds: the compiler's estimate, to which attention kernels are added
+      at the highest rate that their head width allows.
+    utilisation, tokens_per_second: by that estimate.
+    utilisation_outside: the same without attention, its time and its FLOPs.
 
-    A compiler counts a loop once: where there is one, numbers of traffic and time
-    are None.
+    A compiler counts the body of a loop once, so traffic and time are None if
+    the program has a loop.
   """
   devices = tpus.devices(topology)
   vocab = _vocabulary(config)
   run = Run.on(config, vocab, devices)
-  about = {
+  report = {
     "topology": topology,
     "devices": len(devices),
     "chips": tpus.num_chips(topology),
@@ -76,29 +80,34 @@ def check(config: Config, topology: str) -> dict:
   batch = corruption_lib.batch_contract(config).spec()
   start = time.perf_counter()
   try:
-    with tempfile.TemporaryDirectory() as folder:
-      # What JAX makes of a v6e's program, it cannot always print.
-      dump = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
-      traced, compiled = run.compile_train_step(batch, dump)
-      (path,) = pathlib.Path(folder).glob("*.after_codegen.txt")
-      text = path.read_text()
+    traced, compiled, text = _compile(run, batch)
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
-    return {**about, "fits": False, "why": _too_much(str(error))}
-  about["compile_seconds"] = round(time.perf_counter() - start, 1)
+    return {**report, "fits": False, "why": _reason(str(error))}
   return {
-    **about,
+    **report,
+    "compile_seconds": round(time.perf_counter() - start, 1),
     "fits": True,
     **_memory(run, compiled.memory_analysis()),
     **_work(run, traced, compiled.cost_analysis(), text),
     "collectives": hlo.collectives(text),
-    "pair_arrays": hlo.has_pairs(text, config.data.seq_len),
+    "pair_arrays": hlo.has_pairwise_array(text, config.data.seq_len),
   }
 
 
+def _compile(run, batch):
+  """Returns the traced step, the compiled one, and its program as text."""
+  with tempfile.TemporaryDirectory() as folder:
+    # JAX cannot always print a program compiled for a v6e; XLA's dump can.
+    dump = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
+    traced, compiled = run.compile_train_step(batch, dump)
+    (path,) = pathlib.Path(folder).glob("*.after_codegen.txt")
+    return traced, compiled, path.read_text()
+
+
 def with_batch(config: Config, topology: str, per_device: int) -> Config:
-  """Returns a configuration of so many rows a device, in one piece."""
+  """Returns a config with that many rows per device and one micro-batch."""
   count = len(tpus.devices(topology))
   data, fsdp, _ = partitioning.mesh_sizes(config.mesh, count)
   train = dataclasses.replace(
@@ -108,16 +117,16 @@ def with_batch(config: Config, topology: str, per_device: int) -> Config:
 
 
 def find_batch(config: Config, topology: str) -> dict:
-  """Returns `check` of the most rows a device that fit, a multiple of 8.
+  """Returns `check` of the largest batch that fits, in multiples of 8 rows.
 
-  A sixteenth more, or 8 rows more, did not. Memory is nearly linear in the rows,
-  so few programs are compiled; but not of neighbours, as the compiler gives up
-  time for memory where that gets scarce.
+  A batch larger by a sixteenth, or by 8 rows, did not fit. Memory is nearly
+  linear in the rows, so interpolation needs few compilations. It is not linear
+  between neighbours: where memory gets scarce, the compiler trades time for it.
   """
 
   def fit(rows):
     changed = with_batch(config, topology, rows)
-    return _try(f"{rows:,} rows a device", changed, topology)
+    return _try(f"{rows:,} rows per device", changed, topology)
 
   low, high, guess = 8, None, 16
   first = best = fit(low)
@@ -144,7 +153,7 @@ def _multiple(rows):
 
 
 def remedies(config: Config, topology: str) -> list[tuple[str, dict]]:
-  """Returns what makes a step fit that does not, each tried by itself."""
+  """Returns changes that make a step fit, each alone, with their reports."""
   data, fsdp, tensor = partitioning.mesh_sizes(
     config.mesh, len(tpus.devices(topology))
   )
@@ -162,10 +171,12 @@ def remedies(config: Config, topology: str) -> list[tuple[str, dict]]:
 
   fits("model", remat="dots")
   fits("model", remat="full")
-  rows, done = config.train.batch_size, config.train.microbatches
-  for parts in (2 * done, 4 * done, 8 * done, 16 * done):
-    # The fewest that do.
-    if rows % (parts * data * fsdp) or fits("train", microbatches=parts):
+  rows, current = config.train.batch_size, config.train.microbatches
+  # The smallest number that fits.
+  for microbatches in (2 * current, 4 * current, 8 * current, 16 * current):
+    if rows % (microbatches * data * fsdp):
+      break
+    if fits("train", microbatches=microbatches):
       break
   if data > 1:
     fits("mesh", fsdp=data * fsdp, data=1, tensor=tensor)
@@ -182,7 +193,7 @@ def _try(name, config, topology):
 
 
 def _vocabulary(config):
-  """Returns one of the right size; what its ids are changes no shape."""
+  """Returns a vocabulary of the right size; no shape depends on its ids."""
   size = config.data.vocab_size
   sentinels = tuple(range(5, 5 + config.data.num_sentinels))
   return Vocabulary(
@@ -194,16 +205,16 @@ def _vocabulary(config):
   )
 
 
-def _too_much(message):
-  sizes = re.search(r"\(([\d.]+)([KMGT])\) exceeds", message)
+def _reason(message: str) -> str:
+  """Returns how much memory a program needs, from the compiler's message."""
   used = re.search(r"Used ([\d.]+)([KMGT]) of", message)
-  asked = used or sizes
-  return f"{asked[1]} {asked[2]}iB asked for" if asked else message[:200]
+  used = used or re.search(r"\(([\d.]+)([KMGT])\) exceeds", message)
+  return f"needs {used[1]} {used[2]}iB" if used else message[:200]
 
 
 def _memory(run, stats):
-  """Returns where the memory of a device goes, GiB."""
-  of = lambda tree: sum(
+  """Returns the memory of a device by use, in GiB."""
+  size_of = lambda tree: sum(
     math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
     for x in jax.tree.leaves(tree)
   )
@@ -213,8 +224,8 @@ def _memory(run, stats):
   used = arrays + stats.temp_size_in_bytes + stats.generated_code_size_in_bytes
   sizes = {
     "hbm_used": used,
-    "parameters": of(state.params),
-    "optimizer": of(state.opt_state),
+    "parameters": size_of(state.params),
+    "optimizer": size_of(state.opt_state),
     "activations": stats.temp_size_in_bytes,
     "program": stats.generated_code_size_in_bytes,
   }
@@ -222,7 +233,7 @@ def _memory(run, stats):
 
 
 def _work(run, traced, costs, text):
-  """Returns what a step computes, moves and takes, of a device."""
+  """Returns the FLOPs, the traffic and the time of a step, per device."""
   config, devices = run.config, run.mesh.size
   tokens = config.train.batch_size * config.data.seq_len / devices
   model = run.objective.flops_per_token * tokens
@@ -239,9 +250,9 @@ def _work(run, traced, costs, text):
   if hlo.has_loops(text):
     return found
   peak = hardware.peak_of(run.mesh.devices.flat[0].device_kind)
-  # What has no estimate has counted for a second less than nothing.
+  # XLA charges -1 s for each op that it cannot estimate: add that back.
   outside = costs["optimal_seconds"]
-  outside += max(hlo.without_estimate(text), math.ceil(-outside))
+  outside += max(hlo.num_without_estimate(text), math.ceil(-outside))
   fill = min(1, config.model.head_width / _UNIT)
   seconds = outside + kernels / (peak * fill)
   per_second = tokens * devices / seconds
@@ -255,19 +266,18 @@ def _work(run, traced, costs, text):
 
 
 def _main():
-  # What is tried is told line by line, and the report last.
   _LOGGER.addHandler(logging.StreamHandler(sys.stdout))
   _LOGGER.setLevel(logging.INFO)
-  asked = json.load(sys.stdin)
-  config = config_lib.build(asked["config"])
-  topology, rows = asked["topology"], asked["per_device_batch"]
+  request = json.load(sys.stdin)
+  config = config_lib.build(request["config"])
+  topology, rows = request["topology"], request["per_device_batch"]
   try:
-    if asked["find_batch"]:
+    if request["find_batch"]:
       report = find_batch(config, topology)
     else:
       config = with_batch(config, topology, rows) if rows else config
       report = check(config, topology)
-    if not report["fits"] and asked["remedies"]:
+    if not report["fits"] and request["remedies"]:
       report["remedies"] = remedies(config, topology)
   except InputError as error:
     report = {"error": str(error)}

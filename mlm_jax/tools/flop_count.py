@@ -1,4 +1,4 @@
-"""The matmuls of a traced program, counted."""
+"""Counts the FLOPs of the matmuls in a traced program."""
 
 import math
 from typing import NamedTuple
@@ -7,12 +7,12 @@ from jax.extend.core import ClosedJaxpr
 
 
 class Flops(NamedTuple):
-  """FLOPs of matmuls, over all devices.
+  """FLOPs of matmuls, summed over all devices.
 
   Attributes:
-    all: every one.
-    kernels: those within Pallas kernels, which no compiler counts.
-    loops: those that a compiler, which counts a loop's body once, leaves out.
+    all: of all matmuls.
+    kernels: of those in Pallas kernels, which compilers do not count.
+    loops: of loop iterations after the first, which compilers do not count.
   """
 
   all: float
@@ -21,7 +21,7 @@ class Flops(NamedTuple):
 
 
 def count(jaxpr: ClosedJaxpr) -> Flops:
-  """Counts those of a jaxpr and of all that it calls."""
+  """Counts the matmuls of a jaxpr and of everything that it calls."""
   return Flops(*_count(jaxpr.jaxpr, 1, 1, False))
 
 
@@ -31,14 +31,14 @@ def _count(jaxpr, times, devices, in_kernel):
   Args:
     jaxpr: the program.
     times: how often it runs.
-    devices: how many run it, each on its own part.
-    in_kernel: is it (part of) a kernel?
+    devices: how many devices run it, each on its own shard.
+    in_kernel: whether it is part of a Pallas kernel.
   """
-  every, kernels, loops = 0.0, 0.0, 0.0
+  total, kernels, loops = 0.0, 0.0, 0.0
   for eqn in jaxpr.eqns:
     if eqn.primitive.name == "dot_general":
       flops = _dot(eqn) * devices
-      every += times * flops
+      total += times * flops
       kernels += times * flops * in_kernel
       loops += (times - 1) * flops * (not in_kernel)
       continue
@@ -50,13 +50,13 @@ def _count(jaxpr, times, devices, in_kernel):
     elif eqn.primitive.name == "pallas_call":
       grid = eqn.params["grid_mapping"].grid
       inner = times * math.prod(grid), devices, True
-    parts = [_count(sub, *inner) for sub in _called(eqn)]
+    counts = [_count(sub, *inner) for sub in _called(eqn)]
     if eqn.primitive.name == "cond":
-      parts = [max(parts)]
-    every += sum(part[0] for part in parts)
-    kernels += sum(part[1] for part in parts)
-    loops += sum(part[2] for part in parts)
-  return every, kernels, loops
+      counts = [max(counts)]  # The longest branch.
+    total += sum(count[0] for count in counts)
+    kernels += sum(count[1] for count in counts)
+    loops += sum(count[2] for count in counts)
+  return total, kernels, loops
 
 
 def _dot(eqn):
@@ -67,8 +67,8 @@ def _dot(eqn):
 
 def _called(eqn):
   for value in eqn.params.values():
-    for part in value if isinstance(value, (list, tuple)) else [value]:
-      if hasattr(part, "eqns"):
-        yield part
-      elif hasattr(getattr(part, "jaxpr", None), "eqns"):
-        yield part.jaxpr
+    for item in value if isinstance(value, (list, tuple)) else [value]:
+      if hasattr(item, "eqns"):
+        yield item
+      elif hasattr(getattr(item, "jaxpr", None), "eqns"):
+        yield item.jaxpr

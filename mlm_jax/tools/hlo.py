@@ -1,13 +1,13 @@
-"""What a compiled program does, read from its text."""
+"""Reads collectives, loops and array shapes from the text of an HLO program."""
 
 import collections
 import math
 import re
 from collections.abc import Iterator
 
-# Bytes moved to or from one device, by the size of the result and that of a
-# group: as a ring does it.
-_TRAFFIC = {
+# Bytes that one device sends in a ring algorithm, given the bytes of the result
+# and the number of devices in the group.
+_BYTES_SENT = {
   "all-reduce": lambda size, n: 2 * size * (n - 1) / n,
   "all-gather": lambda size, n: size * (n - 1) / n,
   "reduce-scatter": lambda size, n: size * (n - 1),
@@ -15,16 +15,15 @@ _TRAFFIC = {
   "collective-permute": lambda size, n: size,
 }
 
-_COLLECTIVE = re.compile(rf" = (.*?) ({'|'.join(_TRAFFIC)})(-start)?\(")
+_COLLECTIVE = re.compile(rf" = (.*?) ({'|'.join(_BYTES_SENT)})(-start)?\(")
 _ARRAY = re.compile(r"\b(pred|bf16|[suf]\d+)\[([\d,]*)\]")
 _BITS = {"pred": 8, "bf16": 16}
 
 
 def collectives(text: str) -> list[dict]:
-  """Returns the collectives of a program, those of a loop once a turn.
+  """Returns "kind", "count" and "bytes" of each kind of collective.
 
-  Returns:
-    For each kind: kind, count, and the bytes that one device sends.
+  Those in a loop count once per trip; "bytes" are sent by one device.
   """
   found = collections.defaultdict(lambda: [0, 0.0])
   for line, times in _lines(text):
@@ -37,15 +36,15 @@ def collectives(text: str) -> list[dict]:
       arrays = arrays[len(arrays) // 2 :]  # Operands come first.
     size = sum(_bytes(array) for array in arrays)
     found[kind][0] += times
-    found[kind][1] += times * _TRAFFIC[kind](size, _group_size(line))
+    found[kind][1] += times * _BYTES_SENT[kind](size, _group_size(line))
   return [
     {"kind": kind, "count": count, "bytes": round(sent)}
     for kind, (count, sent) in sorted(found.items())
   ]
 
 
-def gathered(text: str) -> list[tuple[int, ...]]:
-  """Returns the shapes of what a program gathers, in its order."""
+def all_gather_shapes(text: str) -> list[tuple[int, ...]]:
+  """Returns the result shapes of a program's all-gathers, in program order."""
   shapes = []
   for line, _ in _lines(text):
     match = _COLLECTIVE.search(line)
@@ -55,8 +54,8 @@ def gathered(text: str) -> list[tuple[int, ...]]:
   return shapes
 
 
-def has_pairs(text: str, length: int) -> bool:
-  """Is there an array with two axes, or more, of this length?"""
+def has_pairwise_array(text: str, length: int) -> bool:
+  """Returns whether an array has two or more axes of this length."""
   return any(_shape(array).count(length) > 1 for array in _ARRAY.finditer(text))
 
 
@@ -64,8 +63,8 @@ def has_loops(text: str) -> bool:
   return " while(" in text
 
 
-def without_estimate(text: str) -> int:
-  """Returns how many operations of a TPU program have -1 for an estimate."""
+def num_without_estimate(text: str) -> int:
+  """Returns how many ops of a TPU program have an estimated time of -1 s."""
   return text.count('custom_call_target="ConcatBitcast"')
 
 
@@ -79,7 +78,7 @@ def _bytes(array):
 
 
 def _group_size(line):
-  """Returns how many devices a collective is among, in any notation."""
+  """Returns the number of devices in a collective's group, in any notation."""
   if match := re.search(r"replica_groups=mesh\[(.*?)\] \{(.*?)\}", line):
     sizes = dict(re.findall(r"'(\w+)'=(\d+)", match[1]))
     return math.prod(int(sizes[axis]) for axis in re.findall(r"\w+", match[2]))
@@ -87,11 +86,11 @@ def _group_size(line):
     return int(match[1])
   if match := re.search(r"replica_groups=\{\{([\d,]+)\}", line):
     return match[1].count(",") + 1
-  return 2  # A permutation sends from one to another.
+  return 2  # A permutation sends from one device to another.
 
 
 def _lines(text: str) -> Iterator[tuple[str, int]]:
-  """Yields the lines of a program, and how often each of them runs."""
+  """Yields each line of a program with the number of times that it runs."""
   bodies, entry, name = collections.defaultdict(list), None, None
   for line in text.splitlines():
     if line.startswith(("ENTRY ", "%")) and line.endswith("{"):
@@ -105,8 +104,8 @@ def _lines(text: str) -> Iterator[tuple[str, int]]:
     for line in bodies[name]:
       yield line, times
       trips = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
-      turns = times * int(trips[1]) if trips else times
+      inner = times * int(trips[1]) if trips else times
       for called in re.findall(r"(?:body|calls|to_apply)=%([\w.\-]+)", line):
-        yield from walk(called, turns)
+        yield from walk(called, inner)
 
   yield from walk(entry, 1)

@@ -1,4 +1,4 @@
-"""The TPUs that a program can be compiled for without having one."""
+"""TPU slices that a program can be compiled for without hardware."""
 
 import dataclasses
 import importlib.util
@@ -14,13 +14,13 @@ from mlm_jax.errors import InputError, require
 
 @dataclasses.dataclass(frozen=True)
 class Generation:
-  """One kind of TPU.
+  """A TPU generation.
 
   Attributes:
-    hbm: GiB that a program may use of one device, as the compiler says when it
-      is asked for too much.
-    chips: the sizes of slices, one of each shape.
-    options: what the compiler must know beside the name.
+    hbm: GiB that a program may use on one device, as the compiler reports it
+      for a program that needs more.
+    chips: the slice sizes in chips, each in one shape.
+    options: what the compiler needs beside the topology's name.
   """
 
   hbm: float
@@ -34,7 +34,7 @@ _3D = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8")
 GENERATIONS = {
   "v2": Generation(7.48, ("2x2", "4x4", "8x8", "16x16")),
   "v3": Generation(15.48, ("2x2", "4x4", "8x8", "16x16")),
-  # One device a chip, of both cores.
+  # Both cores of a chip are one device.
   "v4": Generation(30.75, _3D, (("chip_config_name", "megacore"),)),
   "v5e": Generation(15.75, _2D),
   "v5p": Generation(95.73, _3D),
@@ -48,9 +48,8 @@ TOPOLOGIES = tuple(
   for chips in generation.chips
 )
 
-
-# As gcloud calls them -> which kind, and what its number counts of a chip.
-_TYPES = {
+# gcloud's name -> (generation, how much its number counts for one chip).
+_GCLOUD_TYPES = {
   "v2": ("v2", 2),
   "v3": ("v3", 2),
   "v4": ("v4", 2),
@@ -65,20 +64,20 @@ def generation(topology: str) -> Generation:
 
 
 def topology(name: str) -> str:
-  """Returns the topology of that name, or of gcloud's name for such a slice.
+  """Returns the topology for its own name or gcloud's accelerator type.
 
-  Behind either, *N means N slices that train as one.
+  A suffix *N means N slices that train as one (multi-slice).
 
   Raises:
-    InputError: there is none; it lists the right names.
+    InputError: the name is unknown; the message lists the known ones.
   """
   one, star, slices = name.partition("*")
   kind, _, number = one.partition("-")
   if not star or (slices.isdecimal() and int(slices) > 0):
     if one in TOPOLOGIES:
       return name
-    if kind in _TYPES and number.isdecimal():
-      kind, cores = _TYPES[kind]
+    if kind in _GCLOUD_TYPES and number.isdecimal():
+      kind, cores = _GCLOUD_TYPES[kind]
       for known in TOPOLOGIES:
         chips = num_chips(known)
         if known.startswith(f"{kind}:") and cores * chips == int(number):
@@ -89,13 +88,13 @@ def topology(name: str) -> str:
     for kind, ts in by_kind
   )
   raise InputError(
-    f"unknown topology {name!r}; known are {listed}, names such as v5litepod-16, "
-    "and *N behind any for N slices"
+    f"unknown topology {name!r}; known: {listed}; gcloud's types, such as "
+    "v5litepod-16; and either followed by *N, for N slices"
   )
 
 
 def check_compiler() -> None:
-  """Raises an InputError that says how to get it, if it is missing."""
+  """Raises an InputError with the install command if libtpu is missing."""
   require(
     importlib.util.find_spec("libtpu") is not None,
     "the TPU compiler is missing: pip install libtpu",
@@ -103,7 +102,7 @@ def check_compiler() -> None:
 
 
 def devices(topology: str) -> Sequence[jax.Device]:
-  """Returns the devices of a slice, or several, that are not there."""
+  """Returns the abstract devices of one slice or several, for compiling."""
   one, _, slices = topology.partition("*")
   described = topologies.get_topology_desc(
     platform="tpu",
@@ -115,7 +114,7 @@ def devices(topology: str) -> Sequence[jax.Device]:
 
 
 def num_chips(topology: str) -> int:
-  """Returns how many chips there are; some have two devices each."""
+  """Returns the number of chips; some chips have two devices."""
   one, _, slices = topology.partition("*")
   sides = one.partition(":")[2].split("x")
   return math.prod(int(n) for n in sides) * int(slices or 1)

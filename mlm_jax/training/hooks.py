@@ -36,7 +36,7 @@ class Moment:
     log: where records and messages go.
     is_new: False where the state was restored, and not reached just now.
     stop: set it to end the run here; True also where the user interrupts.
-    save: set it to have the state saved, whatever `train.checkpoint_every` says.
+    save: set it to have the state saved here, beside `train.checkpoint_every`.
     heldout: the held-out metrics measured here, None if there are none.
   """
 
@@ -85,7 +85,7 @@ class Hook:
 
 
 class Evaluation(Hook):
-  """Measures held-out metrics every `train.eval_every` steps, and before all."""
+  """Measures held-out metrics every `train.eval_every` steps, and at step 0."""
 
   def __init__(self, train: TrainConfig, evaluate: Evaluator):
     self._train, self._evaluate = train, evaluate

@@ -5,8 +5,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import tensorboardX
-
 from mlm_jax.workdir import Workdir, write_atomically
 
 
@@ -42,6 +40,10 @@ class MetricsWriter:
         write_atomically(self._path, text)
     self._tensorboard = None
     if "://" not in str(workdir.root):  # tensorboardX writes local files.
+      # It imports PyTorch where that is installed: seconds that only training
+      # should take.
+      import tensorboardX
+
       self._tensorboard = tensorboardX.SummaryWriter(
         str(workdir.tensorboard), purge_step=last_step + 1
       )

@@ -56,8 +56,8 @@ def optimizer(
 def _clip(norm: float) -> optax.GradientTransformation:
   """Scales gradients down to a global norm, as optax.clip_by_global_norm does.
 
-  XLA does not fuse that one's division by the norm into its two uses, but stores
-  it: a pass over all gradients, 2.5% of BERT-base's step on CPU.
+  XLA does not fuse that one's division by the norm into its two uses, but
+  stores it: a pass over all gradients, 2.5% of BERT-base's step on CPU.
   """
 
   def scale(grads, state, params=None):

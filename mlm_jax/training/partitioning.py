@@ -52,8 +52,8 @@ def make_mesh(config: Config, devices=None) -> Mesh:
     f"{train.microbatches} micro-batches x {ways} data and fsdp devices",
   )
   axes, kinds = ("data", "fsdp", "tensor"), (AxisType.Auto,) * 3
-  # TPU slices are joined by a slower network: only rows are split over it. (What
-  # a GPU calls its slice is its host.)
+  # TPU slices are joined by a slower network: only rows are split over it.
+  # (A GPU's slice_index is its host.)
   slices = 1
   if devices[0].platform == "tpu":
     slices = len({getattr(device, "slice_index", 0) for device in devices})

@@ -1,8 +1,8 @@
 """Learning-rate schedules, each a function of a phase's own progress.
 
-A schedule is an entry of `registry.SCHEDULES`: it takes the optimizer's keys and
-the number of steps after the warm-up, and returns what the rate is at each of
-them. The warm-up before it is the same for all.
+A schedule is an entry of `registry.SCHEDULES`: it takes the optimizer's keys
+and the number of steps after the warm-up, and returns the learning rate at each
+of them. The warm-up before it is the same for all.
 """
 
 import optax

@@ -1,4 +1,4 @@
-"""The GPU bench, on a CPU and with tiny shapes; no time is asserted."""
+"""bench/gpu.py on a CPU with tiny shapes; no time is asserted."""
 
 import json
 import os
@@ -20,7 +20,7 @@ VOCAB = Vocabulary(512, 0, 1, 2, 3, 4)
 
 @pytest.fixture
 def bench(monkeypatch):
-  """The folder is no package: as a script does, import from it."""
+  """Imports the folder's modules as scripts do; it is not a package."""
   monkeypatch.syspath_prepend(str(ROOT / "bench"))
   import gpu
   import gpu_rows
@@ -30,7 +30,7 @@ def bench(monkeypatch):
 
 @pytest.fixture
 def packed(bench):
-  """A configuration with windows, and packed rows of it, the last one short."""
+  """A config with attention windows, and packed rows, the last one short."""
   gpu, gpu_rows = bench
   name = "train/mlm_jax/modernbert_base/8192"
   row = next(r for r in gpu.plan(True, []) if r["name"] == name)
@@ -41,7 +41,7 @@ def packed(bench):
   return config, rows, gpu_rows.corrupt(rows, config, VOCAB, rng)
 
 
-def test_a_batch_hides_no_special_token(packed):
+def test_special_tokens_are_never_masked(packed):
   config, rows, batch = packed
   is_target = batch["target_weights"] > 0
   original = np.take_along_axis(rows, batch["target_positions"], axis=1)
@@ -61,7 +61,7 @@ def test_a_batch_hides_no_special_token(packed):
   assert 0.05 < (shown == rows[hidden]).mean() < 0.15
 
 
-def test_segments_and_positions_are_the_models(bench, packed):
+def test_segments_and_positions_equal_the_models(bench, packed):
   _, gpu_rows = bench
   ids = packed[2]["input_ids"]
   found = segments_and_positions(ids, VOCAB)
@@ -71,7 +71,7 @@ def test_segments_and_positions_are_the_models(bench, packed):
   assert np.count_nonzero(segments) == (ids != VOCAB.pad_id).sum()
 
 
-def test_what_tokens_see_is_counted(bench, packed):
+def test_seen_keys_and_flops(bench, packed):
   config, rows, _ = packed
   _, gpu_rows = bench
   segments = gpu_rows.segments(rows, VOCAB)
@@ -85,7 +85,7 @@ def test_what_tokens_see_is_counted(bench, packed):
   assert 0 < gpu_rows.seen_flops(objective, segments) < dense
 
 
-def test_the_peers_see_what_our_models_see(bench, packed):
+def test_peer_attention_masks_equal_ours(bench, packed):
   pytest.importorskip("torch")
   pytest.importorskip("transformers")
   import gpu_peers
@@ -100,7 +100,7 @@ def test_the_peers_see_what_our_models_see(bench, packed):
     np.testing.assert_array_equal(mask[:, 0].numpy(), sees)
 
 
-def test_a_corpus_tells_lengths(bench, tmp_path):
+def test_document_lengths_of_a_corpus(bench, tmp_path):
   _, gpu_rows = bench
   (tmp_path / "a.txt").write_text("one two\nthree\n\n\n" + "word " * 10)
   lengths = gpu_rows.document_lengths(
@@ -109,7 +109,9 @@ def test_a_corpus_tells_lengths(bench, tmp_path):
   assert sorted(next(lengths) for _ in range(4)) == [4, 4, 13, 13]
 
 
-def test_the_best_batch_size_is_kept_and_a_failure_told(bench, monkeypatch):
+def test_the_fastest_batch_size_is_kept_and_failures_reported(
+  bench, monkeypatch
+):
   _, gpu_rows = bench
   speeds = {1: 10, 2: 30, 4: 20}
 
@@ -130,13 +132,13 @@ def test_the_best_batch_size_is_kept_and_a_failure_told(bench, monkeypatch):
 
 
 def run(tmp_path, *arguments):
-  # Python runs it at the start of each process: no import of it succeeds.
+  # Python runs sitecustomize in each process; it makes these imports fail.
   (tmp_path / "sitecustomize.py").write_text(
     "import sys; sys.modules['tensorflow'] = None\n"
   )
   environment = os.environ | {
     "PYTHONPATH": f"{tmp_path}:{ROOT}",
-    # Many of the tiny steps are the same.
+    # Many of the tiny steps are identical.
     "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
   }
@@ -178,14 +180,14 @@ def test_every_row_is_measured_once(bench, tmp_path):
       assert 0.5 < row["real_share"] <= 1
       assert 0 < row["seen_utilisation"] <= row["utilisation"]
       assert row["attention"]
-      # Of 512 tokens that are all as likely.
+      # The entropy of 512 equally likely tokens.
       assert 5.5 < row["loss"] < 6.6
   again, told = run(tmp_path, *command)
   assert (again, told) == (printed, "")
   assert run(tmp_path, f"--table={out}")[0] == printed
 
 
-def test_a_process_that_dies_costs_one_row(bench, tmp_path):
+def test_a_process_that_dies_loses_one_row(bench, tmp_path):
   gpu, _ = bench
   rows = gpu.plan(True, [])
   dying = next(r for r in rows if r["name"].startswith("train/mlm_jax"))
@@ -197,7 +199,7 @@ def test_a_process_that_dies_costs_one_row(bench, tmp_path):
   assert "xla_no_such_flag" in found[0][1]["error"]
 
 
-def test_what_there_is_no_time_for_is_listed(tmp_path):
+def test_rows_without_time_are_listed(tmp_path):
   out = tmp_path / "gpu.json"
   printed, _ = run(tmp_path, "--smoke", "--minutes=0", f"--out={out}")
   assert "ceiling/copy ceiling/matmul" in printed

@@ -12,7 +12,7 @@ from mlm_jax.cli.main import main
 from mlm_jax.data.tokenizers import MASK, load
 from mlm_jax.errors import InputError
 from mlm_jax.evaluation import fill_mask
-from mlm_jax.hf.tokenizer import export_tokenizer
+from mlm_jax.hf.tokenizer_export import export_tokenizer
 from mlm_jax.phases import one_phase
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.run import Run
@@ -101,7 +101,7 @@ def test_fill_mask_says_a_line_for_the_text_and_each_mask(trained, capsys):
 
 
 def test_a_tokenizer_json_does_as_well(trained, tmp_path, capsys):
-  """In the place of the model that it was made of, it gives the same guesses."""
+  """It gives the same guesses as the model that it was made from."""
   copy = tmp_path / "copy"
   shutil.copytree(trained, copy)
   tokenizer = Workdir.at(copy).tokenizer
@@ -162,7 +162,7 @@ def test_a_guess_depends_on_its_context(model):
     ("no blank here", 5, "no [MASK]"),
     (MASK, 0, "--top_k"),
     (MASK, 10_000, "--top_k"),
-    ("word " * 600 + MASK, 5, "tokens, the model takes 512"),
+    ("word " * 600 + MASK, 5, "the model takes 512"),
   ],
 )
 def test_bad_texts_are_refused(model, text, top_k, said):

@@ -1,4 +1,4 @@
-"""Keys are declared once, all of them read, and checked when a config is built."""
+"""Keys are declared once, read, and checked when a config is built."""
 
 import ast
 import dataclasses
@@ -121,7 +121,7 @@ def test_every_choice_is_in_the_table_that_serves_it():
 
   tables = {
     "EncoderConfig.activation": layers._ACTIVATIONS,
-    "EncoderConfig.attention": {"auto", *attention._BACKENDS},
+    "EncoderConfig.attention": {"auto", *attention.BACKENDS},
     "DataConfig.document_boundary": text._BOUNDARIES,
     "DataConfig.packing": packing._PACKERS,
   }

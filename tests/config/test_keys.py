@@ -58,9 +58,10 @@ def test_a_range_is_checked_as_declared(bound, valid, invalid):
 
 
 def test_an_unknown_choice_suggests_the_closest():
+  table = registry.Table("group.key", {"linear": "a:b", "cosine": "a:c"})
   for declared in (
     Key(Literal["linear", "cosine"], "linear", "A word.", "data"),
-    Key(str, "linear", "A word.", "data", choices=("linear", "cosine")),
+    Key(str, "linear", "A word.", "data", choices=table),
   ):
     with pytest.raises(InputError, match=r"group\.key 'cosin'.*'cosine'"):
       declared.check("group.key", "cosin")

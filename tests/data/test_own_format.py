@@ -1,10 +1,8 @@
 """A recipe file may register a corpus format of its own."""
 
-import runpy
-
 import pytest
 
-from mlm_jax import registry
+from mlm_jax import recipes, registry
 from mlm_jax.config import DataConfig
 from mlm_jax.data import prepare as prepare_lib
 from mlm_jax.data import sources
@@ -12,7 +10,9 @@ from mlm_jax.errors import InputError
 from mlm_jax.workdir import Workdir
 
 RECIPE = """
-from mlm_jax import registry
+from mlm_jax import config, registry
+
+get_config = config.default
 
 @registry.CORPUS_FORMATS.register("lines")
 def read(spec, data):
@@ -25,7 +25,9 @@ read.identity = lambda spec, data: [open(spec).read()]
 """
 
 BYTES = """
-from mlm_jax import registry
+from mlm_jax import config, registry
+
+get_config = config.default
 
 @registry.CORPUS_FORMATS.register("bytes")
 def read(spec, data):
@@ -35,13 +37,12 @@ def read(spec, data):
 
 @pytest.fixture
 def register(tmp_path):
-  """Returns a function that runs a recipe file and keeps what it registers."""
+  """Returns a function that reads a recipe file, which registers a format."""
   path = tmp_path / "recipe.py"
 
   def register(recipe):
     path.write_text(recipe)
-    with registry.registrations_from(str(path)):
-      runpy.run_path(str(path))
+    recipes.read(str(path))
 
   yield register
   registry.CORPUS_FORMATS.forget(str(path))

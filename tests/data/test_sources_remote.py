@@ -26,7 +26,7 @@ def parquet(texts):
   ("kind", "name", "data"),
   [
     ("text", "a.txt", BLANK_LINES),
-    ("text", "a.txt.gz", gzip.compress(BLANK_LINES)),
+    ("text", "a.txt.gz", gzip.compress(BLANK_LINES, mtime=0)),
     ("text", "a.txt.zst", pyarrow.compress(BLANK_LINES, "zstd", asbytes=True)),
     ("parquet", "a.parquet", parquet(TEXTS)),
   ],

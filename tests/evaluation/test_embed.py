@@ -1,4 +1,4 @@
-"""Vectors of texts, against those of each text alone, by hand."""
+"""Embeddings, against those of each text alone without padding."""
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,8 @@ from mlm_jax.training.run import Run
 
 LONGEST = 72
 WORDS = "assert statements are a convenient way to insert assertions"
-TEXTS = [
-  *("a program", WORDS, "", "Python", " ".join([WORDS] * 9), "the import"),
-  *(WORDS[i : 4 * i] for i in range(3, 15, 3)),
-]
+TEXTS = ["a program", WORDS, "", "Python", " ".join([WORDS] * 9), "the import"]
+TEXTS += [WORDS[i : 4 * i] for i in range(3, 15, 3)]
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +28,10 @@ def tokenizer(corpus):
 @pytest.fixture
 def make_model(make_config, tokenizer):
   def make(devices=1, **overrides):
-    config = make_config(
-      **{"model.max_positions": LONGEST, "data.vocab_size": 400, **overrides}
-    )
+    sizes = {"model.max_positions": LONGEST, "data.vocab_size": 400}
+    config = make_config(**(sizes | overrides))
     run = Run.on(config, tokenizer.vocabulary, jax.devices()[:devices])
-    # Larger than at birth, so that differences show.
+    # Larger than at initialization, so that differences show.
     params = jax.tree.map(lambda x: x * 3, run.init_state().params)
     return run, params, tokenizer
 
@@ -42,17 +39,18 @@ def make_model(make_config, tokenizer):
 
 
 def alone(run, params, tokenizer, text):
-  """The vector of each of a text's tokens [L, D], without padding."""
+  """Returns the vector of each token of a text, [L, D], without padding."""
   vocab = tokenizer.vocabulary
   ids = tokenizer.encode([text])[0][: LONGEST - 2]
   ids = jnp.array([[vocab.start_id, *ids, vocab.end_id]])
-  places = jnp.arange(ids.shape[1])[None]
-  return np.asarray(run.encode(params, ids, jnp.ones_like(ids), places)[0])
+  positions = jnp.arange(ids.shape[1])[None]
+  return np.asarray(run.encode(params, ids, jnp.ones_like(ids), positions)[0])
 
 
 @pytest.mark.parametrize(("devices", "kind"), [(1, "learned"), (4, "rope")])
-def test_vectors_are_those_of_each_text_alone(make_model, devices, kind):
-  model = make_model(devices, **{"model.position_kind": kind})
+def test_pooled_vectors_are_those_of_each_text_alone(make_model, devices, kind):
+  overrides = {"model.position_kind": kind}
+  model = make_model(devices, **overrides)
   by_hand = [alone(*model, text) for text in TEXTS]
   mean = embed(*model, TEXTS, batch_size=4)
   assert mean.dtype == np.float32 and mean.shape == (len(TEXTS), 32)
@@ -61,7 +59,7 @@ def test_vectors_are_those_of_each_text_alone(make_model, devices, kind):
   np.testing.assert_allclose(start, [x[0] for x in by_hand], atol=1e-5)
 
 
-def test_neither_batches_nor_order_change_a_vector(make_model):
+def test_vectors_do_not_depend_on_batch_size_or_order(make_model):
   model = make_model()
   one = embed(*model, TEXTS, batch_size=1)
   all_at_once = embed(*model, TEXTS, batch_size=64)
@@ -72,7 +70,7 @@ def test_neither_batches_nor_order_change_a_vector(make_model):
   assert embed(*model, []).shape == (0, 32)
 
 
-def test_lengths_are_few_and_rows_mostly_full():
+def test_padded_lengths_are_few_and_rows_mostly_full():
   padded = {}
   for length in range(2, 8193):
     batch = embed_lib._pad([np.zeros(length, np.int32)], 1, 8192)
@@ -81,16 +79,18 @@ def test_lengths_are_few_and_rows_mostly_full():
   assert all(n <= padded[n] <= max(32 + n - 1, 1.25 * n) for n in padded)
 
 
-def test_long_texts_are_cut_and_counted(make_model, capsys):
+def test_long_texts_are_truncated_and_counted(make_model, capsys):
   model = make_model()
   long = " ".join([WORDS] * 20)
   with Progress(3) as progress:
     vectors = embed(*model, [long, "short", long + " more"], progress=progress)
   np.testing.assert_array_equal(vectors[0], vectors[2])
-  assert "2 of 3 texts were cut to the 72 tokens" in capsys.readouterr().out
+  assert (
+    "2 of 3 texts were truncated to the 72 tokens" in capsys.readouterr().out
+  )
 
 
-def test_a_file_has_a_vector_for_each_line(make_model, tmp_path, capsys):
+def test_embed_file_writes_a_vector_per_line(make_model, tmp_path, capsys):
   model = make_model()
   texts, out = tmp_path / "texts.txt", tmp_path / "new" / "out.npy"
   texts.write_bytes("a program\r\n\nz\u00e9ro \u2028 one\n".encode())
@@ -98,14 +98,14 @@ def test_a_file_has_a_vector_for_each_line(make_model, tmp_path, capsys):
   expected = embed(*model, ["a program", "", "z\u00e9ro \u2028 one"])
   np.testing.assert_array_equal(np.load(out), expected)
   assert "wrote float32 [3, 32]" in capsys.readouterr().out
-  # A second time, it is replaced.
+  # An existing file is replaced.
   embed_file(str(texts), str(out), lambda: model, "start")
   assert np.abs(np.load(out) - expected).max() > 1e-3
   assert [path.name for path in out.parent.iterdir()] == ["out.npy"]
 
 
 @pytest.mark.parametrize(
-  ("content", "change", "said"),
+  ("content", "change", "message"),
   [
     (None, {}, "no file at --texts="),
     (b"", {}, "is empty"),
@@ -116,8 +116,8 @@ def test_a_file_has_a_vector_for_each_line(make_model, tmp_path, capsys):
     (b"a", {"batch_size": 0}, "--batch_size must be positive, not 0"),
   ],
 )
-def test_bad_input_is_told_before_the_model_is_read(
-  tmp_path, content, change, said
+def test_bad_input_is_an_error_before_the_model_is_read(
+  tmp_path, content, change, message
 ):
   texts = tmp_path / "texts.txt"
   if content is not None:
@@ -127,4 +127,4 @@ def test_bad_input_is_told_before_the_model_is_read(
   with pytest.raises(InputError) as error:
     embed_file(str(texts), out, pytest.fail, **change)
   assert not list(tmp_path.glob("*.partial"))
-  assert said in str(error.value) and "\n" not in str(error.value)
+  assert message in str(error.value) and "\n" not in str(error.value)

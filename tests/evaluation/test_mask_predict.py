@@ -1,4 +1,6 @@
-"""A text said all at once: as long as it should be, and what it should be."""
+"""Mask-Predict: the predicted length, and tokens filled in over passes."""
+
+import functools
 
 import numpy as np
 import pytest
@@ -6,11 +8,11 @@ import pytest
 from mlm_jax.cli.main import main
 from mlm_jax.errors import InputError
 from mlm_jax.evaluation import mask_predict as predict
-from mlm_jax.evaluation.fill_mask import least_sure
+from mlm_jax.evaluation.infill import least_confident
 
 
 class Numbers:
-  """A tokenizer of texts such as "10 11 12", whose tokens are those ids."""
+  """A tokenizer of texts such as "10 11 12", whose words are token ids."""
 
   def __init__(self, vocab):
     self.vocabulary = vocab
@@ -25,21 +27,20 @@ class Numbers:
 
 @pytest.fixture(scope="module")
 def counting(make_config, make_run, vocab):
-  """A model of texts that count up, one number of which the encoder misses."""
-  config = make_config(
-    **{
-      "objective.name": "cmlm",
-      "corruption.kind": "cmlm",
-      "model.num_decoder_layers": 1,
-      "model.num_layers": 1,
-      "model.norm_placement": "pre",
-      "model.max_positions": 32,
-      "data.seq_len": 16,
-      "train.batch_size": 32,
-      "train.steps": 800,
-      "optim.peak_lr": 1e-2,
-    }
-  )
+  """A model of texts that count up; one number is masked for the encoder."""
+  overrides = {
+    "objective.name": "cmlm",
+    "corruption.kind": "cmlm",
+    "model.num_decoder_layers": 1,
+    "model.num_layers": 1,
+    "model.norm_placement": "pre",
+    "model.max_positions": 32,
+    "data.seq_len": 16,
+    "train.batch_size": 32,
+    "train.steps": 800,
+    "optim.peak_lr": 1e-2,
+  }
+  config = make_config(**overrides)
   run = make_run(config)
 
   def batch(seed):
@@ -49,14 +50,14 @@ def counting(make_config, make_run, vocab):
     for row, size in zip(rows, sizes, strict=True):
       text = rng.integers(10, 40) + np.arange(size)
       row[: size + 2] = [vocab.start_id, *text, vocab.end_id]
-    seen = rows.copy()
-    seen[np.arange(32), 2] = vocab.mask_id
+    inputs = rows.copy()
+    inputs[np.arange(32), 2] = vocab.mask_id
     inside = rows > vocab.mask_id
     hidden = inside & (rng.random(rows.shape) < rng.random([32, 1]))
     lengths = np.zeros([32, 16], np.int32)
     lengths[:, 0] = sizes
     return {
-      "input_ids": seen,
+      "input_ids": inputs,
       "decoder_ids": np.where(hidden, vocab.mask_id, rows),
       "target_ids": rows,
       "target_weights": hidden.astype(np.float32),
@@ -70,68 +71,67 @@ def counting(make_config, make_run, vocab):
   return run, state.params
 
 
-def test_what_is_missing_is_said_and_no_more(counting, vocab):
-  run, params = counting
-  tokenizer = Numbers(vocab)
+def test_mask_predict_restores_the_masked_token(counting, vocab):
+  text = "20 [MASK] 22 23 24"
+  mask_predict = functools.partial(
+    predict.mask_predict, *counting, Numbers(vocab)
+  )
   for passes in (1, 4):
-    said, log = predict.mask_predict(
-      *(run, params, tokenizer, "20 [MASK] 22 23 24"), passes, num_lengths=1
-    )
-    assert said == "20 21 22 23 24"
+    filled, log = mask_predict(text, passes, num_lengths=1)
+    assert filled == "20 21 22 23 24"
     assert -1 < log < 0
-    # A single token would be the surest of all texts; it is no likely length.
-    said, best = predict.mask_predict(
-      *(run, params, tokenizer, "20 [MASK] 22 23 24"), passes, num_lengths=29
-    )
-    assert len(said.split()) > 3
-    assert best > log - 1e-5  # The same text in another batch is rounded anew.
+    # A single token would be the most confident text; its length is improbable.
+    filled, best = mask_predict(text, passes, num_lengths=29)
+    assert len(filled.split()) > 3
+    assert best > log - 1e-5  # Another batch size rounds differently.
 
 
-def test_the_least_sure_are_masked_again_fewer_each_time(
+def test_each_pass_masks_fewer_of_the_least_confident_tokens(
   counting, vocab, monkeypatch
 ):
   run, params = counting
-  tell, seen = predict._tell, []
+  original, calls = predict._predict, []
 
-  def spy(model, vocab, params, read, ids):
-    told = tell(model, vocab, params, read, ids)
-    seen.append((np.asarray(ids), *map(np.asarray, told)))
-    return told
+  def spy(model, vocab, params, encoded, ids):
+    found = original(model, vocab, params, encoded, ids)
+    calls.append((np.asarray(ids), *(np.asarray(x)[..., 0] for x in found)))
+    return found
 
-  monkeypatch.setattr(predict, "_tell", spy)
+  monkeypatch.setattr(predict, "_predict", spy)
   text = "20 [MASK] 22 23 24 25 26 27"
   predict.mask_predict(run, params, Numbers(vocab), text, 4, num_lengths=1)
-  masked = [ids == vocab.mask_id for ids, *_ in seen]
+  masked = [ids == vocab.mask_id for ids, *_ in calls]
   assert [where.sum() for where in masked] == [8, 6, 4, 2]
-  _, told, log = seen[0]
+  _, predicted, log = calls[0]
   kept = masked[0] & ~masked[1]
-  assert (seen[1][0][kept] == told[kept]).all()
+  assert (calls[1][0][kept] == predicted[kept]).all()
   assert log[kept].min() >= log[masked[1]].max()
 
 
-def test_as_many_as_is_linear_are_asked_for_again():
-  sure = np.array([0.3, 0.1, 0.9, 0.2])
-  assert least_sure(sure, 1, 2).tolist() == [False, True, False, True]
-  assert not least_sure(sure, 2, 2).any()
-  assert least_sure(sure, 1, 4).sum() == 3
+def test_least_confident_decreases_linearly():
+  confidence = np.array([0.3, 0.1, 0.9, 0.2])
+  masked = least_confident(confidence, 1, 2)
+  assert masked.tolist() == [False, True, False, True]
+  assert not least_confident(confidence, 2, 2).any()
+  assert least_confident(confidence, 1, 4).sum() == 3
 
 
 @pytest.mark.parametrize(
-  ("options", "said"),
+  ("options", "message"),
   [
     ({"passes": 0}, "--passes"),
     ({"num_lengths": 0}, "--lengths"),
     ({"text": "10 " * 31}, "the model takes 32"),
   ],
 )
-def test_what_cannot_be_is_refused(counting, vocab, options, said):
+def test_invalid_options_are_input_errors(counting, vocab, options, message):
   run, params = counting
   options = {"text": "20 21", **options}
-  with pytest.raises(InputError, match=said):
+  with pytest.raises(InputError, match=message):
     predict.mask_predict(run, params, Numbers(vocab), **options)
 
 
-def test_the_command_mends_texts(recipe, tmp_path, capsys):
+def test_mask_predict_command(recipe, tmp_path, capsys):
   values = {
     "objective.name": "cmlm",
     "corruption.kind": "cmlm",
@@ -144,9 +144,9 @@ def test_the_command_mends_texts(recipe, tmp_path, capsys):
   capsys.readouterr()
   text = "--text=The [MASK] of a list."
   assert main(["mask_predict", workdir, text, "--passes=2"]) == 0
-  assert "nats a token" in capsys.readouterr().out
+  assert "nats per token" in capsys.readouterr().out
 
 
-def test_encoders_are_told_what_to_use(trained, capsys):
+def test_encoders_are_pointed_to_fill_mask(trained, capsys):
   assert main(["mask_predict", f"--workdir={trained}", "--text=a"]) == 2
   assert "fill_mask --passes" in capsys.readouterr().err

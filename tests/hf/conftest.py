@@ -7,7 +7,7 @@ from tests.hf.peers import SPECIALS, VOCAB
 
 @pytest.fixture
 def peer_vocab():
-  """Returns a function of a peer: the vocabulary that it believes in."""
+  """Returns a function peer -> its vocabulary."""
 
   def vocabulary(peer):
     pad = peer.config.pad_token_id
@@ -18,7 +18,7 @@ def peer_vocab():
 
 @pytest.fixture
 def docs():
-  """Ids of documents, one of them longer than any window."""
+  """Ids of documents, one of them longer than any attention window."""
   rng = np.random.default_rng(0)
   return [
     [150, *rng.integers(5, 150, length).tolist(), 151]

@@ -1,4 +1,4 @@
-"""Small random models of every family, as transformers makes them."""
+"""Small random transformers models of every family."""
 
 import random
 
@@ -7,7 +7,7 @@ import transformers
 
 VOCAB = 157
 
-# Of the special tokens; what pads differs between families.
+# Ids of special tokens; the padding token differs between families.
 SPECIALS = {"start_id": 150, "end_id": 151, "mask_id": 152, "unk_id": 153}
 
 
@@ -63,7 +63,8 @@ def _distilbert(rng, shape):
     "n_layers": shape["num_hidden_layers"],
     "n_heads": shape["num_attention_heads"],
     "hidden_dim": shape["intermediate_size"],
-    **{k: shape[k] for k in ("vocab_size", "tie_word_embeddings")},
+    "vocab_size": shape["vocab_size"],
+    "tie_word_embeddings": shape["tie_word_embeddings"],
     "activation": rng.choice(["gelu", "relu"]),
   }
 
@@ -71,13 +72,14 @@ def _distilbert(rng, shape):
 def _modernbert(rng, shape):
   ids = {"bos_token_id": 150, "cls_token_id": 150}
   ids |= {"eos_token_id": 151, "sep_token_id": 151, "pad_token_id": 4}
-  biases = ("norm_bias", "attention_bias", "mlp_bias", "classifier_bias")
+  names = ("norm_bias", "attention_bias", "mlp_bias", "classifier_bias")
   every = rng.choice([1, 2, 3])
   act = rng.choice(["gelu", "gelu_pytorch_tanh"])
+  biases = {name: rng.random() < 0.5 for name in names}
   return transformers.ModernBertForMaskedLM, {
     **shape,
     **ids,
-    **{bias: rng.random() < 0.5 for bias in biases},
+    **biases,
     "decoder_bias": rng.random() < 0.5,
     "hidden_activation": act,
     "classifier_activation": act,
@@ -104,23 +106,32 @@ def _eurobert(rng, shape):
     ),
     "attention_bias": rng.random() < 0.5,
     "mlp_bias": rng.random() < 0.5,
-    **{"pad_token_id": 4, "bos_token_id": 150, "eos_token_id": 151},
+    "pad_token_id": 4,
+    "bos_token_id": 150,
+    "eos_token_id": 151,
     "mask_token_id": 152,
   }
 
 
 FAMILIES = {
   maker.__name__.removeprefix("_"): maker
-  for maker in (
-    *(_bert, _roberta, _xlm_roberta, _albert, _electra, _distilbert),
-    *(_modernbert, _nomic_bert, _eurobert),
-  )
+  for maker in [
+    _bert,
+    _roberta,
+    _xlm_roberta,
+    _albert,
+    _electra,
+    _distilbert,
+    _modernbert,
+    _nomic_bert,
+    _eurobert,
+  ]
 }
 
 
 def make_peer(maker, seed):
-  """Returns a model of a small and odd configuration, all weights random."""
-  # By name: the first numbers of small seeds are much alike.
+  """Returns a model of a small, unusual configuration with random weights."""
+  # Seeded by name: the first numbers of small integer seeds are similar.
   rng = random.Random(f"{maker.__name__} {seed}")
   torch.manual_seed(seed)
   heads = rng.choice([1, 2, 3, 4])

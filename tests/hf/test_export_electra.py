@@ -1,4 +1,4 @@
-"""A run of replaced token detection, used and exported by the commands."""
+"""An ELECTRA run (replaced token detection), used and exported by commands."""
 
 import json
 import re
@@ -14,10 +14,12 @@ from mlm_jax.cli.main import main
 def electra(recipe, tmp_path_factory):
   workdir = tmp_path_factory.mktemp("electra")
   arguments = [f"--config={recipe}", f"--workdir={workdir}"]
-  overrides = (
-    *("objective.name=rtd", "objective.generator_share=0.5"),
-    *("model.embedding_width=24", "train.steps=20"),
-  )
+  overrides = [
+    "objective.name=rtd",
+    "objective.generator_share=0.5",
+    "model.embedding_width=24",
+    "train.steps=20",
+  ]
   arguments += [f"--config.{override}" for override in overrides]
   assert main(["train", *arguments]) == 0
   return workdir
@@ -31,17 +33,17 @@ def electra(recipe, tmp_path_factory):
     ("generator", "ElectraForMaskedLM"),
   ],
 )
-def test_both_leave_with_equal_logits(
+def test_export_of_both_submodels_has_parity(
   electra, part, architecture, tmp_path, capsys
 ):
   arguments = [f"--workdir={electra}", f"--out={tmp_path}/out"]
   arguments += [f"--part={part}"] * bool(part)
   assert main(["export_hf", *arguments]) == 0
   assert "Parity checked: logits differ by" in capsys.readouterr().out
-  model, told = getattr(transformers, architecture).from_pretrained(
+  model, loaded = getattr(transformers, architecture).from_pretrained(
     tmp_path / "out", output_loading_info=True
   )
-  assert not any(told.values()), told
+  assert not any(loaded.values()), loaded
   assert model.config.hidden_size == (16 if part == "generator" else 32)
   card = (tmp_path / "out" / "README.md").read_text()
   assert "replaced token detection" in card
@@ -49,7 +51,7 @@ def test_both_leave_with_equal_logits(
   assert ("pipeline_tag: fill-mask" in card) == (part == "generator")
 
 
-def test_the_generator_comes_back(electra, tmp_path, capsys):
+def test_the_exported_generator_can_be_imported(electra, tmp_path, capsys):
   arguments = [f"--workdir={electra}", f"--out={tmp_path}/out"]
   assert main(["export_hf", *arguments, "--part=generator"]) == 0
   back = f"--workdir={tmp_path}/back"
@@ -61,13 +63,13 @@ def test_the_generator_comes_back(electra, tmp_path, capsys):
   assert lines[: len(lines) // 2] == lines[len(lines) // 2 :]
 
 
-def test_a_part_that_is_not_there_is_named(electra, tmp_path, capsys):
+def test_an_unknown_part_names_the_closest(electra, tmp_path, capsys):
   arguments = [f"--workdir={electra}", f"--out={tmp_path}/out"]
   assert main(["export_hf", *arguments, "--part=generater"]) == 2
   assert "did you mean 'generator'" in capsys.readouterr().err
 
 
-def test_the_loss_does_not_depend_on_what_fills_up_a_batch(
+def test_the_loss_does_not_depend_on_padding_rows_of_a_batch(
   electra, tmp_path, capsys
 ):
   losses = []
@@ -83,11 +85,16 @@ def test_the_loss_does_not_depend_on_what_fills_up_a_batch(
   assert losses[0] == losses[1]
 
 
-def test_what_no_class_detects_stays(recipe, tmp_path, capsys):
-  overrides = (
-    *("objective.name=rtd", "train.steps=11", "model.position_kind=rope"),
-    *("model.norm_kind=rms", "objective.generator_share=0.5"),
-  )
+def test_a_discriminator_without_equivalent_is_not_exported(
+  recipe, tmp_path, capsys
+):
+  overrides = [
+    "objective.name=rtd",
+    "train.steps=11",
+    "model.position_kind=rope",
+    "model.norm_kind=rms",
+    "objective.generator_share=0.5",
+  ]
   arguments = [f"--config={recipe}", f"--workdir={tmp_path}/run"]
   arguments += [f"--config.{override}" for override in overrides]
   assert main(["train", *arguments]) == 0
@@ -97,7 +104,7 @@ def test_what_no_class_detects_stays(recipe, tmp_path, capsys):
   assert main([*export, "--part=generator"]) == 0
 
 
-def test_it_is_evaluated_and_embeds(electra, tmp_path, capsys):
+def test_evaluate_and_embed(electra, tmp_path, capsys):
   assert main(["evaluate", f"--workdir={electra}"]) == 0
   out = capsys.readouterr().out
   assert "replaced tokens" in out

@@ -1,4 +1,4 @@
-"""Out to transformers and back in, by the commands."""
+"""Export to transformers and import from it, by the commands."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def imported(exported, tmp_path_factory):
 TEXT = "The [MASK] of the class is [MASK]."
 
 
-def test_transformers_fills_masks_as_we_do(trained, exported, capsys):
+def test_transformers_fills_masks_equally(trained, exported, capsys):
   ours = run(
     capsys, "fill_mask", f"--workdir={trained}", "--text", TEXT, "--top_k=3"
   )
@@ -60,21 +60,25 @@ def test_transformers_fills_masks_as_we_do(trained, exported, capsys):
       assert float(percent) == pytest.approx(100 * guess["score"], abs=0.2)
 
 
-def test_the_folder_is_what_transformers_expects(exported):
+def test_exported_files_load_in_transformers(exported):
   assert {path.name for path in exported.iterdir()} == {
-    *("README.md", "config.json", "model.safetensors"),
-    *("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"),
+    "README.md",
+    "config.json",
+    "model.safetensors",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
   }
-  model, told = transformers.AutoModelForMaskedLM.from_pretrained(
+  model, loaded = transformers.AutoModelForMaskedLM.from_pretrained(
     exported, output_loading_info=True
   )
-  assert not any(told.values()), told
+  assert not any(loaded.values()), loaded
   assert isinstance(model, transformers.BertForMaskedLM)
   model = transformers.AutoModel.from_pretrained(exported)
   assert isinstance(model, transformers.BertModel)
 
 
-def test_the_card_says_what_was_measured(trained, exported):
+def test_the_model_card_has_loss_and_parity(trained, exported):
   card = (exported / "README.md").read_text()
   lines = (trained / "metrics.jsonl").read_text().splitlines()
   heldout = [r for r in map(json.loads, lines) if r["split"] == "heldout"][-1]
@@ -86,7 +90,7 @@ def test_the_card_says_what_was_measured(trained, exported):
   assert '"peak_lr": 0.01' in card
 
 
-def test_sentence_transformers_embeds_as_we_do(exported, imported, tmp_path):
+def test_sentence_transformers_embeds_equally(exported, imported, tmp_path):
   import sentence_transformers
 
   texts = ["The class statement.", "", "Exceptions are raised by the parser."]
@@ -98,13 +102,15 @@ def test_sentence_transformers_embeds_as_we_do(exported, imported, tmp_path):
   np.testing.assert_allclose(ours, peer.encode(texts), atol=1e-5)
 
 
-def test_an_import_fills_masks_as_the_original(trained, imported, capsys):
+def test_an_imported_model_fills_masks_equally(trained, imported, capsys):
   arguments = ["--text", TEXT]
   ours = run(capsys, "fill_mask", f"--workdir={trained}", *arguments)
   assert ours == run(capsys, "fill_mask", f"--workdir={imported}", *arguments)
 
 
-def test_out_and_in_and_out_are_the_same_files(exported, imported, tmp_path):
+def test_export_import_export_gives_the_same_files(
+  exported, imported, tmp_path
+):
   again = tmp_path / "again"
   assert main(["export_hf", f"--workdir={imported}", f"--out={again}"]) == 0
   for path in exported.iterdir():
@@ -113,15 +119,21 @@ def test_out_and_in_and_out_are_the_same_files(exported, imported, tmp_path):
   assert str(exported) in (again / "README.md").read_text()
 
 
-def test_training_goes_on_from_an_import(exported, corpus, tmp_path, capsys):
+def test_training_continues_from_an_import(exported, corpus, tmp_path, capsys):
   workdir = f"--workdir={tmp_path}/on"
   run(capsys, "import_hf", f"--from={exported}", workdir)
   arguments = [
-    *("train", workdir, f"--config.data.corpus=text:{corpus}"),
-    *("--config.data.seq_len=32", "--config.train.batch_size=8"),
-    *("--config.data.heldout_fraction=0.1", "--config.train.eval_batches=2"),
-    *("--config.optim.warmup_steps=5", "--config.train.eval_every=10"),
-    *("--config.train.log_every=10", "--config.train.checkpoint_every=10"),
+    "train",
+    workdir,
+    f"--config.data.corpus=text:{corpus}",
+    "--config.data.seq_len=32",
+    "--config.data.heldout_fraction=0.1",
+    "--config.optim.warmup_steps=5",
+    "--config.train.batch_size=8",
+    "--config.train.eval_batches=2",
+    "--config.train.eval_every=10",
+    "--config.train.log_every=10",
+    "--config.train.checkpoint_every=10",
   ]
   said = run(capsys, *arguments, "--config.train.steps=20")
   assert "Starting from the imported weights" in said
@@ -131,17 +143,19 @@ def test_training_goes_on_from_an_import(exported, corpus, tmp_path, capsys):
   lines = (tmp_path / "on" / "metrics.jsonl").read_text().splitlines()
   heldout = [r for r in map(json.loads, lines) if r["split"] == "heldout"]
   assert [r["step"] for r in heldout] == [0, 10, 20, 30]
-  # It has learnt already: a new model says log(600) = 6.4.
+  # It is trained already: the loss of a new model is log(600) = 6.4.
   assert heldout[0]["loss"] < 5.7
   run(capsys, "evaluate", workdir)
 
 
-def test_models_that_differ_are_refused(trained, tmp_path, monkeypatch, capsys):
+def test_parity_fails_for_models_that_differ(
+  trained, tmp_path, monkeypatch, capsys
+):
   write = exporting.files.write_weights
 
   def wrong(folder, tensors):
     name = "bert.encoder.layer.0.output.dense.bias"
-    # Not all alike, which a norm would take back out.
+    # Not a constant, which a norm would remove.
     ramp = np.linspace(0, 0.01, len(tensors[name]), dtype=np.float32)
     write(folder, {**tensors, name: tensors[name] + ramp})
 
@@ -155,12 +169,12 @@ def test_models_that_differ_are_refused(trained, tmp_path, monkeypatch, capsys):
   assert "NOT CHECKED" in (out / "README.md").read_text()
 
 
-def test_nan_is_no_parity():
+def test_parity_fails_for_nan():
   with pytest.raises(InputError, match="differ"):
     parity.Parity(logits=float("nan"), hidden=0.0, num_tokens=1).check()
 
 
-def test_without_torch_the_files_are_written(
+def test_export_without_torch_skips_parity(
   trained, tmp_path, monkeypatch, capsys
 ):
   monkeypatch.setattr(parity.importlib.util, "find_spec", lambda name: None)
@@ -170,24 +184,29 @@ def test_without_torch_the_files_are_written(
   assert "not checked" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_a_model_of_our_own_goes_out_and_in(recipe, trained, tmp_path, capsys):
-  """Of a kind that transformers does not have."""
-  workdir, again = tmp_path / "own", tmp_path / "again"
-  shape = ["norm_kind=rms", "position_kind=alibi", "glu=True"]
+def test_native_format_can_be_exported_and_imported(recipe, tmp_path, capsys):
+  """A model without an equivalent in transformers."""
+  workdir, again = tmp_path / "native", tmp_path / "again"
   run(
-    *(capsys, "train", f"--config={recipe}", f"--workdir={workdir}"),
-    *(f"--config.model.{key}" for key in shape),
-    *("--config.train.steps=20", "--config.train.eval_every=20"),
+    capsys,
+    "train",
+    f"--config={recipe}",
+    f"--workdir={workdir}",
+    "--config.model.norm_kind=rms",
+    "--config.model.position_kind=alibi",
+    "--config.model.glu=True",
+    "--config.train.steps=20",
+    "--config.train.eval_every=20",
   )
   out = tmp_path / "out"
   said = run(capsys, "export_hf", f"--workdir={workdir}", f"--out={out}")
-  assert "own format" in said
+  assert "native format" in said and "Parity not applicable" in said
   run(capsys, "import_hf", f"--from={out}", f"--workdir={again}")
   ours = run(capsys, "fill_mask", f"--workdir={workdir}", "--text", TEXT)
   assert ours == run(capsys, "fill_mask", f"--workdir={again}", "--text", TEXT)
 
 
-def test_tokens_positions_and_size_can_grow(exported, tmp_path, capsys):
+def test_import_with_new_tokens_positions_and_size(exported, tmp_path, capsys):
   words = tmp_path / "words"
   words.write_text("zxcvb\nclass\nqwertz\n")
   larger = tmp_path / "larger.py"
@@ -202,20 +221,23 @@ def get_config():
 """)
   workdir = tmp_path / "grown"
   run(
-    *(capsys, "import_hf", f"--from={exported}", f"--workdir={workdir}"),
-    *(f"--add_tokens={words}", "--max_positions=700", f"--grow_to={larger}"),
+    capsys,
+    "import_hf",
+    f"--from={exported}",
+    f"--workdir={workdir}",
+    f"--add_tokens={words}",
+    "--max_positions=700",
+    f"--grow_to={larger}",
   )
   config = Workdir.at(workdir).load_config()
   assert config.model.max_positions == 700
   assert (config.model.num_layers, config.model.width) == (2, 64)
-  # "class" may have been one piece already.
+  # "class" may be one piece already.
   assert 601 <= config.data.vocab_size <= 603
-  said = run(
-    *(capsys, "fill_mask", f"--workdir={workdir}"),
-    *("--text", "zxcvb [MASK] qwertz"),
-  )
+  text = "--text=zxcvb [MASK] qwertz"
+  said = run(capsys, "fill_mask", f"--workdir={workdir}", text)
   assert "zxcvb" in said
-  # And out again, with the new tokens.
+  # Exported again, with the new tokens.
   run(capsys, "export_hf", f"--workdir={workdir}", f"--out={tmp_path}/out")
   tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
   assert "zxcvb" in tokenizer.tokenize("a zxcvb")
@@ -223,7 +245,7 @@ def get_config():
 
 @pytest.fixture
 def copy(exported, tmp_path):
-  """A copy of the exported model, to be spoilt."""
+  """A copy of the exported model, to be corrupted."""
   folder = tmp_path / "copy"
   folder.mkdir()
   for path in exported.iterdir():
@@ -236,11 +258,11 @@ def drop(name):
 
 
 def rewrite(name, **changes):
-  def spoil(folder):
+  def change(folder):
     values = json.loads((folder / name).read_text())
     (folder / name).write_text(json.dumps(values | changes))
 
-  return spoil
+  return change
 
 
 def headless(folder):
@@ -265,11 +287,11 @@ def pickled(folder):
 
 
 @pytest.mark.parametrize(
-  ("spoil", "said"),
+  ("change", "message"),
   [
-    (drop("config.json"), "no config.json in it"),
+    (drop("config.json"), "no config.json"),
     (drop("model.safetensors"), "has no model.safetensors"),
-    (pickled, "a pickle, but no"),
+    (pickled, "a pickle"),
     (drop("tokenizer.json"), "no tokenizer in"),
     (rewrite("config.json", model_type="gpt2"), "known: bert, distilbert"),
     (rewrite("config.json", intermediate_size=65), "has shape"),
@@ -278,15 +300,17 @@ def pickled(folder):
     (maskless, "--add_mask_token"),
   ],
 )
-def test_what_cannot_be_imported(spoil, said, copy, tmp_path, capsys):
-  spoil(copy)
+def test_invalid_folders_are_not_imported(
+  change, message, copy, tmp_path, capsys
+):
+  change(copy)
   workdir = tmp_path / "work"
   line = error_of(capsys, "import_hf", f"--from={copy}", f"--workdir={workdir}")
-  assert said in line
+  assert message in line
   assert not workdir.exists()
 
 
-def test_an_encoder_without_a_head_gets_one(copy, tmp_path, capsys):
+def test_new_head_for_an_encoder_without_one(copy, tmp_path, capsys):
   headless(copy)
   workdir = f"--workdir={tmp_path}/work"
   said = run(capsys, "import_hf", f"--from={copy}", workdir, "--new_head")
@@ -296,14 +320,16 @@ def test_an_encoder_without_a_head_gets_one(copy, tmp_path, capsys):
   run(capsys, "fill_mask", workdir, "--text", TEXT)
 
 
-def test_a_tokenizer_without_a_mask_gets_one(copy, tmp_path, capsys):
+def test_add_mask_token_to_a_tokenizer_without_one(copy, tmp_path, capsys):
   maskless(copy)
   workdir = f"--workdir={tmp_path}/work"
   run(capsys, "import_hf", f"--from={copy}", workdir, "--add_mask_token")
   run(capsys, "fill_mask", workdir, "--text", TEXT)
 
 
-def test_nothing_is_overwritten(trained, exported, imported, capsys):
+def test_existing_folders_are_not_overwritten(
+  trained, exported, imported, capsys
+):
   out = f"--out={exported}"
   line = error_of(capsys, "export_hf", f"--workdir={trained}", out)
   assert "already exists" in line
@@ -312,18 +338,18 @@ def test_nothing_is_overwritten(trained, exported, imported, capsys):
 
 
 @pytest.mark.parametrize(
-  ("source", "said"),
+  ("source", "message"),
   [
-    ("./nowhere", "is no folder"),
-    ("no/such/name", "neither a folder nor a name on the hub"),
+    ("./nowhere", "is not a folder"),
+    ("no/such/name", "neither a folder nor a repository"),
     ("somebody/some-model", "the hub"),
   ],
 )
-def test_sources_that_are_not_there(
-  source, said, tmp_path, monkeypatch, capsys
+def test_unknown_sources_are_input_errors(
+  source, message, tmp_path, monkeypatch, capsys
 ):
   monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
   line = error_of(
     capsys, "import_hf", f"--from={source}", f"--workdir={tmp_path}/work"
   )
-  assert said in line
+  assert message in line

@@ -1,4 +1,4 @@
-"""Every family, both ways: same logits, hidden states and gradients."""
+"""Every family, imported and exported: equal logits, states and gradients."""
 
 import json
 
@@ -21,7 +21,7 @@ from tests.hf.peers import FAMILIES, electra_discriminator, make_peer
 CASES = [(name, seed) for name in FAMILIES for seed in (1, 9)]
 
 
-def test_the_cases_cover_what_families_differ_in():
+def test_the_cases_cover_the_differences_between_families():
   configs = [
     families.of_config(values).read_config(values)
     for values in (
@@ -56,7 +56,7 @@ def logits_of(peer, ids):
 
 
 @pytest.mark.parametrize(("name", "seed"), CASES)
-def test_both_ways_with_equal_logits(name, seed, peer_vocab, docs, tmp_path):
+def test_import_and_export_have_parity(name, seed, peer_vocab, docs, tmp_path):
   peer = make_peer(FAMILIES[name], seed)
   peer.save_pretrained(tmp_path / "theirs")
   vocab = peer_vocab(peer)
@@ -71,10 +71,10 @@ def test_both_ways_with_equal_logits(name, seed, peer_vocab, docs, tmp_path):
   assert 0 < found.hidden < parity.TOLERANCE
 
   write(tmp_path / "ours", family, config, params, vocab)
-  again, told = type(peer).from_pretrained(
+  again, loaded = type(peer).from_pretrained(
     tmp_path / "ours", output_loading_info=True
   )
-  assert not any(told.values()), told
+  assert not any(loaded.values()), loaded
   ids = [docs[2]]
   np.testing.assert_allclose(
     logits_of(again, ids), logits_of(peer, ids), atol=1e-6
@@ -89,7 +89,7 @@ def test_both_ways_with_equal_logits(name, seed, peer_vocab, docs, tmp_path):
 
 
 def gradients(params, config, vocab, ids, targets):
-  """Of the mean cross entropy at all targets, by the name of the parameter."""
+  """Returns the gradients of the mean cross entropy over all targets."""
   data = DataConfig(seq_len=len(ids))
   objective = bind(Config(model=config, data=data), vocab)
   batch = {
@@ -107,22 +107,24 @@ def gradients(params, config, vocab, ids, targets):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_step_has_the_same_gradients(name, peer_vocab, docs, tmp_path):
+def test_gradients_equal_those_of_transformers(
+  name, peer_vocab, docs, tmp_path
+):
   peer = make_peer(FAMILIES[name], seed=3)
   peer.save_pretrained(tmp_path)
   vocab = peer_vocab(peer)
   family, config, params = read(tmp_path, vocab)
   ids = docs[2].copy()
   targets = [-100] * len(ids)
-  for place in (3, 4, 11, 30):
-    targets[place], ids[place] = ids[place], vocab.mask_id
+  for i in (3, 4, 11, 30):
+    targets[i], ids[i] = ids[i], vocab.mask_id
   ours = gradients(params, config, vocab, ids, targets)
   ours = weights.to_tensors(ours, vocab, family)
 
   labels = torch.tensor([targets])
   peer.zero_grad()
   peer(input_ids=torch.tensor([ids]), labels=labels).loss.backward()
-  # Saved as weights, the gradients get the names that files have.
+  # Saved as weights, the gradients have the names of tensors in files.
   unused = {n for n, p in peer.named_parameters() if p.grad is None}
   with torch.no_grad():
     for parameter in peer.parameters():
@@ -135,7 +137,7 @@ def test_a_step_has_the_same_gradients(name, peer_vocab, docs, tmp_path):
     if tensor in unused:
       continue
     difference = np.abs(ours[tensor] - expected).max()
-    # The tables' padding rows get none in torch; keys have none but rounding.
+    # In torch, padding rows get no gradient; that of key biases is rounding.
     scale = max(np.abs(expected).max(), 1e-2)
     if "embedding" in tensor or "embed_tokens" in tensor:
       rows = np.arange(len(expected)) != vocab.pad_id
@@ -143,7 +145,9 @@ def test_a_step_has_the_same_gradients(name, peer_vocab, docs, tmp_path):
     assert difference < 1e-3 * scale, tensor
 
 
-def test_a_discriminator_finds_the_same_tokens(peer_vocab, docs, tmp_path):
+def test_discriminator_logits_equal_those_of_transformers(
+  peer_vocab, docs, tmp_path
+):
   peer = make_peer(electra_discriminator, seed=1)
   peer.save_pretrained(tmp_path)
   vocab, family = peer_vocab(peer), ELECTRA_DISCRIMINATOR
@@ -155,18 +159,18 @@ def test_a_discriminator_finds_the_same_tokens(peer_vocab, docs, tmp_path):
   model = Discriminator(config, vocab.size)
   ours = model.apply({"params": params}, ids, segments, positions)
   np.testing.assert_allclose(ours, logits_of(peer, ids), atol=1e-4)
-  back = weights.to_tensors(params, vocab, family)
+  exported = weights.to_tensors(params, vocab, family)
   for name, tensor in tensors.items():
-    np.testing.assert_array_equal(back[name], tensor)
+    np.testing.assert_array_equal(exported[name], tensor)
 
 
-def test_what_no_family_computes_is_said(vocab):
-  strange = MaskedLM(
+def test_of_model_without_an_equivalent_family(vocab):
+  unsupported = MaskedLM(
     EncoderConfig(norm_kind="rms", position_kind="alibi"), vocab.size
   )
-  assert families.of_model(strange, vocab) is None
-  with pytest.raises(InputError, match="no model of the family 'bert'"):
-    families.of_model(strange, vocab, "bert")
+  assert families.of_model(unsupported, vocab) is None
+  with pytest.raises(InputError, match="no model of family 'bert'"):
+    families.of_model(unsupported, vocab, "bert")
   with pytest.raises(InputError, match="did you mean 'roberta'"):
     families.of_model(MaskedLM(EncoderConfig(), vocab.size), vocab, "robert")
   assert (
@@ -175,12 +179,12 @@ def test_what_no_family_computes_is_said(vocab):
   )
 
 
-def test_own_names_keep_every_array(make_config, make_run, vocab):
+def test_native_tensors_keep_every_array(make_config, make_run, vocab):
   config = make_config()
   params = make_run(config).init_state().params
   tensors = weights.to_tensors(params, vocab, None)
   again = weights.from_tensors(tensors, config.model, vocab, None)
-  # But for what pads the vocabulary.
+  # Without the rows that pad the vocabulary.
   flat = weights.to_tensors(again, vocab, None)
   for name, tensor in tensors.items():
     np.testing.assert_array_equal(flat[name], tensor)
@@ -193,7 +197,7 @@ def bert(tmp_path, peer_vocab):
   return tmp_path, peer_vocab(peer)
 
 
-def test_older_names_and_what_is_not_needed(bert):
+def test_old_tensor_names_and_ignored_tensors(bert):
   folder, vocab = bert
   before = read(folder, vocab)[2]
   tensors = load_file(folder / "model.safetensors")
@@ -210,21 +214,21 @@ def test_older_names_and_what_is_not_needed(bert):
   jax.tree.map(np.testing.assert_array_equal, read(folder, vocab)[2], before)
 
 
-def spoil(tensors, what):
+def corrupt(tensors, how):
   name = "bert.encoder.layer.0.output.dense.weight"
-  if what == "missing":
+  if how == "missing":
     del tensors[name]
-  elif what == "unknown":
+  elif how == "unknown":
     tensors["bert.encoder.layer.0.adapter.weight"] = np.zeros(1, np.float32)
-  elif what == "shape":
+  elif how == "shape":
     tensors[name] = tensors[name][:-1].copy()
-  elif what == "copy":
+  elif how == "copy":
     tied = tensors["bert.embeddings.word_embeddings.weight"]
     tensors["cls.predictions.decoder.weight"] = tied + 1
 
 
 @pytest.mark.parametrize(
-  ("what", "said"),
+  ("how", "message"),
   [
     ("missing", "lack bert.encoder.layer.0.output.dense.weight"),
     ("unknown", "unknown bert.encoder.layer.0.adapter.weight"),
@@ -232,19 +236,19 @@ def spoil(tensors, what):
     ("copy", "decoder.weight differs from bert.embeddings.word_embeddings"),
   ],
 )
-def test_spoilt_weights_are_named(what, said, bert):
+def test_invalid_weights_are_named(how, message, bert):
   folder, vocab = bert
   values = json.loads((folder / "config.json").read_text())
   assert values["tie_word_embeddings"]
   tensors = load_file(folder / "model.safetensors")
-  spoil(tensors, what)
+  corrupt(tensors, how)
   save_file(tensors, folder / "model.safetensors")
-  with pytest.raises(InputError, match=said):
+  with pytest.raises(InputError, match=message):
     read(folder, vocab)
 
 
 @pytest.mark.parametrize(
-  ("change", "said"),
+  ("change", "message"),
   [
     ({"model_type": "bertt"}, "did you mean 'bert'"),
     ({"model_type": "llama"}, "known: bert, distilbert"),
@@ -253,15 +257,15 @@ def test_spoilt_weights_are_named(what, said, bert):
     ({"hidden_size": None}, "lacks .hidden_size."),
   ],
 )
-def test_configurations_that_nobody_knows(change, said, bert):
+def test_unsupported_configs_are_input_errors(change, message, bert):
   folder, vocab = bert
   values = json.loads((folder / "config.json").read_text())
   (folder / "config.json").write_text(json.dumps(values | change))
-  with pytest.raises(InputError, match=said):
+  with pytest.raises(InputError, match=message):
     read(folder, vocab)
 
 
-def test_layers_that_alternate_otherwise_are_refused(tmp_path, peer_vocab):
+def test_irregular_layer_types_are_an_input_error(tmp_path, peer_vocab):
   peer = make_peer(FAMILIES["modernbert"], seed=2)
   peer.save_pretrained(tmp_path)
   values = json.loads((tmp_path / "config.json").read_text())
@@ -274,7 +278,7 @@ def test_layers_that_alternate_otherwise_are_refused(tmp_path, peer_vocab):
 
 def test_a_pickle_is_never_read(tmp_path):
   (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
-  with pytest.raises(InputError, match=r"a pickle, but.*save_pretrained"):
+  with pytest.raises(InputError, match=r"a pickle.*save_pretrained"):
     files.Weights(tmp_path)
 
 
@@ -288,7 +292,7 @@ def test_sharded_weights_are_read_together(bert):
   jax.tree.map(np.testing.assert_array_equal, read(folder, vocab)[2], before)
 
 
-def test_half_precision_is_read_as_it_is(bert):
+def test_bfloat16_weights_are_read_exactly(bert):
   folder, vocab = bert
   peer = transformers.BertForMaskedLM.from_pretrained(folder)
   peer.to(torch.bfloat16).save_pretrained(folder)

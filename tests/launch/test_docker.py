@@ -1,4 +1,4 @@
-"""There is no Docker where this runs: what can be is run without it."""
+"""launch/Dockerfile, checked without Docker."""
 
 import ast
 import os
@@ -16,14 +16,14 @@ DOCKERFILE = ROOT / "launch/Dockerfile"
 
 @pytest.fixture(scope="module")
 def steps():
-  """The instructions: (name, the rest), without comments."""
+  """The instructions without comments, as (name, arguments)."""
   text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE)
   lines = text.replace("\\\n", "").splitlines()
   return [tuple(line.split(maxsplit=1)) for line in lines if line.strip()]
 
 
 def installing(steps):
-  """The place of the step that installs, and its shell command."""
+  """Returns the index of the installing step and its shell command."""
   return next(
     (i, rest) for i, (_, rest) in enumerate(steps) if "pip install" in rest
   )
@@ -39,7 +39,7 @@ def copied(steps):
 
 
 def requirement(steps, platform, tmp_path):
-  """Runs the step with a pip that tells its last argument."""
+  """Runs the installing step with a fake pip that prints its last argument."""
   pip = tmp_path / "pip"
   pip.write_text('#!/bin/sh\nfor last; do :; done\necho "$last"\n')
   pip.chmod(0o755)
@@ -52,7 +52,7 @@ def requirement(steps, platform, tmp_path):
 
 
 def extras():
-  """The names of the extras in setup.py."""
+  """Returns the names of the extras in setup.py."""
   calls = [
     node
     for node in ast.walk(ast.parse((ROOT / "setup.py").read_text()))
@@ -61,7 +61,7 @@ def extras():
   return {key.value for key in calls[0].value.keys}
 
 
-def test_hadolint_has_nothing_to_say():
+def test_hadolint():
   hadolint = pathlib.Path(sys.executable).with_name("hadolint")
   done = subprocess.run(
     [hadolint, "--no-color", DOCKERFILE], capture_output=True, text=True
@@ -70,27 +70,25 @@ def test_hadolint_has_nothing_to_say():
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
-def test_each_accelerator_takes_its_extra_of_setup_py(
-  platform, steps, tmp_path
-):
+def test_each_accelerator_installs_its_extra(platform, steps, tmp_path):
   done = requirement(steps, platform, tmp_path)
   assert (done.returncode, done.stdout) == (0, f".[{platform}]\n")
   assert platform in extras()
 
 
-def test_a_cpu_takes_no_extra_and_is_the_default(steps, tmp_path):
+def test_cpu_is_the_default_and_installs_no_extra(steps, tmp_path):
   assert ("ARG", "PLATFORM=cpu") in steps
   done = requirement(steps, "cpu", tmp_path)
   assert (done.returncode, done.stdout) == (0, ".\n")
 
 
-def test_an_unknown_platform_is_refused(steps, tmp_path):
+def test_an_unknown_platform_is_an_error(steps, tmp_path):
   done = requirement(steps, "gpu", tmp_path)
   assert (done.returncode, done.stdout) == (2, "")
   assert "cpu, tpu or cuda, not gpu" in done.stderr
 
 
-def test_the_package_is_installed_from_no_more_than_was_copied(steps, tmp_path):
+def test_the_copied_files_are_enough_to_install(steps, tmp_path):
   before = copied(steps[: installing(steps)[0]])
   for source in before:
     (tmp_path / source).parent.mkdir(exist_ok=True)
@@ -103,11 +101,11 @@ def test_the_package_is_installed_from_no_more_than_was_copied(steps, tmp_path):
     text=True,
   )
   assert done.returncode == 0, done.stderr
-  # Or any edit would install all of it anew.
+  # Otherwise any edit would reinstall all dependencies.
   assert "mlm_jax" not in before and "mlm_jax" in copied(steps)
 
 
-def test_docker_is_sent_what_is_copied_and_nothing_else(steps):
+def test_dockerignore_sends_only_copied_files(steps):
   first, *lines = [
     line
     for line in (ROOT / ".dockerignore").read_text().splitlines()
@@ -118,7 +116,7 @@ def test_docker_is_sent_what_is_copied_and_nothing_else(steps):
   assert sent == {source.split("/")[0] for source in copied(steps)}
 
 
-def test_the_container_is_the_command_and_not_run_by_root(steps):
+def test_the_container_runs_mlm_jax_without_root(steps):
   names = dict(steps)
   assert names["ENTRYPOINT"] == '["python", "-m", "mlm_jax"]'
   user = names["USER"]

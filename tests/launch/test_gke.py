@@ -1,4 +1,4 @@
-"""The JobSet fits its schema, and tells Kubernetes what its exit codes mean."""
+"""The JobSet fits its schema and handles the exit codes of train."""
 
 import math
 import pathlib
@@ -34,11 +34,11 @@ def container(job):
 
 
 def test_the_manifest_fits_the_schema_of_jobset(jobset):
-  # Unknown keys are lost on the way, wrong types raise.
+  # Unknown keys are dropped, wrong types raise.
   assert JobsetV1alpha2JobSet.from_dict(jobset).to_dict() == jobset
 
 
-def test_the_schema_refuses_a_key_that_it_does_not_know(jobset, job):
+def test_the_schema_drops_unknown_keys(jobset, job):
   job["podFailurePolicies"] = job.pop("podFailurePolicy")
   assert JobsetV1alpha2JobSet.from_dict(jobset).to_dict() != jobset
 
@@ -53,18 +53,18 @@ def test_a_slice_has_as_many_pods_as_hosts(job, container):
   assert job["parallelism"] == job["completions"] == hosts > 1
 
 
-def test_a_preemption_is_not_counted_and_a_failure_is(jobset, job):
+def test_failures_count_as_restarts_and_preemptions_do_not(jobset, job):
   policy = jobset["spec"]["failurePolicy"]
   (rule,) = policy["rules"]
   assert rule["action"] == "RestartJobSetAndIgnoreMaxRestarts"
-  # Without this, it would match every failure.
+  # Otherwise the rule would match every failure.
   assert rule["onJobFailureReasons"] == ["PodFailurePolicy"]
   assert policy["maxRestarts"] > 0 and job["backoffLimit"] == 0
-  # Kubernetes has podFailurePolicy only where pods are not restarted in place.
+  # podFailurePolicy requires that pods are not restarted in place.
   assert job["template"]["spec"]["restartPolicy"] == "Never"
 
 
-def test_what_stopped_training_exits_with_is_a_preemption(job, container):
+def test_the_exit_code_of_stopped_training_is_a_preemption(job, container):
   rules = job["podFailurePolicy"]["rules"]
   (codes,) = [rule["onExitCodes"] for rule in rules if "onExitCodes" in rule]
   assert codes["operator"] == "In" and codes["values"] == [train.STOPPED]
@@ -72,8 +72,8 @@ def test_what_stopped_training_exits_with_is_a_preemption(job, container):
   assert {rule["action"] for rule in rules} == {"FailJob"}
 
 
-def test_the_container_runs_what_train_takes(container):
-  # The process that Kubernetes signals must be the one that saves.
+def test_the_container_runs_train_with_valid_arguments(container):
+  # Kubernetes must signal the process that saves, not a shell.
   assert container["command"][:3] == ["python", "-m", "mlm_jax"]
   name, *words = container["command"][3:] + container["args"]
   args, overrides = parser(name).parse_known_args(words)

@@ -36,13 +36,16 @@ def kernel(tmp_path, monkeypatch):
   folder.mkdir(parents=True)
   spec = {
     "argv": [
-      *(sys.executable, "-m", "ipykernel_launcher"),
-      *("-f", "{connection_file}"),
+      sys.executable,
+      "-m",
+      "ipykernel_launcher",
+      "-f",
+      "{connection_file}",
     ],
-    "display_name": "the tests' own Python",
+    "display_name": "the tests' Python",
     "language": "python",
     "env": {
-      # A single device: eight fake ones are slower to compile for.
+      # A single device: compiling for eight fake ones is slower.
       "XLA_FLAGS": "--xla_backend_optimization_level=1 "
       "--xla_llvm_disable_expensive_passes=true",
       "IPYTHONDIR": str(tmp_path / "ipython"),
@@ -102,7 +105,7 @@ def test_the_notebook_trains_resumes_evaluates_and_exports(
   assert said["transformers"].count(" object.") == 5
 
 
-def test_the_notebook_is_valid_and_was_committed_without_outputs(notebook):
+def test_the_notebook_is_valid_and_has_no_outputs(notebook):
   nbformat.validate(notebook)
   assert notebook.metadata.accelerator == "TPU"
   for cell in notebook.cells:

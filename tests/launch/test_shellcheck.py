@@ -9,7 +9,7 @@ SCRIPTS = sorted([*LAUNCH.rglob("*.sh"), *LAUNCH.rglob("*.sbatch")])
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_shellcheck_has_nothing_to_say(script):
+def test_shellcheck(script):
   shellcheck = pathlib.Path(sys.executable).with_name("shellcheck")
   done = subprocess.run(
     [shellcheck, "--color=never", script], capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""The batch script, with stand-ins for SLURM's commands."""
+"""launch/slurm.sbatch, with fake SLURM commands."""
 
 import json
 import os
@@ -18,8 +18,8 @@ from mlm_jax.cli.train import STOPPED
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = ROOT / "launch/slurm.sbatch"
 
-# Starts the step's command as SLURM_NTASKS processes, on this machine. At the
-# first attempt SIGTERM comes as soon as there is something in metrics.jsonl.
+# Starts the step's command as SLURM_NTASKS processes on this machine. In the
+# first attempt they get SIGTERM as soon as metrics.jsonl has content.
 SRUN = """
 import os, pathlib, signal, subprocess, sys, time
 command = sys.argv[sys.argv.index("python"):]
@@ -46,26 +46,26 @@ sys.exit(max(task.wait() for task in tasks))
 
 
 class Slurm:
-  """A folder of stand-ins on the PATH, which keep a diary of their calls."""
+  """A folder of fake commands on the PATH, which log their calls."""
 
   def __init__(self, folder):
     self.folder = folder
-    self.diary = folder / "diary"
-    self.diary.touch()
+    self.log = folder / "log"
+    self.log.touch()
     self.add("scontrol")
-    self.add("python", f'exec {sys.executable} "$@"', diary=False)
+    self.add("python", f'exec {sys.executable} "$@"', log=False)
 
-  def add(self, name, body="", diary=True):
+  def add(self, name, body="", log=True):
     lines = ["#!/usr/bin/env bash"]
-    if diary:
-      lines.append(f'echo "{name} $*" >> {self.diary}')
+    if log:
+      lines.append(f'echo "{name} $*" >> {self.log}')
     path = self.folder / name
     path.write_text("\n".join([*lines, body, ""]))
     path.chmod(0o755)
 
   def start(self, *arguments, **environment):
     return subprocess.Popen(
-      # As SLURM does, which runs a copy: from where the job was submitted.
+      # SLURM runs a copy of the script in the folder of submission.
       ["bash", shutil.copy(SCRIPT, self.folder / "slurm_script"), *arguments],
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
@@ -82,12 +82,12 @@ class Slurm:
 
   def run(self, *arguments, **environment):
     job = self.start(*arguments, **environment)
-    job.said = job.communicate(timeout=300)[0]
+    job.output = job.communicate(timeout=300)[0]
     return job
 
   @property
   def calls(self):
-    return self.diary.read_text().splitlines()
+    return self.log.read_text().splitlines()
 
 
 @pytest.fixture
@@ -100,20 +100,20 @@ def slurm(tmp_path):
 STEP = "srun --kill-on-bad-exit=0 python -m mlm_jax train --multihost"
 
 
-def test_training_that_is_done_is_not_queued_again(slurm):
+def test_finished_training_is_not_requeued(slurm):
   slurm.add("srun", "echo done")
   job = slurm.run("--config=a.py", "--workdir=two words")
-  assert (job.returncode, job.said) == (0, "done\n")
+  assert (job.returncode, job.output) == (0, "done\n")
   assert slurm.calls == [f"{STEP} --config=a.py --workdir=two words"]
 
 
-def test_arguments_arrive_as_they_were_given(slurm):
+def test_arguments_are_passed_unchanged(slurm):
   slurm.add("srun", 'printf "%s|" "${@: -2}"')
-  assert slurm.run("--a=two words", "--b=$x").said == "--a=two words|--b=$x|"
+  assert slurm.run("--a=two words", "--b=$x").output == "--a=two words|--b=$x|"
 
 
-def test_training_that_was_cut_short_is_queued_again_after_it_has_ended(slurm):
-  slurm.add("srun", f"sleep 0.3; echo ended >> {slurm.diary}; exit {STOPPED}")
+def test_interrupted_training_is_requeued_after_it_has_exited(slurm):
+  slurm.add("srun", f"sleep 0.3; echo ended >> {slurm.log}; exit {STOPPED}")
   job = slurm.run("--config=a.py")
   assert job.returncode == 0
   assert slurm.calls == [
@@ -124,25 +124,23 @@ def test_training_that_was_cut_short_is_queued_again_after_it_has_ended(slurm):
 
 
 @pytest.mark.parametrize("code", [1, 2, 137, 143])
-def test_the_exit_code_of_a_failure_is_passed_on_and_nothing_is_queued(
-  slurm, code
-):
+def test_a_failure_returns_its_exit_code_without_requeue(slurm, code):
   slurm.add("srun", f"exit {code}")
   assert slurm.run().returncode == code
   assert slurm.calls == [STEP]
 
 
-def test_a_job_that_cannot_be_queued_again_has_failed(slurm):
+def test_a_failed_requeue_is_a_failure(slurm):
   slurm.add("srun", f"exit {STOPPED}")
   slurm.add("scontrol", "exit 5")
   assert slurm.run().returncode == 5
 
 
-def test_a_job_that_is_cancelled_is_not_queued_again(slurm):
-  # scancel signals the tasks, which save and end well, and the shell, too.
+def test_a_cancelled_job_is_not_requeued(slurm):
+  # scancel signals the shell as well as the tasks, which save and exit.
   slurm.add(
     "srun",
-    f"echo begun; sleep 0.5; echo ended >> {slurm.diary}; exit {STOPPED}",
+    f"echo begun; sleep 0.5; echo ended >> {slurm.log}; exit {STOPPED}",
   )
   job = slurm.start()
   assert job.stdout.readline() == "begun\n"
@@ -155,25 +153,25 @@ def test_a_job_that_is_cancelled_is_not_queued_again(slurm):
 @pytest.mark.parametrize(
   ("tasks", "devices"), [("1", "0,1,2,3"), ("4", "as JAX chooses")]
 )
-def test_one_process_a_node_takes_all_gpus_and_one_a_gpu_its_own(
+def test_one_process_per_node_uses_all_gpus_and_one_per_gpu_its_own(
   slurm, tasks, devices
 ):
   slurm.add("srun", 'echo "${JAX_LOCAL_DEVICE_IDS:-as JAX chooses}"')
   job = slurm.run(SLURM_NTASKS_PER_NODE=tasks, SLURM_GPUS_ON_NODE="4")
-  assert job.said == f"{devices}\n"
+  assert job.output == f"{devices}\n"
 
 
-def test_the_virtual_environment_is_entered(slurm, tmp_path):
+def test_the_virtual_environment_is_activated(slurm, tmp_path):
   (tmp_path / "bin").mkdir()
   (tmp_path / "bin/activate").write_text("export ENTERED=yes\n")
   slurm.add("srun", 'echo "${ENTERED:-no}, $SRUN_CPUS_PER_TASK CPUs"')
   job = slurm.run(VENV=str(tmp_path), SLURM_CPUS_PER_TASK="6")
-  assert job.said == "yes, 6 CPUs\n"
+  assert job.output == "yes, 6 CPUs\n"
 
 
-def test_sbatch_reads_all_options_and_signals_the_tasks_only():
+def test_sbatch_options():
   head, _, rest = SCRIPT.read_text().partition("\nset -euo")
-  # sbatch reads no further than the first command.
+  # sbatch stops reading options at the first command.
   assert "#SBATCH" not in rest
   assert all(line[:1] in ("", "#") for line in head.splitlines())
   options = dict(re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", head, re.MULTILINE))
@@ -184,7 +182,7 @@ def test_sbatch_reads_all_options_and_signals_the_tasks_only():
 
 
 def free_job_id():
-  """A job whose port, as JAX derives it from the id, nobody listens at."""
+  """Returns a job id whose port, which JAX derives from the id, is free."""
   for job_id in range(os.getpid() % 4096, 4096):
     with socket.socket() as one:
       if one.connect_ex(("localhost", 65535 - 4095 + job_id)):
@@ -197,7 +195,7 @@ def metrics(workdir):
   return [json.loads(line) for line in lines]
 
 
-def test_two_processes_are_preempted_and_finish_as_one_that_never_stopped(
+def test_two_preempted_processes_finish_as_an_uninterrupted_run(
   slurm, recipe, trained, tmp_path
 ):
   workdir = tmp_path / "run"
@@ -210,23 +208,24 @@ def test_two_processes_are_preempted_and_finish_as_one_that_never_stopped(
   arguments = [
     f"--config={recipe}",
     f"--workdir={workdir}",
-    # Those of `trained`.
-    *("--config.train.steps=60", "--config.train.checkpoint_every=30"),
+    # As in `trained`.
+    "--config.train.steps=60",
+    "--config.train.checkpoint_every=30",
   ]
   first = slurm.run(*arguments, **environment, SLURM_RESTART_COUNT="0")
-  assert first.returncode == 0, first.said
+  assert first.returncode == 0, first.output
   requeue = f"scontrol requeue {environment['SLURM_JOB_ID']}"
-  assert slurm.calls[1:] == [requeue], first.said
+  assert slurm.calls[1:] == [requeue], first.output
   assert metrics(workdir)[-1]["step"] < 60
 
   second = slurm.run(*arguments, **environment, SLURM_RESTART_COUNT="1")
-  assert second.returncode == 0, second.said
-  assert "Continuing from step" in second.said
+  assert second.returncode == 0, second.output
+  assert "Continuing from step" in second.output
   assert slurm.calls.count(requeue) == 1
-  # Both held a part of the state.
-  parts = {p.name for p in workdir.glob("checkpoints/60/*/ocdbt.process_*")}
-  assert parts == {"ocdbt.process_0", "ocdbt.process_1"}
-  # One of them wrote, of the batches of both.
+  # Both processes saved a shard of the state.
+  shards = {p.name for p in workdir.glob("checkpoints/60/*/ocdbt.process_*")}
+  assert shards == {"ocdbt.process_0", "ocdbt.process_1"}
+  # One of them wrote the metrics, over the batches of both.
   ours, theirs = metrics(workdir), metrics(trained)
   assert [line["step"] for line in ours] == [line["step"] for line in theirs]
   np.testing.assert_allclose(

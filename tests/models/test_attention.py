@@ -163,7 +163,7 @@ def pairs(supported):
   """Returns pairs of a backend and a case that it does or does not support."""
   return [
     (impl, case)
-    for impl, backend in backends._BACKENDS.items()
+    for impl, backend in backends.BACKENDS.items()
     for case in CASES
     if impl != "dense"
     and (impl != "local" or "window" in CASES[case])
@@ -189,7 +189,7 @@ def test_kernel_runs_on_each_device_of_a_mesh(impl, compute):
 
 @pytest.mark.parametrize(("impl", "case"), pairs(supported=False))
 def test_unsupported_features_raise_input_error(impl, case):
-  missing = sorted(features(case) - backends._BACKENDS[impl].SUPPORTS)
+  missing = sorted(features(case) - backends.BACKENDS[impl].SUPPORTS)
   with pytest.raises(InputError) as error:
     results(impl, case)
   message = str(error.value)

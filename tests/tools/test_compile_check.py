@@ -1,4 +1,4 @@
-"""What compile_check says, without a compiler; and its table of TPUs."""
+"""Compile check reports, batch search and topologies, without a compiler."""
 
 import json
 
@@ -8,30 +8,37 @@ from mlm_jax import config as config_lib
 from mlm_jax.cli.main import main
 from mlm_jax.data.corruption import batch_contract
 from mlm_jax.errors import InputError
-from mlm_jax.tools import compile_check, compile_report, tpus
+from mlm_jax.tools import (
+  compile_check,
+  compile_report,
+  compile_subprocess,
+  compile_table,
+  tpus,
+)
 
 BERT = "--config=configs/bert_base.py"
 REPORT = {
-  **{"topology": "v5e:4x4", "devices": 16, "chips": 16, "fits": True},
-  **{"batch_size": 512, "per_device_batch": 32, "microbatches": 1},
-  **{"seq_len": 512, "hbm_available": 15.75, "hbm_used": 6.0},
-  **{"parameters": 0.4, "optimizer": 0.8, "activations": 4.6, "program": 0.2},
-  **{"compile_seconds": 30.0, "model_flops": 1e13, "compiled_flops": 1.03e13},
-  **{"kernel_flops": 1e12, "bytes_per_token": 3_500_000, "pair_arrays": False},
+  "topology": "v5e:4x4", "devices": 16, "chips": 16, "fits": True,
+  "batch_size": 512, "per_device_batch": 32, "microbatches": 1,
+  "seq_len": 512, "hbm_available": 15.75, "hbm_used": 6.0,
+  "parameters": 0.4, "optimizer": 0.8, "activations": 4.6, "program": 0.2,
+  "compile_seconds": 30.0, "model_flops": 1e13, "compiled_flops": 1.03e13,
+  "kernel_flops": 1e12, "bytes_per_token": 3_500_000, "pair_arrays": False,
   "collectives": [{"kind": "all-reduce", "count": 5, "bytes": 4e8}],
-  **{"step_seconds": 0.1, "utilisation": 0.5, "utilisation_outside": 0.52},
-  **{"tokens_per_second": 2_621_440, "run_days": 2.0},
-}
+  "step_seconds": 0.1, "utilisation": 0.5, "utilisation_outside": 0.52,
+  "tokens_per_second": 2_621_440, "run_days": 2.0,
+}  # fmt: skip
+MISFIT = {**REPORT, "fits": False, "why": "needs 21.0 GiB"}
 
 
-def test_a_wrong_topology_lists_the_right_ones(capsys):
+def test_an_unknown_topology_lists_the_known_ones(capsys):
   assert main(["compile_check", BERT, "--topology=v5e:3x3"]) == 2
   error = capsys.readouterr().err
   assert "unknown topology 'v5e:3x3'" in error and error.count("\n") == 1
   assert "v5e:1x1, 2x2, 2x4, 4x4" in error and "v4:2x2x1" in error
 
 
-def test_a_missing_compiler_says_how_to_get_it(capsys, monkeypatch):
+def test_a_missing_tpu_compiler_names_its_package(capsys, monkeypatch):
   import importlib.util
 
   find = importlib.util.find_spec
@@ -41,7 +48,7 @@ def test_a_missing_compiler_says_how_to_get_it(capsys, monkeypatch):
   assert "pip install libtpu" in capsys.readouterr().err
 
 
-def test_rows_below_none_are_refused(capsys):
+def test_a_negative_batch_is_an_input_error(capsys):
   assert main(["compile_check", BERT, "--per_device_batch=-8"]) == 2
   assert "must be positive, not -8" in capsys.readouterr().err
 
@@ -59,24 +66,24 @@ def test_rows_below_none_are_refused(capsys):
     ("v5p:2x2x2*4", "v5p:2x2x2*4"),
   ],
 )
-def test_a_slice_has_gclouds_name_too(name, topology):
+def test_topologies_have_gcloud_names_and_slice_counts(name, topology):
   assert tpus.topology(name) == topology
 
 
 @pytest.mark.parametrize(
   "name", ["v5litepod-3", "v5e:4x4*0", "v5e:4x4*", "v5e"]
 )
-def test_a_slice_that_nobody_makes_is_refused(name):
+def test_a_slice_that_does_not_exist_is_an_input_error(name):
   with pytest.raises(InputError, match="unknown topology"):
     tpus.topology(name)
 
 
 @pytest.mark.parametrize(("fits", "code"), [(True, 0), (False, 1)])
-def test_scripts_learn_from_the_exit_code_whether_it_fits(
+def test_compile_check_exits_with_1_if_the_step_does_not_fit(
   fits, code, monkeypatch, capsys
 ):
-  report = {**REPORT, "fits": fits, "why": "21.0 GiB asked for", "remedies": []}
-  monkeypatch.setattr(compile_report, "ask", lambda *_, **__: report)
+  report = REPORT if fits else {**MISFIT, "remedies": []}
+  monkeypatch.setattr(compile_subprocess, "check", lambda *_, **__: report)
   if fits:
     assert main(["compile_check", BERT, "--topology=v5e:4x4"]) == code
   else:
@@ -86,24 +93,24 @@ def test_scripts_learn_from_the_exit_code_whether_it_fits(
   assert "v5e:4x4" in capsys.readouterr().out
 
 
-def test_a_table_that_cannot_be_written_is_told_first(
+def test_the_table_needs_its_folder_before_anything_compiles(
   capsys, monkeypatch, tmp_path
 ):
   monkeypatch.chdir(tmp_path)
   assert main(["compile_check", "--all"]) == 2
-  assert "no bench/results/ here" in capsys.readouterr().err
+  assert "bench/results/" in capsys.readouterr().err
 
 
-def test_chips_are_counted():
+def test_num_chips():
   assert tpus.num_chips("v5e:4x4*2") == 32
   assert tpus.num_chips("v5e:4x8") == 32
   assert tpus.num_chips("v5p:2x2x4") == 16
 
 
-def test_a_report_is_a_table_with_a_price():
+def test_report_lines_with_a_price():
   text = "\n".join(compile_report.lines(REPORT, price=1.2))
   assert "6.00 of 15.75 GiB" in text
-  assert "1.030 times" in text and "3.50 MB a token" in text
+  assert "1.030 times" in text and "3.50 MB per token" in text
   assert "5, 400.0 MB sent" in text
   estimates = text.index("the compiler's estimates, not measured")
   assert estimates < text.index("100.0 ms") < text.index("50.0%")
@@ -113,22 +120,18 @@ def test_a_report_is_a_table_with_a_price():
   assert "cost" not in "\n".join(compile_report.lines(REPORT))
 
 
-def test_loops_have_no_estimates_and_misfits_have_remedies():
+def test_report_lines_of_loops_and_misfits():
   loop = {**REPORT, "step_seconds": None, "microbatches": 4}
   text = "\n".join(compile_report.lines(loop))
   assert "4 micro-batches" in text and "--per_device_batch" in text
-  misfit = {
-    **{**REPORT, "fits": False, "why": "21.0 GiB asked for"},
-    "remedies": [("model.remat='full'", REPORT)],
-  }
+  misfit = {**MISFIT, "remedies": [("model.remat='full'", REPORT)]}
   text = "\n".join(compile_report.lines(misfit))
-  assert "21.0 GiB asked for" in text
+  assert "needs 21.0 GiB" in text
   assert "fits with model.remat='full'" in text and "6.00 GiB" in text
 
 
-def test_markdown_has_a_line_a_program():
-  misfit = {**REPORT, "fits": False, "why": "21.0 GiB asked for"}
-  table = compile_report.markdown([("bert_base", REPORT), ("t5", misfit)])
+def test_markdown_table_has_one_row_per_report():
+  table = compile_table.markdown([("bert_base", REPORT), ("t5", MISFIT)])
   lines = table.splitlines()
   assert len({line.count("|") for line in lines}) == 1
   assert "does not fit" in lines[3] and "bert_base" in lines[2]
@@ -136,7 +139,7 @@ def test_markdown_has_a_line_a_program():
 
 @pytest.mark.parametrize("bend", [0.0, 0.2, -0.1])
 @pytest.mark.parametrize("row", [1.5, 0.31, 0.01, 0.0004, 1e-5])
-def test_the_largest_batch_is_found_in_few_programs(row, bend, monkeypatch):
+def test_find_batch_needs_few_compilations(row, bend, monkeypatch):
   tried = []
 
   def check(rows, topology):
@@ -155,8 +158,8 @@ def test_the_largest_batch_is_found_in_few_programs(row, bend, monkeypatch):
   assert len(tried) < 10
 
 
-def test_more_rows_in_less_memory_do_not_mislead(monkeypatch):
-  """As BERT-base's on v5e, where the compiler begins to save memory."""
+def test_find_batch_where_more_rows_need_less_memory(monkeypatch):
+  """Measured for BERT-base on v5e, where the compiler starts to save memory."""
   sizes, tried = {8: 2.55, 16: 3.73, 96: 14.43, 104: 14.30}, []
 
   def check(rows, topology):
@@ -181,7 +184,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("name, kind", KINDS)
-def test_a_batch_is_known_before_there_are_rows(
+def test_a_step_is_traced_from_the_batch_spec_alone(
   name, kind, make_config, make_run, vocab
 ):
   overrides = {"objective.name": name, "corruption.kind": kind}
@@ -194,6 +197,6 @@ def test_a_batch_is_known_before_there_are_rows(
   make_run(config)._train_step.trace(make_run(config).abstract_state, spec)
 
 
-def test_what_is_asked_can_be_written_down():
+def test_a_config_survives_json():
   values = json.loads(json.dumps(config_lib.default().to_dict()))
   assert config_lib.build(values) == config_lib.build(config_lib.default())

@@ -1,4 +1,4 @@
-"""Matmuls are counted as often as they run, wherever they are."""
+"""Matmuls count as often as they run, in loops, branches and kernels."""
 
 import jax
 import jax.numpy as jnp
@@ -11,47 +11,47 @@ X, Y = jnp.ones([4, 8]), jnp.ones([8, 16])
 DOT = 2 * 4 * 8 * 16
 
 
-def of(function, *arrays):
+def flops(function, *arrays):
   return count(jax.make_jaxpr(function)(*arrays))
 
 
-def test_plain_and_called():
-  assert of(lambda x, y: x @ y, X, Y) == (DOT, 0, 0)
+def test_plain_and_called_matmuls():
+  assert flops(lambda x, y: x @ y, X, Y) == (DOT, 0, 0)
   twice = lambda x, y: (
     jax.jit(jnp.matmul)(x, y) + jax.checkpoint(jnp.matmul)(x, y)
   )
-  assert of(twice, X, Y).all == 2 * DOT
+  assert flops(twice, X, Y).all == 2 * DOT
 
 
-def test_a_loop_runs_its_body_and_a_compiler_counts_one():
+def test_scan_counts_each_iteration():
   def loop(x, y):
     return jax.lax.scan(lambda c, _: (c, x @ y), None, length=5)[1]
 
-  assert of(loop, X, Y) == (5 * DOT, 0, 4 * DOT)
+  assert flops(loop, X, Y) == (5 * DOT, 0, 4 * DOT)
 
 
-def test_of_branches_the_longer_one():
+def test_cond_counts_the_longest_branch():
   def either(x, y):
     three = lambda: x @ y + x @ y + x @ y
     return jax.lax.cond(x[0, 0] > 0, three, lambda: x @ y)
 
-  assert of(either, X, Y).all == 3 * DOT
+  assert flops(either, X, Y).all == 3 * DOT
 
 
-def test_a_kernel_runs_once_for_each_place_of_its_grid():
+def test_a_pallas_kernel_counts_once_per_grid_point():
   def kernel(x, y, out):
     out[...] = x[...] @ y[...]
 
   call = pl.pallas_call(
     kernel, grid=(3, 2), out_shape=jax.ShapeDtypeStruct((4, 16), X.dtype)
   )
-  assert of(call, X, Y) == (6 * DOT, 6 * DOT, 0)
+  assert flops(call, X, Y) == (6 * DOT, 6 * DOT, 0)
 
 
-def test_devices_that_share_a_map_each_run_it():
+def test_shard_map_counts_once_per_device():
   mesh = jax.make_mesh((8,), ("x",))
   spec = PartitionSpec()
   each = jax.shard_map(
     jnp.matmul, mesh=mesh, in_specs=(spec, spec), out_specs=spec
   )
-  assert of(each, X, Y).all == 8 * DOT
+  assert flops(each, X, Y).all == 8 * DOT

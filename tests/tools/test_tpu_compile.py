@@ -1,6 +1,6 @@
-"""The gates, of the real training step as compiled for TPUs that are not there.
+"""Gates for the real training step, compiled for TPUs without hardware.
 
-`make test-tpu-compile` runs them; each takes from half a minute to two.
+`make test-tpu-compile` runs them; each takes half a minute to two minutes.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import pytest
 
 from mlm_jax import recipes
 from mlm_jax.cli.overrides import parse
-from mlm_jax.tools import compile_report
+from mlm_jax.tools import compile_subprocess
 
 pytestmark = [
   pytest.mark.tpu_compile,
@@ -28,7 +28,7 @@ def configured(name, *overrides):
 
 @functools.cache
 def report(name, topology, rows, *overrides):
-  return compile_report.ask(
+  return compile_subprocess.check(
     dataclasses.asdict(configured(name, *overrides)),
     topology,
     per_device_batch=rows,
@@ -38,9 +38,7 @@ def report(name, topology, rows, *overrides):
 @pytest.mark.parametrize(
   "topology, rows, most", [("v5e:1x1", 32, 4.0e6), ("v6e:1x1", 64, 3.3e6)]
 )
-def test_bert_base_computes_and_moves_no_more_than_it_must(
-  topology, rows, most
-):
+def test_bert_base_flops_and_hbm_traffic(topology, rows, most):
   found = report("bert_base", topology, rows)
   assert found["compiled_flops"] / found["model_flops"] <= 1.05
   assert found["bytes_per_token"] <= most
@@ -52,21 +50,24 @@ def test_bert_large_fits_one_v5e():
   assert found["hbm_used"] <= 11
 
 
-def test_modernbert_has_no_array_of_all_pairs_at_8192():
+def test_modernbert_at_8192_has_no_pairwise_array():
   found = report(
-    *("modernbert_base", "v5e:1x1", 2),
-    *("data.seq_len=8192", "model.max_positions=8192"),
+    "modernbert_base",
+    "v5e:1x1",
+    2,
+    "data.seq_len=8192",
+    "model.max_positions=8192",
   )
   assert found["fits"] and not found["pair_arrays"]
 
 
-def test_a_data_parallel_step_adds_up_five_times_at_most():
+def test_a_data_parallel_step_has_at_most_five_all_reduces():
   found = report("bert_base", "v5e:16x16", 32)
   (sums,) = found["collectives"]
   assert sums["kind"] == "all-reduce" and sums["count"] <= 5
 
 
-def test_256_chips_cost_bert_large_under_five_points():
+def test_bert_large_on_256_chips_loses_under_5_points_of_utilisation():
   one, many = (
     report("bert_large", topology, 16)["utilisation_outside"]
     for topology in ("v5e:1x1", "v5e:16x16")
@@ -75,15 +76,15 @@ def test_256_chips_cost_bert_large_under_five_points():
   assert one > 0.4
 
 
-def test_splash_attention_is_what_tpus_get():
+def test_tpus_get_splash_attention():
   found = report("bert_base", "v5e:1x1", 32)
   assert found["kernel_flops"] > 0 and not found["pair_arrays"]
 
 
-def test_what_does_not_fit_says_what_would():
+def test_remedies_for_a_step_that_does_not_fit():
   config = configured("bert_base", "model.num_layers=2", "train.batch_size=768")
   said = []
-  found = compile_report.ask(
+  found = compile_subprocess.check(
     dataclasses.asdict(config), "v5e:1x1", remedies=True, say=said.append
   )
   assert [line.partition(":")[0] for line in said[1:]] == [
@@ -91,7 +92,7 @@ def test_what_does_not_fit_says_what_would():
     "tried model.remat='full'",
     "tried train.microbatches=2",
   ]
-  assert not found["fits"] and "asked for" in found["why"]
+  assert not found["fits"] and "needs" in found["why"]
   remedies = dict(found["remedies"])
   assert remedies["model.remat='full'"]["fits"]
   assert all(other["fits"] for other in remedies.values())

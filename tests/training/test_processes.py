@@ -7,6 +7,7 @@ import sys
 import numpy as np
 
 from mlm_jax.cli.main import main
+from tests.conftest import xla_flags
 
 WORKER = """
 import sys
@@ -45,7 +46,7 @@ def global_batches(count, recipe, workdir, out, port):
     port=port, count=count, recipe=recipe, workdir=workdir, out=out
   )
   environment = os.environ | {
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+    "XLA_FLAGS": xla_flags(devices=1),
     "PYTHONPATH": os.getcwd(),
   }
   processes = [

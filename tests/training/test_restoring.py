@@ -13,20 +13,22 @@ from mlm_jax.workdir import Workdir
 README = pathlib.Path(__file__).parents[2] / "README.md"
 
 
-def test_the_lines_of_the_readme_run(trained):
-  text = README.read_text().partition("From Python,")[2]
+def test_the_readme_shows_the_python_api(trained):
+  text = README.read_text().partition("## Python API")[2]
   code = re.search(r"\n((?:    .*\n|\n)+)", text)[1].replace("\n    ", "\n")
   assert "runs/quickstart" in code
   names = {}
   exec(code.strip().replace("runs/quickstart", str(trained)), names)
-  assert names["step"] == 60
+  assert names["model"].step == 60
   vectors = names["vectors"]
-  assert vectors.shape == (2, names["run"].config.model.width)
+  assert vectors.shape == (2, names["model"].run.config.model.width)
   assert np.isfinite(vectors).all() and not np.allclose(*vectors)
+  ((guess, *_),) = names["guesses"]
+  assert 0 < guess[1] <= 1
 
 
 def test_a_checkpoint_is_chosen(trained):
-  assert restore(Workdir.at(trained), "30")[-1] == 30
+  assert restore(Workdir.at(trained), "30").step == 30
   with pytest.raises(InputError, match="31"):
     restore(Workdir.at(trained), "31")
 

@@ -242,7 +242,7 @@ class HuggingFaceTokenizer(Tokenizer):
 
 
 def read(path: epath.Path) -> dict[str, bytes]:
-  """Returns the contents of a tokenizer.json and its `NAMING_FILES`, by name."""
+  """Returns the contents of a tokenizer.json and its NAMING_FILES, by name."""
   files = {FILE: path.read_bytes()}
   for name in NAMING_FILES:
     if (path.parent / name).exists():

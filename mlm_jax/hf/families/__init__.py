@@ -1,14 +1,14 @@
-"""The families that Hugging Face's transformers has, one table each."""
+"""The supported Hugging Face model families, by model_type."""
 
 import flax.linen as nn
 
 from mlm_jax.errors import InputError, unknown
 from mlm_jax.hf.families import bert, rotary, seq2seq
-from mlm_jax.hf.family import Family, Values
+from mlm_jax.hf.families.base import Family, Values
 from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
 from mlm_jax.vocabulary import Vocabulary
 
-# Where several can express an encoder, the first is what it is exported as.
+# Families of encoders. An export takes the first that expresses the model.
 FAMILIES = {
   "bert": bert.BERT,
   "distilbert": bert.DISTILBERT,
@@ -21,10 +21,10 @@ FAMILIES = {
   "eurobert": rotary.EUROBERT,
 }
 
-# The same, of models that tell replaced tokens.
+# Families of ELECTRA's discriminators (replaced token detection).
 DISCRIMINATORS = {"electra": bert.ELECTRA_DISCRIMINATOR}
 
-# The same, of encoder-decoders.
+# Families of encoder-decoders.
 ENCODER_DECODERS = {"t5": seq2seq.T5, "bart": seq2seq.BART}
 
 _BY_MODEL = {
@@ -35,7 +35,11 @@ _BY_MODEL = {
 
 
 def of_config(values: Values) -> Family:
-  """Returns the family of a config.json."""
+  """Returns the family of a config.json.
+
+  Raises:
+    InputError: its model_type is not supported.
+  """
   model_type = str(values.get("model_type"))
   if model_type not in FAMILIES:
     raise unknown("model_type in config.json", model_type, FAMILIES)
@@ -45,26 +49,22 @@ def of_config(values: Values) -> Family:
 def of_model(
   model: nn.Module, vocab: Vocabulary, name: str = ""
 ) -> Family | None:
-  """Returns the family called `name`, or the first that can express a model.
-
-  None where no family can.
+  """Returns the family `name`, or the first that expresses a model, or None.
 
   Args:
     model: a `MaskedLM`, a `Discriminator` or an `EncoderDecoder`.
     vocab: its vocabulary.
-    name: of a family, "" for any.
+    name: of a family; "" for any.
 
   Raises:
-    InputError: the one that was asked for cannot.
+    InputError: the family `name` is unknown or does not express the model.
   """
   found = _BY_MODEL.get(type(model), {})
   if name and found:
     if name not in found:
       raise unknown("family", name, found)
     if not found[name].expresses(model.config, vocab):
-      raise InputError(
-        f"no model of the family {name!r} computes what this does"
-      )
+      raise InputError(f"no model of family {name!r} computes the same as this")
     return found[name]
   return next(
     (f for f in found.values() if f.expresses(model.config, vocab)), None

@@ -1,4 +1,7 @@
-"""BERT and what kept its block: post-norm, learned positions, biases."""
+"""BERT and the families that kept its block.
+
+Post-norm, learned positions, and biases everywhere.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,7 +9,7 @@ from collections.abc import Mapping
 from mlm_jax import families
 from mlm_jax.errors import require
 from mlm_jax.families import DROPOUTS
-from mlm_jax.hf.family import Family, Values
+from mlm_jax.hf.families.base import Family, Values
 
 BERT_KEYS = {
   "num_layers": "num_hidden_layers",
@@ -46,6 +49,7 @@ _EMBEDDINGS = {
 
 
 def under(prefix: str, modules: Mapping[str, tuple[str, ...]]):
+  """Returns modules whose names are prefixed."""
   return {
     ours: tuple(f"{prefix}.{name}" for name in names)
     for ours, names in modules.items()
@@ -54,7 +58,8 @@ def under(prefix: str, modules: Mapping[str, tuple[str, ...]]):
 
 _BERT_BLOCK = {
   "attention/qkv": (
-    *("attention.self.query", "attention.self.key"),
+    "attention.self.query",
+    "attention.self.key",
     "attention.self.value",
   ),
   "attention/out": ("attention.output.dense",),
@@ -87,11 +92,12 @@ BERT = Family(
   ignored=(
     *POOLER,
     *BUFFERS,
-    *("cls.seq_relationship.weight", "cls.seq_relationship.bias"),
+    "cls.seq_relationship.weight",
+    "cls.seq_relationship.bias",
   ),
 )
 
-# Its head has the exact GELU whatever config.json says.
+# Its head uses the exact GELU, whatever config.json says.
 ROBERTA = dataclasses.replace(
   BERT,
   model_type="roberta",
@@ -159,7 +165,7 @@ DISTILBERT = Family(
 
 
 def _read_albert(values: Values) -> Values:
-  # There is a projection even between equal widths.
+  # ALBERT has a projection even between equal widths.
   require(values["embedding_size"] > 0, "config.json has embedding_size=0")
   return {}
 
@@ -198,19 +204,21 @@ ALBERT = Family(
   },
   ignored=(
     *BUFFERS,
-    *("albert.pooler.weight", "albert.pooler.bias"),
-    *("sop_classifier.classifier.weight", "sop_classifier.classifier.bias"),
+    "albert.pooler.weight",
+    "albert.pooler.bias",
+    "sop_classifier.classifier.weight",
+    "sop_classifier.classifier.bias",
   ),
 )
 
 
 def _read_electra(values: Values) -> Values:
-  # Without a projection the tables have the encoder's own width.
+  # Without a projection, the embedding tables have the encoder's width.
   width, table_width = values["hidden_size"], values["embedding_size"]
   return {"embedding_width": 0 if table_width == width else table_width}
 
 
-# A generator; its head has the exact GELU whatever config.json says.
+# ELECTRA's generator. Its head uses the exact GELU, whatever config.json says.
 ELECTRA = Family(
   model_type="electra",
   architecture="ElectraForMaskedLM",
@@ -233,11 +241,15 @@ ELECTRA = Family(
   write=lambda config: {"embedding_size": config.table_width},
 )
 
+_ELECTRA_ENCODER = {
+  k: v for k, v in ELECTRA.modules.items() if k.startswith("encoder/")
+}
+
 ELECTRA_DISCRIMINATOR = dataclasses.replace(
   ELECTRA,
   architecture="ElectraForPreTraining",
   modules={
-    **{k: v for k, v in ELECTRA.modules.items() if k.startswith("encoder/")},
+    **_ELECTRA_ENCODER,
     "head/dense": ("discriminator_predictions.dense",),
     "head/out": ("discriminator_predictions.dense_prediction",),
   },

@@ -1,9 +1,10 @@
-"""The families with rotary positions and gated MLPs."""
+"""Families with rotary positions (RoPE) and gated MLPs (GLU)."""
 
 from mlm_jax import families
 from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import require
 from mlm_jax.families import DROPOUTS
+from mlm_jax.hf.families.base import Family, Values, write_value
 from mlm_jax.hf.families.bert import (
   BERT_DEFAULTS,
   BERT_HEAD,
@@ -12,18 +13,24 @@ from mlm_jax.hf.families.bert import (
   POOLER,
   under,
 )
-from mlm_jax.hf.family import Family, Values, write_value
 
 
 def _theta(values: Values, kind: str | None, old_key: str, default: float):
-  """Returns a RoPE base: transformers 5 keeps it in `rope_parameters`."""
+  """Returns a RoPE base; transformers 5 keeps it in `rope_parameters`.
+
+  Args:
+    values: of config.json.
+    kind: the attention type that it belongs to; None if there is one base.
+    old_key: its key before transformers 5.
+    default: its value if config.json has neither.
+  """
   rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
   if kind:
     rope = rope.get(kind) or {}
   scaling = rope.get("rope_type", rope.get("type", "default"))
   require(
     scaling == "default",
-    f"config.json scales RoPE by {scaling!r}; only 'default' is known",
+    f"config.json has rope_type={scaling!r}; only 'default' is supported",
   )
   return float(rope.get("rope_theta", values.get(old_key, default)))
 
@@ -43,17 +50,17 @@ def _read_modernbert(values: Values) -> Values:
   act = values.get("hidden_activation", "gelu")
   require(
     values.get("classifier_activation", "gelu") == act,
-    "config.json has another classifier_activation than hidden_activation",
+    "config.json has a classifier_activation other than hidden_activation",
   )
   num_layers = values["num_hidden_layers"]
   every = values.get("global_attn_every_n_layers", 3)
   types = values.get("layer_types") or _layer_types(num_layers, every)
   if types != _layer_types(num_layers, every):
-    # The second global layer tells; without one there is nothing to tell.
+    # The second global layer shows the period; without one, any will do.
     every = (types + ["full_attention"]).index("full_attention", 1)
   require(
     types == _layer_types(num_layers, every),
-    "config.json has layer_types that are no 'every n-th layer is global'",
+    "config.json has layer_types where not every n-th layer is global",
   )
   window = values.get("local_attention", 128)
   return {
@@ -104,7 +111,7 @@ MODERNBERT = Family(
     "max_positions": "max_position_embeddings",
     "init_stddev": "initializer_range",
     "tie_embeddings": "tie_word_embeddings",
-    **{key: key for key in DROPOUTS},
+    **dict(zip(DROPOUTS, DROPOUTS, strict=True)),
   },
   fixed=families.MODERNBERT,
   defaults={
@@ -217,7 +224,9 @@ EUROBERT = Family(
   block="model.layers.{}",
   block_modules={
     "attention/qkv": (
-      *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+      "self_attn.q_proj",
+      "self_attn.k_proj",
+      "self_attn.v_proj",
     ),
     "attention/out": ("self_attn.o_proj",),
     "norm_1": ("input_layernorm",),

@@ -1,21 +1,34 @@
-"""Encoder-decoders: T5 as first released, and BART."""
+"""Encoder-decoder families: T5 as first released, and BART."""
+
+from collections.abc import Mapping
 
 from mlm_jax import families
 from mlm_jax.config import EncoderConfig
 from mlm_jax.families import DROPOUTS
-from mlm_jax.hf.family import Family, Values
+from mlm_jax.hf.families.base import Family, Values
 
 
-def _t5_block(feed: int) -> dict[str, tuple[str, ...]]:
-  """Returns the modules of a block whose MLP is its layer `feed`."""
+def _encoder_and_decoder(
+  prefix: str, names: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+  """Returns modules that the encoder and the decoder both have."""
+  return {
+    f"{stack}/{ours}": (f"{prefix}{stack}.{theirs}",)
+    for stack in ("encoder", "decoder")
+    for ours, theirs in names.items()
+  }
+
+
+def _t5_block(mlp: int) -> dict[str, tuple[str, ...]]:
+  """Returns the modules of a block whose layer number `mlp` is the MLP."""
   attention = "layer.0.SelfAttention"
   return {
     "attention/qkv": tuple(f"{attention}.{letter}" for letter in "qkv"),
     "attention/out": (f"{attention}.o",),
     "norm_1": ("layer.0.layer_norm",),
-    "mlp/in": (f"layer.{feed}.DenseReluDense.wi",),
-    "mlp/out": (f"layer.{feed}.DenseReluDense.wo",),
-    "norm_2": (f"layer.{feed}.layer_norm",),
+    "mlp/in": (f"layer.{mlp}.DenseReluDense.wi",),
+    "mlp/out": (f"layer.{mlp}.DenseReluDense.wo",),
+    "norm_2": (f"layer.{mlp}.layer_norm",),
   }
 
 
@@ -48,22 +61,21 @@ T5 = Family(
   write=_write_t5,
   modules={
     "encoder/token_embedding": ("shared",),
-    **{
-      f"{part}/{ours}": (f"{part}.{theirs}",)
-      for part in ("encoder", "decoder")
-      for ours, theirs in {
+    **_encoder_and_decoder(
+      "",
+      {
         "relative_bias": (
           "block.0.layer.0.SelfAttention.relative_attention_bias"
         ),
         "final_norm": "final_layer_norm",
-      }.items()
-    },
+      },
+    ),
   },
   block="encoder.block.{}",
-  block_modules=_t5_block(feed=1),
+  block_modules=_t5_block(mlp=1),
   decoder_block="decoder.block.{}",
   decoder_modules={
-    **_t5_block(feed=2),
+    **_t5_block(mlp=2),
     "cross/q": ("layer.1.EncDecAttention.q",),
     "cross/kv": ("layer.1.EncDecAttention.k", "layer.1.EncDecAttention.v"),
     "cross/out": ("layer.1.EncDecAttention.o",),
@@ -74,7 +86,9 @@ T5 = Family(
 
 _BART_BLOCK = {
   "attention/qkv": (
-    *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
   ),
   "attention/out": ("self_attn.out_proj",),
   "norm_1": ("self_attn_layer_norm",),
@@ -88,7 +102,7 @@ def _write_bart(config: EncoderConfig) -> Values:
   return {
     "decoder_attention_heads": config.num_heads,
     "decoder_ffn_dim": config.mlp_width,
-    # By default what ends at the longest ends with a 2.
+    # transformers' default, 2, would be forced at the maximum length.
     "forced_eos_token_id": None,
   }
 
@@ -117,14 +131,13 @@ BART = Family(
   write=_write_bart,
   modules={
     "encoder/token_embedding": ("model.shared",),
-    **{
-      f"{part}/{ours}": (f"model.{part}.{theirs}",)
-      for part in ("encoder", "decoder")
-      for ours, theirs in {
+    **_encoder_and_decoder(
+      "model.",
+      {
         "position_embedding": "embed_positions",
         "embedding_norm": "layernorm_embedding",
-      }.items()
-    },
+      },
+    ),
   },
   block="model.encoder.layers.{}",
   block_modules=_BART_BLOCK,

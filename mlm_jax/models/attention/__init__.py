@@ -1,7 +1,7 @@
 """Attention within the documents of packed rows: one function, many backends.
 
 `attention` is the only entry point. A backend is a module in this folder and an
-entry in `_BACKENDS`. It defines
+entry in `BACKENDS`. It defines
 
   SUPPORTS         the `AttentionMask.features` that it implements
   why_unsupported  any other obstacle (platform, dtype, shape), or ""
@@ -29,7 +29,7 @@ from mlm_jax.models.attention import (
 from mlm_jax.models.attention.mask import ATTENTION_OUTPUT, AttentionMask
 from mlm_jax.models.platform import platform
 
-_BACKENDS = {
+BACKENDS = {
   "dense": dense,
   "local": local,
   "chunked": chunked,
@@ -65,14 +65,14 @@ def attention(
   Raises:
     InputError: the backend does not exist, or does not support the request.
   """
-  if impl not in ("auto", *_BACKENDS):
-    raise unknown("attention backend", impl, ["auto", *_BACKENDS])
+  if impl not in ("auto", *BACKENDS):
+    raise unknown("attention backend", impl, ["auto", *BACKENDS])
   if impl == "auto":
     impl = choose(q_BLHK, k_BMGK, mask)
     _log(impl, platform(), q_BLHK.shape[1], str(q_BLHK.dtype), mask.window)
   elif reason := why_unsupported(impl, q_BLHK, k_BMGK, mask):
     raise InputError(f"model.attention={impl!r} {reason}")
-  x_BLHK = _BACKENDS[impl].attend(q_BLHK, k_BMGK, v_BMGK, mask)
+  x_BLHK = BACKENDS[impl].attend(q_BLHK, k_BMGK, v_BMGK, mask)
   return checkpoint_name(x_BLHK, ATTENTION_OUTPUT)
 
 
@@ -104,12 +104,12 @@ def why_unsupported(
   mask: AttentionMask,
 ) -> str:
   """Returns why a backend cannot serve the request, "" if it can."""
-  missing = mask.features - _BACKENDS[impl].SUPPORTS
+  missing = mask.features - BACKENDS[impl].SUPPORTS
   if not missing:
-    return _BACKENDS[impl].why_unsupported(q_BLHK, k_BMGK, mask)
+    return BACKENDS[impl].why_unsupported(q_BLHK, k_BMGK, mask)
   complete = [
     name
-    for name, backend in _BACKENDS.items()
+    for name, backend in BACKENDS.items()
     if mask.features <= backend.SUPPORTS
   ]
   return (

@@ -1,11 +1,11 @@
-"""A family of models, as a renaming.
+"""A Hugging Face model family, as a mapping of names.
 
-It renames `EncoderConfig` keys to those of a config.json, and our modules to
-the names of tensors. What config.json does not say is `fixed`, by the family's
-values in `mlm_jax.families`; what it could say but ours could not is `assumed`,
-and refused where it says otherwise.
-So a family can express a configuration exactly if going there and back gives
-the same one.
+A `Family` maps `EncoderConfig` keys to keys of config.json, and our modules to
+tensor names. Keys of ours with one value in the whole family are `fixed`, by
+the values in `mlm_jax.families`. Keys of config.json that our models do not
+support are `assumed` to have one value; another value is an error. A family
+expresses a config exactly if writing it and reading it back gives the same
+config.
 """
 
 import dataclasses
@@ -17,11 +17,16 @@ from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import InputError, require
 from mlm_jax.vocabulary import Vocabulary
 
-# Values that are called otherwise there. The last of equals is written.
+# Key -> {value in config.json: our value}. If several values map to one of
+# ours, the last is written.
 _VALUES = {
   "activation": {
-    **{"swish": "silu", "silu": "silu", "relu": "relu", "gelu": "gelu"},
-    **{"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"},
+    "swish": "silu",
+    "silu": "silu",
+    "relu": "relu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
   },
   "mlp_bias": {True: "all", False: "none"},
   "head_dense": {True: "bias", False: "no_bias"},
@@ -32,31 +37,33 @@ Values = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-  """One kind of model.
+  """The names of one model family.
 
   Attributes:
-    model_type: what its config.json is recognised by.
-    architecture: its class for masked language modelling.
-    prefix: of the tensors of the encoder without a head.
-    keys: our key -> the key in config.json.
+    model_type: its name in config.json.
+    architecture: the transformers class to export to.
+    prefix: of the encoder's tensor names in a model with a head.
+    keys: our key -> its key in config.json.
     fixed: the family's values of our keys; those that config.json has are read
       from it.
-    defaults: what a key is that config.json lacks.
+    defaults: values of keys that may be absent from config.json.
     assumed: keys of config.json that must have this value, or be absent.
-    modules: our modules outside the blocks -> their names there.
+    modules: our module outside the blocks -> its names.
     block: the name of a block, with {} for its number.
-    block_modules: our modules in a block -> their names in it. Several names
-      are the parts of a fused matmul.
-    ignored: ends of names of tensors that masked language modelling has no
-      use for: poolers, other heads, buffers.
+    block_modules: our module in a block -> its names in the block; a fused
+      matmul of ours may have several.
+    ignored: suffixes of tensors that are not imported: poolers, other heads,
+      buffers.
     read: config.json -> our keys, where renaming is not enough.
-    write: the inverse.
-    padded_positions: does the position table begin with rows up to the padding
-      token's id, which no real token uses? (fairseq's habit)
-    position_offset: with how many such rows it begins in any case.
-    decoder_block: the name of a decoder's block; "" where there is no decoder.
-    decoder_modules: our modules in such a block -> their names in it.
-    unscaled_queries: are scores not divided by the root of the head width?
+    write: our config -> keys of config.json, the inverse of `read`.
+    padded_positions: whether the position table starts with unused rows up to
+      and including the padding token's id, as in fairseq.
+    position_offset: the number of unused rows at the start of the position
+      table, independent of the padding token.
+    decoder_block: the name of a decoder block; "" without a decoder.
+    decoder_modules: our module in a decoder block -> its names in the block.
+    unscaled_queries: whether attention scores are not divided by the square
+      root of the head width, as in T5.
   """
 
   model_type: str
@@ -81,31 +88,31 @@ class Family:
   unscaled_queries: bool = False
 
   def unused_positions(self, pad_id: int) -> int:
-    """Returns how many rows the position table begins with for nothing."""
+    """Returns the number of unused rows at the start of the position table."""
     return pad_id + 1 if self.padded_positions else self.position_offset
 
   def read_config(self, values: Values) -> EncoderConfig:
-    """Returns the encoder that a config.json describes.
+    """Returns the encoder config for the values of a config.json.
 
     Raises:
-      InputError: a key is missing, or has a value that we do not have.
+      InputError: a key is missing, or its value is not supported.
     """
     try:
-      # What is null is as good as absent.
+      # A null value is the same as an absent key.
       return self._read({k: v for k, v in values.items() if v is not None})
     except (TypeError, ValueError, AttributeError) as error:
-      raise InputError(f"config.json makes no sense: {error}") from error
+      raise InputError(f"config.json is not valid: {error}") from error
 
   def _read(self, values: Values) -> EncoderConfig:
     for key, expected in self.assumed.items():
       value = values.get(key, expected)
       require(
         value == expected,
-        f"config.json has {key}={value!r}; only {expected!r} is known for "
-        f"model_type={self.model_type!r}",
+        f"config.json has {key}={value!r}; model_type={self.model_type!r} "
+        f"supports only {expected!r}",
       )
     values = {**self.defaults, **values}
-    # Their embeddings add a type's row to every token.
+    # transformers adds a type embedding to every token.
     require(
       values.get("type_vocab_size", 1) > 0, "config.json has type_vocab_size=0"
     )
@@ -116,14 +123,14 @@ class Family:
     ours |= self.read(values)
     if self.padded_positions:
       ours["max_positions"] -= self.unused_positions(values["pad_token_id"])
-    # JSON writes 1e-05 and 10000 alike as they come.
-    kinds = {f.name: f.type for f in dataclasses.fields(EncoderConfig)}
-    return EncoderConfig(
-      **{k: float(v) if kinds[k] is float else v for k, v in ours.items()}
-    )
+    # JSON may write the float 10000.0 as the integer 10000.
+    types = {f.name: f.type for f in dataclasses.fields(EncoderConfig)}
+    for key, value in ours.items():
+      ours[key] = float(value) if types[key] is float else value
+    return EncoderConfig(**ours)
 
   def write_config(self, config: EncoderConfig, vocab: Vocabulary) -> Values:
-    """Returns the config.json of an encoder that the family can express."""
+    """Returns the values of config.json for an encoder of this family."""
     values = {
       "architectures": [self.architecture],
       "model_type": self.model_type,
@@ -135,14 +142,13 @@ class Family:
     values |= self.write(config)
     if self.padded_positions:
       values["max_position_embeddings"] += self.unused_positions(vocab.pad_id)
+    if self.decoder_block:
+      values["decoder_start_token_id"] = vocab.start_id
     return values | {
       "pad_token_id": vocab.pad_id,
       "bos_token_id": vocab.start_id,
       "cls_token_id": vocab.start_id,
       "eos_token_id": vocab.end_id,
-      **(
-        {"decoder_start_token_id": vocab.start_id} if self.decoder_block else {}
-      ),
       "sep_token_id": vocab.end_id,
       "mask_token_id": vocab.mask_id,
       "dtype": "float32",
@@ -150,7 +156,7 @@ class Family:
     }
 
   def expresses(self, config: EncoderConfig, vocab: Vocabulary) -> bool:
-    """Can a model of the family compute exactly what this encoder does?"""
+    """Returns whether a model of the family computes exactly the same."""
     try:
       again = self.read_config(self.write_config(config, vocab))
     except InputError:
@@ -170,8 +176,9 @@ def _read_value(key, theirs, value):
 
 
 def write_value(key, value):
-  backwards = {ours: theirs for theirs, ours in _VALUES.get(key, {}).items()}
+  """Returns the value of one of our keys as config.json spells it."""
   if key not in _VALUES:
     return value
-  require(value in backwards, f"{key}={value!r} has no counterpart")
-  return backwards[value]
+  theirs = {ours: theirs for theirs, ours in _VALUES[key].items()}
+  require(value in theirs, f"{key}={value!r} has no equivalent in config.json")
+  return theirs[value]
