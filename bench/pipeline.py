@@ -146,7 +146,7 @@ def with_corruption(config, options):
   name = OBJECTIVES[registry.CORRUPTIONS[corruption.kind].task]
   if corruption.causal_row_share:
     name = "mixture"
-  layers = int(name in ("seq2seq", "cmlm"))
+  layers = int(registry.OBJECTIVES[name].has_decoder)
   return dataclasses.replace(
     config,
     corruption=corruption,

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from mlm_jax import registry
 from mlm_jax.config.key import check_keys, key
 from mlm_jax.errors import require
 
@@ -30,6 +31,10 @@ class TrainConfig:
   eval_batches: int = key(0,
     "Held-out batches per evaluation. 0 is all of them.",
     scope="logging", at_least=0)
+  metrics: str = key("",
+    "Further metrics of held-out batches, separated by commas. A recipe file "
+    "registers them.",
+    scope="logging")
   checkpoint_every: int = key(5_000,
     "Steps between two checkpoints.",
     scope="logging", above=0)
@@ -50,6 +55,8 @@ class TrainConfig:
 
   def __post_init__(self):
     check_keys(self, "train.")
+    for name in self.metric_names:
+      registry.METRICS[name]  # Raises if there is none.
     require(
       not self.patience or self.keep_best,
       "train.patience without train.keep_best would lose the best checkpoint",
@@ -59,3 +66,7 @@ class TrainConfig:
       f"train.batch_size={self.batch_size} does not divide into "
       f"train.microbatches={self.microbatches}",
     )
+
+  @property
+  def metric_names(self) -> list[str]:
+    return [name.strip() for name in self.metrics.split(",") if name.strip()]

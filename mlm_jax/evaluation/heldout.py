@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from mlm_jax.config import CorruptionConfig
 from mlm_jax.data import pipeline, rows
 from mlm_jax.data.host_tensorflow import iterate
+from mlm_jax.evaluation.metrics import Collector
 from mlm_jax.models.positions import segments_and_positions
 from mlm_jax.training.run import Run
 
@@ -19,7 +20,7 @@ def evaluator(
   store: rows.RowStore,
   corruption: CorruptionConfig | None = None,
 ) -> Callable[..., dict[str, float]]:
-  """Returns a function from params to metrics, as `Objective.ratios` has them.
+  """Returns params -> metrics, those of `Objective.ratios` and train.metrics.
 
   Masks are the same each time, so equal parameters give equal results.
 
@@ -36,13 +37,17 @@ def evaluator(
     corruption=corruption,
   )
 
+  metrics = Collector(run)
+
   def evaluate(params) -> dict[str, float]:
-    totals, running = None, None
-    for batch in iterate(batches):
-      done, running = running, run.eval_step(params, run.to_device(batch))
+    totals, running, collected = None, None, []
+    for batch in map(run.to_device, iterate(batches)):
+      done, running = running, run.eval_step(params, batch)
+      collected.append(metrics.collect(params, batch))
       # Fetched while the device computes the next batch.
       totals = _accumulate(totals, done)
     found = run.objective.ratios(_accumulate(totals, running))
+    found |= metrics.compute(collected)
     return {key: float(value) for key, value in found.items()}
 
   return evaluate
