@@ -20,9 +20,7 @@ def evaluator(
   store: rows.RowStore,
   corruption: CorruptionConfig | None = None,
 ) -> Callable[..., dict[str, float]]:
-  """Returns a function from params to metrics.
-
-  Those of `Objective.ratios`, and those that train.metrics names.
+  """Returns params -> metrics, those of `Objective.ratios` and train.metrics.
 
   Masks are the same each time, so equal parameters give equal results.
 
