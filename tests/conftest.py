@@ -28,7 +28,7 @@ os.environ["XLA_FLAGS"] = xla_flags(8)
 os.environ.setdefault(
   "JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache/d/xla")
 )
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 os.environ["TF_USE_LEGACY_KERAS"] = "1"

@@ -19,6 +19,10 @@ pytestmark = [
   ),
 ]
 
+# Tests of the same programs, for one process, which compiles each of them once.
+BERT_BASE = pytest.mark.xdist_group("bert_base")
+BERT_LARGE = pytest.mark.xdist_group("bert_large")
+
 
 @functools.cache
 def report(name, topology, rows, *overrides):
@@ -30,7 +34,11 @@ def report(name, topology, rows, *overrides):
 
 
 @pytest.mark.parametrize(
-  "topology, rows, most", [("v5e:1x1", 32, 4.0e6), ("v6e:1x1", 64, 3.3e6)]
+  "topology, rows, most",
+  [
+    pytest.param("v5e:1x1", 32, 4.0e6, marks=BERT_BASE),
+    ("v6e:1x1", 64, 3.3e6),
+  ],
 )
 def test_bert_base_computes_and_moves_no_more_than_it_must(
   topology, rows, most
@@ -41,6 +49,7 @@ def test_bert_base_computes_and_moves_no_more_than_it_must(
   assert not found["collectives"]
 
 
+@BERT_LARGE
 def test_bert_large_fits_one_v5e():
   found = report("bert_large", "v5e:1x1", 16)
   assert found["hbm_used"] <= 11
@@ -60,6 +69,7 @@ def test_a_data_parallel_step_adds_up_five_times_at_most():
   assert sums["kind"] == "all-reduce" and sums["count"] <= 5
 
 
+@BERT_LARGE
 def test_256_chips_cost_bert_large_under_five_points():
   one, many = (
     report("bert_large", topology, 16)["utilisation_outside"]
@@ -69,6 +79,7 @@ def test_256_chips_cost_bert_large_under_five_points():
   assert one > 0.4
 
 
+@BERT_BASE
 def test_splash_attention_is_what_tpus_get():
   found = report("bert_base", "v5e:1x1", 32)
   assert found["kernel_flops"] > 0 and not found["pair_arrays"]
