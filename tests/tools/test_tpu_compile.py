@@ -20,6 +20,10 @@ pytestmark = [
   ),
 ]
 
+# Tests of the same programs, for one process, which compiles each of them once.
+BERT_BASE = pytest.mark.xdist_group("bert_base")
+BERT_LARGE = pytest.mark.xdist_group("bert_large")
+
 
 def configured(name, *overrides):
   keys = parse([f"--config.{override}" for override in overrides])
@@ -36,7 +40,11 @@ def report(name, topology, rows, *overrides):
 
 
 @pytest.mark.parametrize(
-  "topology, rows, most", [("v5e:1x1", 32, 4.0e6), ("v6e:1x1", 64, 3.3e6)]
+  "topology, rows, most",
+  [
+    pytest.param("v5e:1x1", 32, 4.0e6, marks=BERT_BASE),
+    ("v6e:1x1", 64, 3.3e6),
+  ],
 )
 def test_bert_base_flops_and_hbm_traffic(topology, rows, most):
   found = report("bert_base", topology, rows)
@@ -45,6 +53,7 @@ def test_bert_base_flops_and_hbm_traffic(topology, rows, most):
   assert not found["collectives"]
 
 
+@BERT_LARGE
 def test_bert_large_fits_one_v5e():
   found = report("bert_large", "v5e:1x1", 16)
   assert found["hbm_used"] <= 11
@@ -67,6 +76,7 @@ def test_a_data_parallel_step_has_at_most_five_all_reduces():
   assert sums["kind"] == "all-reduce" and sums["count"] <= 5
 
 
+@BERT_LARGE
 def test_bert_large_on_256_chips_loses_under_5_points_of_utilisation():
   one, many = (
     report("bert_large", topology, 16)["utilisation_outside"]
@@ -76,6 +86,7 @@ def test_bert_large_on_256_chips_loses_under_5_points_of_utilisation():
   assert one > 0.4
 
 
+@BERT_BASE
 def test_tpus_get_splash_attention():
   found = report("bert_base", "v5e:1x1", 32)
   assert found["kernel_flops"] > 0 and not found["pair_arrays"]
