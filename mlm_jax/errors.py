@@ -1,4 +1,4 @@
-"""What a user did wrong: one line each."""
+"""Errors in the user's input, one line each."""
 
 import difflib
 
@@ -8,13 +8,13 @@ class InputError(Exception):
 
 
 def unknown(kind: str, name, known, listed: str = "") -> InputError:
-  """Returns the error for a name that nobody knows, with the nearest one.
+  """Returns the error for an unknown name, which suggests the closest one.
 
   Args:
-    kind: what it should have been.
+    kind: what the name should have been, such as "command".
     name: what was given.
-    known: all names.
-    listed: what to say where none is near; else they are listed.
+    known: all valid names.
+    listed: the suggestion if none is close; by default the list of all.
   """
   names = [str(k) for k in known]
   near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
@@ -25,5 +25,6 @@ def unknown(kind: str, name, known, listed: str = "") -> InputError:
 
 
 def require(condition: bool, message: str) -> None:
+  """Raises an InputError with `message` unless `condition` holds."""
   if not condition:
     raise InputError(message)

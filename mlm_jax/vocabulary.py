@@ -11,13 +11,14 @@ class Vocabulary:
   """The ids that corruption, packing and models need to know.
 
   Attributes:
-    size: as many rows as a model's table needs.
-    unk_id: the padding's where nothing is unknown.
-    other_special_ids: more ids that stand for no text.
-    sentinel_ids: those among them that stand for hidden spans, in their order.
-    starts_word: bool[size], does this piece begin a word?
-    stops: int8[size], 1 for a piece that ends a sentence if a word begins after
-      it, 2 for one that does anyhow.
+    size: the number of ids, and of rows of the model's embedding table.
+    pad_id, unk_id, start_id, end_id, mask_id: the special tokens; unk_id is
+      pad_id where every text can be spelled.
+    other_special_ids: further ids that stand for no text.
+    sentinel_ids: those of them that stand for masked spans, in order.
+    starts_word: bool[size], whether the piece begins a word.
+    stops: int8[size], 1 for a piece that ends a sentence if the next piece
+      begins a word, 2 for one that always does, 0 for all others.
   """
 
   size: int

@@ -89,7 +89,7 @@ LEARN = {
 
 
 @pytest.mark.parametrize("name", LEARN)
-def test_it_learns_more_than_word_frequencies(name, recipe, tmp_path):
+def test_heldout_loss_falls_below_the_unigram_entropy(name, recipe, tmp_path):
   values = SMALL | LEARN[name]
   arguments = [f"--config.{key}={value}" for key, value in values.items()]
   arguments += [f"--config={recipe}", f"--workdir={tmp_path}"]

@@ -73,7 +73,7 @@ def test_the_wheel_holds_nothing_else(unpacked):
   assert {path.name for path in unpacked.iterdir()} == {"mlm_jax", info}
 
 
-def test_the_wheel_runs_away_from_the_clone(unpacked, run):
+def test_the_wheel_runs_outside_the_clone(unpacked, run):
   place = run("-c", "import mlm_jax; print(mlm_jax.__file__)").strip()
   assert pathlib.Path(place).is_relative_to(unpacked)
   shown = run(
@@ -83,7 +83,7 @@ def test_the_wheel_runs_away_from_the_clone(unpacked, run):
   assert "a list may be changed." in shown  # It is uncased.
 
 
-def test_the_script_is_the_module(unpacked, run):
+def test_console_script_is_the_module(unpacked, run):
   (path,) = unpacked.glob("*.dist-info/entry_points.txt")
   scripts = configparser.ConfigParser()
   scripts.read(path)
@@ -102,6 +102,6 @@ def test_the_citation_is_of_this_version():
   assert version == mlm_jax.__version__
 
 
-def test_the_changelog_tells_of_this_version():
+def test_the_changelog_has_this_version():
   text = (ROOT / "CHANGELOG.md").read_text()
   assert f"\n## [{mlm_jax.__version__}]" in text

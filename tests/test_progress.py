@@ -5,9 +5,7 @@ import pytest
 from mlm_jax.progress import Progress
 
 
-def test_a_line_tells_the_time_left_at_the_speed_since_the_first_step(
-  capsys, monkeypatch
-):
+def test_progress_line_shows_the_time_left(capsys, monkeypatch):
   times = iter([100.0, 108.0])
   monkeypatch.setattr("mlm_jax.progress.time.monotonic", lambda: next(times))
   with Progress(10, unit="mile") as progress:
@@ -18,14 +16,14 @@ def test_a_line_tells_the_time_left_at_the_speed_since_the_first_step(
 
 
 @pytest.mark.parametrize("step", [2, 10])
-def test_at_the_ends_no_time_is_told(capsys, step):
+def test_progress_line_at_the_ends_shows_no_time_left(capsys, step):
   with Progress(10) as progress:
     progress.advance(2)
     progress.show(step)
   assert capsys.readouterr().out == f"step {step}/10\n"
 
 
-def test_the_time_before_the_first_step_is_not_counted(capsys, monkeypatch):
+def test_progress_excludes_the_time_before_the_first_step(capsys, monkeypatch):
   times = iter([100.0, 108.0])
   monkeypatch.setattr("mlm_jax.progress.time.monotonic", lambda: next(times))
   with Progress(10) as progress:

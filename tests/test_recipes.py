@@ -26,7 +26,7 @@ def build(name):
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_recipes_build_and_say_how_to_run_them(path):
+def test_recipes_build_and_document_their_command(path):
   build(str(path))
   text = path.read_text()
   assert f"--config={path.stem} " in text

@@ -1,5 +1,6 @@
-"""Checkpoints: what Orbax keeps, and which of them can be trusted."""
+"""Checkpoints: saved by Orbax, verified by checksums of our own."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -25,9 +26,9 @@ class Checkpoints:
   state and whether there is more than parameters.
 
   Args:
-    workdir: whose.
+    workdir: the work directory.
     train: how many to keep; None only reads.
-    say: is told of checkpoints that cannot be read.
+    say: receives messages about checkpoints that cannot be read.
   """
 
   def __init__(
@@ -107,8 +108,7 @@ class Checkpoints:
     """
     self._manager.reload()
     steps = self._manager.all_steps()
-    for step in steps:
-      self._check_version(step)
+    self._check_version(steps)
     items = self._restore(_split(like), set_aside=True, steps=steps)
     if items is None:
       return None
@@ -192,17 +192,23 @@ class Checkpoints:
       step, args=ocp.args.Composite(format=ocp.args.JsonRestore())
     )["format"]
 
-  def _check_version(self, step):
-    try:
-      found = self._format(step)
-    except Exception:  # Broken: restoring says so, and uses the one before.
+  def _check_version(self, steps):
+    """Raises InputError if the last state is one of another version."""
+    formats = {}
+    for step in steps:
+      # What is damaged is found, and set aside, when it is restored.
+      with contextlib.suppress(Exception):
+        formats[step] = self._format(step)
+    versions = {found["version"] for found in formats.values()}
+    if not formats or FORMAT_VERSION in versions:
       return
+    last = max(formats)
     require(
-      found["version"] == FORMAT_VERSION or "rest" not in found["items"],
-      f"checkpoint {step} in {self._workdir.checkpoints} has format "
-      f"{found['version']}, this mlm_jax continues format {FORMAT_VERSION}: "
-      "its parameters can be evaluated, used and exported (export_hf, then "
-      "import_hf starts a new run from them)",
+      "rest" not in formats[last]["items"],
+      f"checkpoint {last} in {self._workdir.checkpoints} has format "
+      f"{formats[last]['version']}, this mlm_jax continues format "
+      f"{FORMAT_VERSION}: its parameters can be evaluated, used and exported "
+      "(export_hf, then import_hf starts a new run from them)",
     )
 
   def _set_aside(self, steps):

@@ -87,7 +87,7 @@ def fail(capsys, argv):
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"]])
-def test_no_command_lists_them_all(capsys, argv):
+def test_no_command_lists_all_commands(capsys, argv):
   assert main(argv) == 0
   shown = capsys.readouterr().out
   for name, command in COMMANDS.items():
@@ -96,7 +96,7 @@ def test_no_command_lists_them_all(capsys, argv):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_answers_help(capsys, name):
+def test_each_command_has_help(capsys, name):
   with pytest.raises(SystemExit) as done:
     main([name, "--help"])
   assert done.value.code == 0
@@ -109,12 +109,12 @@ def test_each_command_answers_help(capsys, name):
   ("given", "nearest"),
   [("trian", "train"), ("evalute", "evaluate"), ("fill-mask", "fill_mask")],
 )
-def test_an_unknown_command_names_the_nearest(capsys, given, nearest):
+def test_unknown_command_suggests_the_closest(capsys, given, nearest):
   line = fail(capsys, [given])
   assert line == f"unknown command {given!r}; did you mean {nearest!r}?"
 
 
-def test_an_interrupted_command_says_a_line(capsys, monkeypatch):
+def test_interrupted_command_prints_one_line(capsys, monkeypatch):
   def interrupt(*_):
     raise KeyboardInterrupt
 
@@ -123,7 +123,7 @@ def test_an_interrupted_command_says_a_line(capsys, monkeypatch):
   assert capsys.readouterr().err == "mlm_jax: interrupted\n"
 
 
-def test_an_interrupt_in_a_garbage_collection_is_not_lost():
+def test_interrupt_during_garbage_collection_is_not_lost():
   """Exceptions of its callbacks reach nobody; JAX has set up one."""
   program = """
 import gc, signal, sys
@@ -149,12 +149,12 @@ sys.exit(main.main(["prepare", "--config=a", "--workdir=w"]))
   assert (done.returncode, done.stderr) == (130, "mlm_jax: interrupted\n")
 
 
-def test_the_version_is_told(capsys):
+def test_version_option(capsys):
   assert main(["--version"]) == 0
   assert __version__ in capsys.readouterr().out
 
 
-def test_a_command_that_is_like_no_other_gets_the_list(capsys):
+def test_unknown_command_without_a_close_name_lists_all(capsys):
   line = fail(capsys, ["xyzzy"])
   assert all(name in line for name in COMMANDS)
 
@@ -200,7 +200,7 @@ def test_a_command_that_is_like_no_other_gets_the_list(capsys):
     ("data.tokenizer={root}/recipe.py", ["is not a SentencePiece model"]),
   ],
 )
-def test_a_bad_override_is_named(line_of, root, override, parts):
+def test_invalid_override_names_the_key(line_of, root, override, parts):
   line = line_of("prepare", f"--config.{override.format(root=root)}")
   for part in parts:
     assert part in line
@@ -217,7 +217,9 @@ def test_a_bad_override_is_named(line_of, root, override, parts):
     (["train.microbatches=2"], ["train.batch_size=8", "2 micro-batches"]),
   ],
 )
-def test_a_mesh_that_does_not_fit_is_an_error(line_of, overrides, parts):
+def test_mesh_that_does_not_fit_the_devices_is_an_error(
+  line_of, overrides, parts
+):
   line = line_of("train", *(f"--config.{o}" for o in overrides))
   for part in parts:
     assert part in line
@@ -241,35 +243,35 @@ def test_a_mesh_that_does_not_fit_is_an_error(line_of, overrides, parts):
     ("config.(", ["recipe.py", "syntax"]),
   ],
 )
-def test_a_bad_recipe_is_an_error(line_of, root, extra, parts):
+def test_failing_recipe_is_an_error(line_of, root, extra, parts):
   line = line_of("prepare", recipe=RECIPE.format(root=root, extra=extra))
   for part in parts:
     assert part in line
 
 
-def test_a_recipe_without_get_config_is_an_error(line_of):
+def test_recipe_without_get_config_is_an_error(line_of):
   assert "get_config" in line_of("prepare", recipe="config = 3\n")
 
 
-def test_a_recipe_that_is_not_there_is_an_error(capsys, tmp_path):
+def test_missing_recipe_file_is_an_error(capsys, tmp_path):
   for path in (tmp_path / "none.py", tmp_path):
     argv = ["prepare", f"--config={path}", f"--workdir={tmp_path / 'w'}"]
     assert str(path) in fail(capsys, argv)
 
 
-def test_an_unknown_recipe_names_the_nearest(capsys, tmp_path):
+def test_unknown_recipe_suggests_the_closest(capsys, tmp_path):
   argv = ["prepare", "--config=bert_bse", f"--workdir={tmp_path / 'w'}"]
   line = fail(capsys, argv)
   assert line == "unknown recipe 'bert_bse'; did you mean 'bert_base'?"
 
 
-def test_a_recipe_to_grow_to_is_found_alike(line_of):
+def test_grow_to_suggests_the_closest_recipe(line_of):
   line = line_of("import_hf", "--grow_to=bert_lrage")
   assert line == "unknown recipe 'bert_lrage'; did you mean 'bert_large'?"
 
 
 @pytest.mark.parametrize("name", ["bert_base.py", "none/bert_base"])
-def test_what_looks_like_a_path_is_no_name(
+def test_recipe_path_is_not_searched_as_a_name(
   line_of, tmp_path, monkeypatch, name
 ):
   monkeypatch.chdir(tmp_path)
@@ -277,21 +279,21 @@ def test_what_looks_like_a_path_is_no_name(
   assert line == f"no recipe at {name}"
 
 
-def test_a_text_is_no_recipe(line_of, tmp_path):
+def test_text_file_is_not_a_recipe(line_of, tmp_path):
   (tmp_path / "a.txt").write_text("raise SystemExit")
   line = line_of("import_hf", f"--grow_to={tmp_path / 'a.txt'}")
   assert line.endswith("is no recipe: those are Python files, *.py")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_missing_workdir_is_an_error(line_of, command):
+def test_missing_workdir_option_is_an_error(line_of, command):
   if not COMMANDS[command].needs_workdir:
     pytest.skip("does without")
   assert "--workdir" in line_of(command, workdir=False)
 
 
 @pytest.mark.parametrize("command", ["prepare", "train"])
-def test_a_missing_recipe_is_an_error(capsys, tmp_path, command):
+def test_missing_config_option_is_an_error(capsys, tmp_path, command):
   assert "--config" in fail(capsys, [command, f"--workdir={tmp_path}"])
 
 
@@ -303,33 +305,33 @@ def test_a_missing_recipe_is_an_error(capsys, tmp_path, command):
     ("stray", "'stray'"),
   ],
 )
-def test_an_unknown_argument_is_named(line_of, command, argument, said):
+def test_unknown_argument_is_named(line_of, command, argument, said):
   assert said in line_of(command, argument)
 
 
-def test_a_mistyped_option_is_named_before_what_it_leaves_missing(capsys):
+def test_mistyped_option_is_named_before_a_missing_one(capsys):
   line = fail(capsys, ["train", "--confg=quickstart", "--wrkdir=w"])
   assert line == "unknown option '--confg'; did you mean '--config'?"
 
 
-def test_options_of_several_processes_belong_together(line_of):
+def test_multi_process_options_are_required_together(line_of):
   assert "belong together" in line_of("train", "--num_processes=2")
   assert "--process_id" in line_of("train", "--process_id=first")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "fill_mask"])
-def test_a_folder_that_is_no_work_directory_is_an_error(line_of, command):
+def test_folder_without_config_json_is_an_error(line_of, command):
   assert "is no work directory" in line_of(command)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_workdir_that_is_a_file_is_an_error(line_of, tmp_path, command):
+def test_workdir_that_is_a_file_is_an_error(line_of, tmp_path, command):
   (tmp_path / "work").write_text("a file")
   assert str(tmp_path / "work") in line_of(command)
 
 
 @pytest.mark.parametrize("command", ["prepare", "train"])
-def test_a_workdir_that_cannot_be_made_is_an_error(line_of, tmp_path, command):
+def test_workdir_that_cannot_be_created_is_an_error(line_of, tmp_path, command):
   (tmp_path / "work").write_text("a file")
   workdir = tmp_path / "work" / "dir"
   said = line_of(command, f"--workdir={workdir}")
@@ -337,21 +339,21 @@ def test_a_workdir_that_cannot_be_made_is_an_error(line_of, tmp_path, command):
 
 
 @pytest.mark.parametrize("command", ["prepare", "train"])
-def test_a_missing_corpus_leaves_no_folder(line_of, tmp_path, command):
+def test_missing_corpus_creates_no_workdir(line_of, tmp_path, command):
   workdir, corpus = tmp_path / "new", "text:/none/*.txt"
   line_of(command, f"--workdir={workdir}", f"--config.data.corpus={corpus}")
   assert not workdir.exists()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"model": 3}', '{"modle": {}}'])
-def test_a_spoilt_config_json_is_an_error(line_of, tmp_path, text):
+def test_damaged_config_json_is_an_error(line_of, tmp_path, text):
   (tmp_path / "work").mkdir()
   (tmp_path / "work" / "config.json").write_text(text)
   line_of("evaluate")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "fill_mask"])
-def test_a_workdir_that_was_never_trained_is_an_error(
+def test_workdir_without_checkpoints_is_an_error(
   line_of, root, tmp_path, command
 ):
   prepared = tmp_path / "work"
@@ -365,7 +367,7 @@ def test_a_workdir_that_was_never_trained_is_an_error(
   ("key", "made_with", "now"),
   [("model.width", 32, 16), ("data.vocab_size", 400, 512)],
 )
-def test_a_workdir_made_for_another_model_is_an_error(
+def test_workdir_of_another_model_is_an_error(
   line_of, tmp_path, make_config, command, key, made_with, now
 ):
   Workdir.at(tmp_path / "work").save_config(make_config(**{key: made_with}))

@@ -25,7 +25,7 @@ def run(capsys, *argv):
   return capsys.readouterr().out
 
 
-def test_training_leaves_what_the_contract_says(trained):
+def test_training_writes_the_workdir_layout(trained):
   assert {path.name for path in trained.iterdir()} == {
     *("config.json", "tokenizer", "rows", "checkpoints"),
     *("metrics.jsonl", "tensorboard"),
@@ -45,7 +45,7 @@ def test_training_leaves_what_the_contract_says(trained):
   assert not list(trained.rglob("*.pkl"))
 
 
-def test_evaluate_repeats_what_training_measured(trained, capsys):
+def test_evaluate_reproduces_the_heldout_metrics_of_training(trained, capsys):
   first = run(capsys, "evaluate", f"--workdir={trained}")
   again = run(capsys, "evaluate", f"--workdir={trained}")
   assert first == again
@@ -56,14 +56,14 @@ def test_evaluate_repeats_what_training_measured(trained, capsys):
   assert "unigram entropy" in first
 
 
-def test_training_again_changes_nothing(trained, recipe, capsys):
+def test_train_on_a_finished_run_changes_nothing(trained, recipe, capsys):
   before = (trained / "metrics.jsonl").read_text()
   arguments = [f"--config={recipe}", f"--workdir={trained}"]
   run(capsys, "train", *arguments, "--config.train.steps=60")
   assert (trained / "metrics.jsonl").read_text() == before
 
 
-def test_rows_outlive_their_corpus(trained, recipe, corpus, capsys):
+def test_resume_does_not_need_the_corpus(trained, recipe, corpus, capsys):
   """What is prepared is enough to evaluate, and to go on."""
   hidden = corpus.rename(corpus.with_suffix(".hidden"))
   try:
@@ -76,23 +76,23 @@ def test_rows_outlive_their_corpus(trained, recipe, corpus, capsys):
 
 
 @pytest.mark.parametrize("which", ["best", "last", "30"])
-def test_any_checkpoint_can_be_asked_for(trained, capsys, which):
+def test_checkpoint_option_selects_a_step(trained, capsys, which):
   arguments = (f"--workdir={trained}", f"--checkpoint={which}")
   assert "held-out loss" in run(capsys, "evaluate", *arguments)
 
 
-def test_an_absent_checkpoint_names_those_there_are(trained, capsys):
+def test_missing_checkpoint_lists_those_there_are(trained, capsys):
   assert main(["evaluate", f"--workdir={trained}", "--checkpoint=31"]) == 2
   assert "last, best, 30, 60" in capsys.readouterr().err
 
 
-def test_fewer_steps_than_were_done_are_refused(trained, recipe, capsys):
+def test_resume_with_fewer_steps_than_done_is_an_error(trained, recipe, capsys):
   arguments = [f"--config={recipe}", f"--workdir={trained}"]
   assert main(["train", *arguments, "--config.train.steps=50"]) == 2
   assert "is at step 60, past train.steps=50" in capsys.readouterr().err
 
 
-def test_fill_mask_says_a_line_for_the_text_and_each_mask(trained, capsys):
+def test_fill_mask_prints_a_line_per_text_and_mask(trained, capsys):
   text = f"the {MASK} of the {MASK}."
   out = run(capsys, "fill_mask", f"--workdir={trained}", f"--text={text}")
   lines = out.splitlines()
@@ -100,7 +100,7 @@ def test_fill_mask_says_a_line_for_the_text_and_each_mask(trained, capsys):
   assert all(line.count("%") == 5 for line in lines[1:])
 
 
-def test_a_tokenizer_json_does_as_well(trained, tmp_path, capsys):
+def test_fill_mask_with_a_tokenizer_json(trained, tmp_path, capsys):
   """It gives the same guesses as the model that it was made from."""
   copy = tmp_path / "copy"
   shutil.copytree(trained, copy)
@@ -126,7 +126,7 @@ def model(trained):
   return run, params, tokenizer
 
 
-def test_guesses_are_a_distribution_without_special_tokens(model):
+def test_fill_mask_probabilities_exclude_special_tokens(model):
   run, params, tokenizer = model
   words = tokenizer.vocabulary.size - len(tokenizer.vocabulary.special_ids)
   text = f"if {MASK} is not"
@@ -139,7 +139,7 @@ def test_guesses_are_a_distribution_without_special_tokens(model):
   assert not specials & {piece for piece, _ in guesses}
 
 
-def test_one_compilation_serves_texts_of_similar_lengths(model):
+def test_fill_mask_compiles_once_for_similar_lengths(model):
   run, params, tokenizer = model
   for text in (f"the {MASK} of", f"if {MASK} is not {MASK}", f"{MASK} a"):
     fill_mask.fill_mask(run, params, tokenizer, text)
@@ -148,7 +148,7 @@ def test_one_compilation_serves_texts_of_similar_lengths(model):
   assert run.logits._cache_size() == compiled
 
 
-def test_a_guess_depends_on_its_context(model):
+def test_fill_mask_depends_on_context(model):
   run, params, tokenizer = model
   guess = lambda text: dict(
     fill_mask.fill_mask(run, params, tokenizer, text, top_k=50)[0]
@@ -165,7 +165,7 @@ def test_a_guess_depends_on_its_context(model):
     ("word " * 600 + MASK, 5, "the model takes 512"),
   ],
 )
-def test_bad_texts_are_refused(model, text, top_k, said):
+def test_fill_mask_invalid_texts_raise_input_error(model, text, top_k, said):
   with pytest.raises(InputError) as caught:
     fill_mask.fill_mask(*model, text, top_k)
   assert said in str(caught.value)
@@ -183,12 +183,12 @@ def test_bad_texts_are_refused(model, text, top_k, said):
     (f"a {MASK}", [r" \1"], r"a \1"),
   ],
 )
-def test_pieces_are_put_together_as_text(text, pieces, filled):
+def test_fill_mask_joins_pieces_to_text(text, pieces, filled):
   guesses = [[(piece, 0.5)] for piece in pieces]
   assert fill_mask.describe(text, guesses)[0] == filled
 
 
-def test_parameters_are_read_onto_any_mesh(trained):
+def test_restore_params_on_another_mesh(trained):
   workdir = Workdir.at(trained)
   tokenizer = load(workdir.tokenizer)
   config = workdir.load_config()
@@ -198,14 +198,14 @@ def test_parameters_are_read_onto_any_mesh(trained):
   assert all(len(x.sharding.device_set) == 1 for x in jax.tree.leaves(params))
 
 
-def test_the_discrepancy_is_a_loss_for_each_thing_shown(trained, capsys):
+def test_evaluate_discrepancy_prints_a_loss_per_input(trained, capsys):
   out = run(capsys, "evaluate", f"--workdir={trained}", "--discrepancy")
   losses = dict(re.findall(r"^  (\S.*?) +([\d.]+)$", out, re.MULTILINE))
   assert set(losses) == {"[MASK]", "the token itself", "a random token"}
   assert len(set(losses.values())) == 3
 
 
-def test_training_says_once_which_attention_serves(start, tmp_path):
+def test_train_prints_the_attention_backend_once(start, tmp_path):
   steps = "--config.train.steps=11"
   said, _ = start(tmp_path, steps).communicate(timeout=300)
   lines = [line for line in said.splitlines() if "attention on" in line]
@@ -221,9 +221,7 @@ def test_training_says_once_which_attention_serves(start, tmp_path):
     *(("model.attention", "chunked"), ("model.mlp_dropout", 0.2)),
   ],
 )
-def test_a_run_may_go_on_with_what_shapes_nothing_that_is_kept(
-  tmp_path, make_config, key, value
-):
+def test_resume_with_changed_compute_keys(tmp_path, make_config, key, value):
   workdir = Workdir.at(tmp_path)
   workdir.save_config(make_config())
   recipe = one_phase(make_config(**{key: value}))

@@ -108,18 +108,18 @@ def complete(tmp_path):
     ("mlm_jax evaluate --config.s", [""]),
   ],
 )
-def test_a_shell_completes(complete, line, words):
+def test_completion_of_a_word(complete, line, words):
   found, _ = complete(line)
   # Of commands, options come too.
   assert found - {"-h", "--help"} == set(words)
 
 
-def test_a_shell_completes_every_key(complete):
+def test_completion_knows_every_key(complete):
   found, _ = complete("mlm_jax train --config.")
   assert found == {f"--config.{key}=" for key in config_lib.key_types()}
 
 
-def test_a_shell_with_descriptions_shows_what_a_key_is(complete):
+def test_completion_shows_key_descriptions(complete):
   found, _ = complete("mlm_jax train --config.optim.b", shell="zsh")
   keys = config_lib.keys()
   assert found == {
@@ -128,7 +128,7 @@ def test_a_shell_with_descriptions_shows_what_a_key_is(complete):
   }
 
 
-def test_options_are_not_lost_among_keys(complete):
+def test_completion_shows_options_before_keys(complete):
   found, _ = complete("mlm_jax train --")
   flags = {flag for flag, _ in COMMANDS["train"].arguments}
   assert found == flags | {"--help", "--config", "--workdir"}

@@ -102,7 +102,9 @@ def test_seeking_to_a_step_equals_iterating_to_it(batches, first_step):
 
 @pytest.mark.parametrize("split", ["train", "heldout"])
 @pytest.mark.parametrize("cuts", [(0, 4, 8), (0, 2, 4, 6, 8), (0, 1, 8)])
-def test_the_parts_of_all_processes_are_the_whole_batch(batches, split, cuts):
+def test_batches_of_all_processes_join_to_the_global_batch(
+  batches, split, cuts
+):
   whole = batches(split)
   parts = [
     batches(split, local_rows=bounds) for bounds in itertools.pairwise(cuts)
@@ -115,7 +117,7 @@ def test_the_parts_of_all_processes_are_the_whole_batch(batches, split, cuts):
     assert_equal(joined, batch)
 
 
-def test_batches_of_another_size_hold_the_same_stream(batches):
+def test_batches_of_another_size_read_the_same_stream(batches):
   small = batches(**{"train.batch_size": 4, "train.steps": 50})
   large = batches()
   for name in large[0]:
@@ -135,7 +137,7 @@ def test_each_epoch_is_another_permutation_of_all_rows(
   assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
 
-def test_a_row_is_masked_otherwise_in_another_epoch(batches, train_rows):
+def test_masks_of_a_row_differ_between_epochs(batches, train_rows):
   found = batches()
   stream = row_numbers(found, train_rows)
   positions = np.concatenate([batch["target_positions"] for batch in found])
@@ -235,7 +237,7 @@ def test_heldout_batches_depend_on_no_setting_of_training(batches):
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 3, 7, 100, 1025])
-def test_small_orders_are_permutations_too(num_rows):
+def test_shuffle_of_few_rows_is_a_permutation(num_rows):
   places = pipeline.shuffled(0, 5 * num_rows, num_rows, seed=3).numpy()
   for epoch in places.reshape(5, num_rows):
     assert sorted(epoch) == list(range(num_rows))
@@ -262,13 +264,13 @@ def biases(num_rows, sigmas_from_uniform, seed=0, count=200_000, bins=200):
   "num_rows", [500_000_000, 1_000_000_000, 5_000_000_000]
 )
 @pytest.mark.parametrize("seed", [0, 1])
-def test_large_orders_are_unbiased(num_rows, seed, sigmas_from_uniform):
+def test_shuffle_of_many_rows_is_unbiased(num_rows, seed, sigmas_from_uniform):
   for name, sigmas in biases(num_rows, sigmas_from_uniform, seed).items():
     assert sigmas < SIGMAS, name
 
 
 @pytest.mark.parametrize("num_rows", [500_000_000, 1_000_000_000])
-def test_too_few_rounds_would_be_found_out(
+def test_too_few_shuffle_rounds_are_detected(
   monkeypatch, num_rows, sigmas_from_uniform
 ):
   """TensorFlow's default of 4 is biased, and the statistics above see it."""

@@ -39,7 +39,7 @@ def kept(workdir):
   )
 
 
-def test_a_state_comes_back_bit_for_bit_where_it_was(run, workdir):
+def test_checkpoint_restores_state_bit_for_bit(run, workdir):
   saved = save(run, workdir, [None])
   with Checkpoints(workdir) as checkpoints:
     restored = checkpoints.restore(run.abstract_state, run.init_state)
@@ -55,7 +55,7 @@ def test_a_state_comes_back_bit_for_bit_where_it_was(run, workdir):
   )
 
 
-def test_a_state_comes_back_on_another_mesh(
+def test_checkpoint_restores_on_another_mesh(
   run, workdir, make_config, make_run
 ):
   saved = save(run, workdir, [None])
@@ -68,7 +68,7 @@ def test_a_state_comes_back_on_another_mesh(
   assert len(table.sharding.device_set) == 8
 
 
-def test_the_last_and_the_best_are_kept(run, workdir):
+def test_checkpoints_keep_the_last_and_the_best(run, workdir):
   save(run, workdir, [3.0, 1.0, 2.0, 2.5, None, 2.7], keep_last=2, keep_best=1)
   assert kept(workdir) == [2, 5, 6]
   # The next process knows it too.
@@ -79,7 +79,7 @@ def test_the_last_and_the_best_are_kept(run, workdir):
   assert kept(workdir) == [2, 8, 9]
 
 
-def test_nothing_saved_is_nothing_restored(run, workdir):
+def test_restore_without_a_checkpoint_returns_none(run, workdir):
   with Checkpoints(workdir, run.config.train) as checkpoints:
     assert checkpoints.restore(run.abstract_state, run.init_state) is None
   with (
@@ -102,7 +102,7 @@ def damage(workdir, step, how):
 
 
 @pytest.mark.parametrize("how", ["truncated", "flipped", "missing"])
-def test_a_broken_checkpoint_is_set_aside_for_the_one_before(run, workdir, how):
+def test_damaged_checkpoint_is_set_aside_for_the_one_before(run, workdir, how):
   save(run, workdir, [None, None])
   damage(workdir, 2, how)
   said = []
@@ -117,7 +117,7 @@ def test_a_broken_checkpoint_is_set_aside_for_the_one_before(run, workdir, how):
   assert all("\n" not in line for line in said)
 
 
-def test_where_no_checkpoint_can_be_read_none_is_moved(run, workdir):
+def test_no_checkpoint_is_moved_if_none_can_be_read(run, workdir):
   save(run, workdir, [None, None])
   for step in (1, 2):
     damage(workdir, step, "missing")
@@ -129,9 +129,7 @@ def test_where_no_checkpoint_can_be_read_none_is_moved(run, workdir):
   assert kept(workdir) == [1, 2]
 
 
-def test_inference_reads_past_a_broken_checkpoint_and_moves_nothing(
-  run, workdir
-):
+def test_inference_skips_a_damaged_checkpoint_without_moving_it(run, workdir):
   save(run, workdir, [None, None])
   damage(workdir, 2, "missing")
   with Checkpoints(workdir, say=lambda line: None) as checkpoints:

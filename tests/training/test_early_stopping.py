@@ -46,7 +46,7 @@ def heldout(workdir):
   return [(r["step"], r["loss"]) for r in records]
 
 
-def test_a_run_that_overtrains_stops_and_keeps_its_best(
+def test_early_stopping_keeps_the_best_checkpoint(
   recipe, small, tmp_path, capsys
 ):
   rows = f"--config.data.rows_dir={tmp_path}/rows"
@@ -69,7 +69,7 @@ def test_a_run_that_overtrains_stops_and_keeps_its_best(
   assert heldout(tmp_path)[-1][0] == steps[-1]
 
 
-def test_patience_needs_something_to_wait_for():
+def test_patience_needs_a_heldout_loss():
   values = default()
   values.train.patience = 3
   values.data.heldout_fraction = 0.0

@@ -27,7 +27,7 @@ def make(config, steps):
   return optimizers.optimizer(config, schedules.learning_rate(config, steps))
 
 
-def test_weight_decay_spares_norms_and_biases():
+def test_weight_decay_excludes_norms_and_biases():
   config = OptimConfig(weight_decay=0.1, peak_lr=1.0, warmup_steps=0)
   optimizer = make(config, 100)
   updates, _ = optimizer.update(zeros(), optimizer.init(PARAMS), PARAMS, step=0)
@@ -51,7 +51,7 @@ def test_gradients_are_clipped_by_their_global_norm(clip_norm, expected):
 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
 @pytest.mark.parametrize("warmup_steps", [0, 10])
-def test_schedules_rise_to_the_peak_and_fall_to_zero(kind, warmup_steps):
+def test_schedules_warm_up_to_the_peak_and_decay_to_zero(kind, warmup_steps):
   config = OptimConfig(peak_lr=2.0, warmup_steps=warmup_steps, schedule=kind)
   schedule = schedules.learning_rate(config, 110)
   rates = np.array([float(schedule(step)) for step in range(111)])

@@ -13,7 +13,7 @@ def mesh_of(devices=8, **sizes):
   )
 
 
-def test_minus_one_takes_the_rest():
+def test_mesh_axis_of_minus_one_takes_the_remaining_devices():
   assert dict(mesh_of(data=-1, tensor=2).shape) == {
     **{"data": 4, "fsdp": 1, "tensor": 2}
   }
@@ -21,7 +21,7 @@ def test_minus_one_takes_the_rest():
 
 
 @pytest.mark.parametrize("sizes", [{"data": 3}, {"fsdp": 3}, {"data": 16}])
-def test_a_mesh_that_does_not_cover_the_devices_is_refused(sizes):
+def test_mesh_that_does_not_cover_the_devices_raises_input_error(sizes):
   with pytest.raises(InputError, match="does not cover 8 devices"):
     mesh_of(**sizes)
 
@@ -36,7 +36,7 @@ class InSlice:
     self.coords = (index % 2, index // 2 % 2, 0)
 
 
-def test_only_rows_are_split_over_slices():
+def test_mesh_splits_only_rows_over_slices():
   config = Config(mesh=MeshConfig(data=4, fsdp=2))
   mesh = partitioning.make_mesh(config, [InSlice(i) for i in range(8)])
   slices = [[d.slice_index for d in row.flat] for row in mesh.devices]
@@ -56,7 +56,7 @@ def test_weights_are_split_over_the_hosts_of_gpus(monkeypatch):
   assert made == [[1, 8, 1]]
 
 
-def test_an_array_that_does_not_divide_is_named(make_config, make_run):
+def test_sharding_error_names_the_array(make_config, make_run):
   config = make_config(
     **{"mesh.tensor": 8, "model.num_heads": 4, "model.width": 32}
   )
@@ -66,7 +66,7 @@ def test_an_array_that_does_not_divide_is_named(make_config, make_run):
     _ = make_run(config, 8).state_shardings
 
 
-def test_each_device_gets_its_rows():
+def test_sharding_gives_each_device_its_rows():
   mesh = mesh_of(data=2, fsdp=2, tensor=2)
   batch = {"x": np.arange(16 * 3).reshape(16, 3)}
   placed = partitioning.to_global(batch, mesh, 16)["x"]

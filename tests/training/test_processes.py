@@ -64,7 +64,7 @@ def global_batches(count, recipe, workdir, out, port):
   return {key: np.concatenate(parts) for key, parts in whole.items()}
 
 
-def test_two_processes_see_the_batches_of_one(recipe, free_port, tmp_path):
+def test_two_processes_read_the_batches_of_one(recipe, free_port, tmp_path):
   workdir = tmp_path / "workdir"
   assert main(["prepare", f"--config={recipe}", f"--workdir={workdir}"]) == 0
   one = global_batches(1, recipe, workdir, tmp_path / "one", free_port())

@@ -27,13 +27,13 @@ def test_the_readme_shows_the_python_api(trained):
   assert 0 < guess[1] <= 1
 
 
-def test_a_checkpoint_is_chosen(trained):
+def test_restore_selects_a_checkpoint(trained):
   assert restore(Workdir.at(trained), "30").step == 30
   with pytest.raises(InputError, match="31"):
     restore(Workdir.at(trained), "31")
 
 
-def test_the_devices_at_hand_serve_what_a_mesh_has_trained(trained, tmp_path):
+def test_restore_uses_the_devices_at_hand(trained, tmp_path):
   for name in ("tokenizer", "checkpoints"):
     (tmp_path / name).symlink_to(trained / name)
   text = (trained / "config.json").read_text()

@@ -59,7 +59,7 @@ def wait_for_step(workdir, process, step):
   # The first is killed before there is a checkpoint.
   [(signal.SIGKILL, 7), (signal.SIGKILL, 77), (signal.SIGTERM, 77)],
 )
-def test_stopped_and_continued_is_uninterrupted(
+def test_resume_equals_an_uninterrupted_run(
   number, step, start, uninterrupted, tmp_path
 ):
   if not (uninterrupted / "metrics.jsonl").exists():
@@ -81,7 +81,7 @@ def test_stopped_and_continued_is_uninterrupted(
   )
 
 
-def test_two_processes_are_one(start, uninterrupted, free_port, tmp_path):
+def test_two_processes_train_as_one(start, uninterrupted, free_port, tmp_path):
   """Real processes. Sums in another order drift apart, but slowly."""
   if not (uninterrupted / "metrics.jsonl").exists():
     finish(start(uninterrupted))

@@ -47,7 +47,7 @@ def test_any_mesh_trains_as_one_device_does(
     {"corruption.kind": "spans", "objective.span_boundary": True},
   ],
 )
-def test_any_mesh_has_the_same_terms(
+def test_any_mesh_has_the_same_loss_terms(
   objective, make_config, make_run, make_batch
 ):
   overrides = {"train.batch_size": 16, **objective}
@@ -62,7 +62,7 @@ def test_any_mesh_has_the_same_terms(
   assert_close(one.params, many.params, atol=2e-4)
 
 
-def test_weights_are_split_and_born_split(make_config, make_run):
+def test_state_is_initialised_sharded(make_config, make_run):
   run = make_run(make_config(**{"mesh.fsdp": 4, "mesh.tensor": 2}), 8)
   state = run.init_state()
   for tree in (state.params, state.opt_state):
@@ -77,7 +77,7 @@ def test_weights_are_split_and_born_split(make_config, make_run):
 
 
 @pytest.mark.parametrize("devices", [1, 8])
-def test_accumulation_is_the_full_batch(
+def test_gradient_accumulation_equals_the_full_batch(
   devices, make_config, make_run, make_batch
 ):
   """Although micro-batches have unequal numbers of targets."""
@@ -112,9 +112,7 @@ def test_the_loss_is_the_mean_over_all_targets(
   )
 
 
-def test_slots_past_the_last_target_teach_nothing(
-  make_config, make_run, make_batch
-):
+def test_empty_target_slots_have_no_gradient(make_config, make_run, make_batch):
   config = make_config()
   run, batch = make_run(config), make_batch(config)
   other = dict(batch)
@@ -128,7 +126,7 @@ def test_slots_past_the_last_target_teach_nothing(
 
 
 @pytest.mark.parametrize("kind", ["post", "pre"])
-def test_one_batch_is_learnt_by_heart(kind, make_config, make_run, make_batch):
+def test_training_memorises_one_batch(kind, make_config, make_run, make_batch):
   config = make_config(
     **{"model.norm_placement": kind, "train.steps": 300, "optim.peak_lr": 5e-3}
   )
@@ -155,7 +153,7 @@ def test_dropout_is_a_function_of_seed_and_step(
   assert np.abs(table(a) - table(other)).max() > 1e-4
 
 
-def test_the_window_sums_since_the_last_logged_step(
+def test_metrics_are_means_since_the_last_logged_step(
   make_config, make_run, make_batch
 ):
   config = make_config(**{"train.log_every": 3})
