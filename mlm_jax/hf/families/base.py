@@ -16,8 +16,8 @@ from mlm_jax.errors import InputError, require
 from mlm_jax.models.encoder import FOR_TRAINING
 from mlm_jax.vocabulary import Vocabulary
 
-# Key -> {value in config.json: our value}. If several values map to one of ours,
-# the last is written.
+# Key -> {value in config.json: our value}; if several map to one of ours, the
+# last is written.
 _VALUES = {
   "activation": {
     "swish": "silu",
