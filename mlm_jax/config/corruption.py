@@ -23,7 +23,7 @@ class CorruptionConfig:
   # fmt: off
   kind: str = key("token_masking",
     "How rows are corrupted. For an encoder: token_masking, whole_words, "
-    "spans, or uniform_mask_rate (a mask rate drawn uniformly for each row). "
+    "spans, or uniform_mask_rate (a rate drawn uniformly for each document). "
     "For a causal language model: next_token, or prefix (the next token, after "
     "a prefix of each document). For an encoder-decoder: span_corruption (each "
     "span replaced by a sentinel, T5), bart (the corruptions in noises), mass "
