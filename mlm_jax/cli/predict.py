@@ -21,12 +21,14 @@ def evaluate(args) -> None:
     difference = result.loss - result.unigram_entropy
     side = "below" if difference < 0 else "above"
     say(
-      f"unigram entropy    {result.unigram_entropy:.3f} nats per token: the "
-      "loss of predicting by token frequency alone"
+      f"unigram entropy    {result.unigram_entropy:.3f} nats per token, by token "
+      "frequency alone"
     )
     say(f"the model is {abs(difference):.2f} nats {side} it")
   for label, (loss, accuracy) in result.terms.items():
     say(f"{label:<17}  {loss:.3f} nats, accuracy {accuracy:.1%}")
+  for name, value in result.metrics.items():
+    say(f"{name:<17}  {value:.4g}")
   if result.joint_losses:
     say("joint loss of a row's targets, filled in over several passes")
   for passes, loss in result.joint_losses.items():

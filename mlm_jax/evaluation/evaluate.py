@@ -23,6 +23,7 @@ class Evaluation:
     unigram_entropy: the loss of predicting by token frequency alone; None where
       the targets contain sentinels, whose order is known, or are no tokens.
     terms: by display name, loss and accuracy of each other term.
+    metrics: those of train.metrics, by name.
     joint_losses: the joint loss of a row's targets, by the number of passes.
     discrepancy: the loss by what the input has at the predicted positions.
   """
@@ -32,6 +33,7 @@ class Evaluation:
   unit: str
   unigram_entropy: float | None
   terms: Mapping[str, tuple[float, float]]
+  metrics: Mapping[str, float]
   joint_losses: Mapping[int, float]
   discrepancy: Mapping[str, float]
 
@@ -86,6 +88,7 @@ def evaluate(
       for name, term in objective.terms.items()
       if len(objective.terms) > 1 and name != objective.token_term
     },
+    metrics={name: values[name] for name in run.config.train.metric_names},
     joint_losses=(
       heldout.joint(run, store, params, passes) if passes > 1 else {}
     ),

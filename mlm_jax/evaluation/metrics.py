@@ -16,9 +16,13 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from mlm_jax import registry
+from mlm_jax.errors import require
 from mlm_jax.objectives.base import Batch, Objective
 from mlm_jax.training import partitioning
 from mlm_jax.training.run import Run
+
+# What every held-out record has.
+_RESERVED = ("step", "phase", "split", "loss", "accuracy", "tokens_seen")
 
 
 class Metric(Protocol):
@@ -43,6 +47,13 @@ class Collector:
 
   def __init__(self, run: Run):
     names = run.config.train.metric_names
+    for name in names:
+      term = name.removesuffix("_loss").removesuffix("_accuracy")
+      require(
+        name not in _RESERVED and term not in run.objective.terms,
+        f"train.metrics={name!r} is a name of the objective's own: register the "
+        "metric under another name",
+      )
     self._metrics = {name: registry.METRICS[name]() for name in names}
     self._mesh = run.mesh
 

@@ -11,6 +11,7 @@ from mlm_jax.config import TrainConfig
 from mlm_jax.data import prepare
 from mlm_jax.errors import InputError
 from mlm_jax.evaluation import heldout
+from mlm_jax.evaluation.metrics import Collector
 from mlm_jax.objectives.mlm import predict
 from mlm_jax.training.restoring import restore
 from mlm_jax.workdir import Workdir
@@ -51,6 +52,19 @@ def test_a_metric_sees_all_heldout_predictions(metric, trained):
   values = heldout.evaluator(run, store)(params)
   assert values["accuracy"] > 0
   assert values[metric] == pytest.approx(values["accuracy"], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["loss", "mlm_accuracy"])
+def test_a_metric_of_a_reserved_name_raises_input_error(name, trained):
+  run, _, _, _ = restore(Workdir.at(trained))
+  registry.METRICS.register(name, Accuracy)
+  try:
+    train = dataclasses.replace(run.config.train, metrics=name)
+    config = dataclasses.replace(run.config, train=train)
+    with pytest.raises(InputError, match=rf"train\.metrics='{name}'"):
+      Collector(dataclasses.replace(run, config=config))
+  finally:
+    registry.METRICS.forget("this program")
 
 
 def test_an_unknown_metric_raises(metric):
