@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlm_jax import config as config_lib
+from mlm_jax import registry
 from mlm_jax.config import Config
 from mlm_jax.errors import InputError, require, unknown
 
@@ -55,7 +56,8 @@ class Recipe:
     base: what the first phase differs from.
     diffs: by the phase's name, in order, the keys that differ from the phase
       before; empty for a recipe of one phase.
-    path: the recipe file, where it registered kinds of its own; else "".
+    path: the recipe file, which may register kinds of its own; "" for a shipped
+      recipe.
   """
 
   base: Config
@@ -69,6 +71,14 @@ class Recipe:
         config_lib.may_follow(before.config, after.config, "phase")
       except InputError as error:
         raise InputError(f"phase {after.name!r}: {error}") from error
+      old, new = (
+        phase.config.data.heldout_fraction for phase in (before, after)
+      )
+      require(
+        new <= old,
+        f"phase {after.name!r}: data.heldout_fraction cannot grow from {old} to "
+        f"{new}: documents that were trained on would be held out",
+      )
 
   @functools.cached_property
   def phases(self) -> tuple[Phase, ...]:
@@ -130,6 +140,11 @@ def from_json(values: Mapping[str, Any]) -> Recipe:
     and all(isinstance(diff, Mapping) for diff in diffs.values()),
     f"phases must be a group of keys for each phase, not {diffs!r}",
   )
+  corruption = values.get("corruption")
+  if isinstance(corruption, Mapping) and "kind" in corruption:
+    # Trained models are used whatever the kind was called.
+    kind = registry.CORRUPTIONS.present_name(corruption["kind"])
+    values["corruption"] = {**corruption, "kind": kind}
   return Recipe(config_lib.build(values), diffs, path)
 
 

@@ -37,8 +37,9 @@ if (_PACKAGE / "configs").is_dir():
   _SHIPPED = _PACKAGE / "configs"
 
 
-# The files being read: each is the base of the one before.
-_reading: list[tuple[str, str]] = []
+# The files being read, each the base of the one before, with the names of their
+# bases that have phases.
+_reading: dict[tuple[str, str], list[str]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,18 +76,24 @@ def read(name: str) -> RecipeFile:
     InputError: there is no such recipe or variant, or the file fails.
   """
   path, variant = _find(name)
+  path = os.path.realpath(path)  # By which registrations are known.
   require((path, variant) not in _reading, f"{path} is based on itself")
-  _reading.append((path, variant))
+  _reading[path, variant] = phased_bases = []
   try:
     # A file may register its own objective, say, and may be read again.
     with registry.registrations_from(path):
       functions = runpy.run_path(path)
       values = _values(functions.get("get_config"), variant)
+      require(
+        "get_phases" in functions or not phased_bases,
+        f"the base {' and '.join(phased_bases)} has phases: define "
+        "get_phases(), which may return recipes.base_phases(...) or {}",
+      )
       diffs = _phases(functions.get("get_phases"), variant)
   except Exception as error:  # Whatever a recipe may raise.
     raise InputError(f"{path}: {_last_line(error)}") from error
   finally:
-    _reading.pop()
+    del _reading[path, variant]
   return RecipeFile(path, variant, values, diffs)
 
 
@@ -103,7 +110,7 @@ def load(
     InputError: as `read` and `override` do.
   """
   file = read(name)
-  path = os.path.realpath(file.path)
+  path = file.path
   if path in map(os.path.realpath, shipped().values()):
     path = ""
   values = _flatten(file.values.to_dict())
@@ -129,6 +136,7 @@ def _override(values, diffs, path, keys) -> phases.Recipe:
   values, diffs = dict(values), {name: dict(d) for name, d in diffs.items()}
   for key, value in keys.items():
     if key.startswith("phases."):
+      require(key.count(".") > 1, f"{key} is not of the form phases.NAME.KEY")
       _, name, key = key.split(".", 2)
       if name not in diffs:
         raise unknown("phase", name, diffs, "the recipe has no phases")
@@ -165,8 +173,19 @@ def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def base(name: str, variant: str = "") -> ml_collections.ConfigDict:
-  """Returns the values of another recipe, for a recipe to start from."""
-  return read(f"{name}:{variant}" if variant else name).values
+  """Returns the values of another recipe, for a recipe to start from.
+
+  A recipe whose base has phases defines a `get_phases` of its own.
+  """
+  file = read(f"{name}:{variant}" if variant else name)
+  if file.phases and _reading:
+    _reading[next(reversed(_reading))].append(repr(name))
+  return file.values
+
+
+def base_phases(name: str, variant: str = "") -> dict[str, dict[str, Any]]:
+  """Returns the phases of another recipe, for `get_phases` to start from."""
+  return read(f"{name}:{variant}" if variant else name).phases
 
 
 def vary(
@@ -262,7 +281,7 @@ def _call(function: Callable[..., Any], variant: str) -> Any:
     return function()
   require(
     inspect.signature(function).parameters,
-    f"the recipe has no variants, so no {variant!r}",
+    f"{function.__name__}() takes no variant, so there is no {variant!r}",
   )
   return function(variant)
 

@@ -89,6 +89,10 @@ class Table(Mapping[str, Any]):
     self._registered_by[name] = _registering_file or "this program"
     return entry
 
+  def present_name(self, name: str) -> str:
+    """Returns what an entry that was renamed is called now."""
+    return name if name in self else self._renamed.get(name, name)
+
   def registered_by(self, name: str) -> str | None:
     """Returns the recipe file that registered a name; None for built-ins."""
     return self._registered_by.get(name)
@@ -98,6 +102,13 @@ class Table(Mapping[str, Any]):
     for name, owner in list(self._registered_by.items()):
       if owner == path:
         del self._entries[name], self._registered_by[name]
+
+
+def has_registrations_from(path: str) -> bool:
+  """Returns whether the recipe file at `path` has registered anything."""
+  return any(
+    table.registered_by(name) == path for table in TABLES for name in table
+  )
 
 
 _registering_file: str | None = None

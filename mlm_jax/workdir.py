@@ -11,7 +11,7 @@ from typing import BinaryIO
 from etils import epath
 
 from mlm_jax import config as config_lib
-from mlm_jax import phases, recipes
+from mlm_jax import phases, recipes, registry
 from mlm_jax.config import Config
 from mlm_jax.errors import InputError, require
 from mlm_jax.phases import Recipe
@@ -82,20 +82,25 @@ class Workdir:
       values = json.loads(self.config.read_text())
     except json.JSONDecodeError as error:
       raise InputError(f"{self.config} is not JSON: {error}") from error
-    recipe_file = values.get("recipe")
+    require(
+      isinstance(values, dict),
+      f"{self.config} must hold a group of keys, not {values!r}",
+    )
+    recipe_file = values.get("recipe", "")
+    if recipe_file and os.path.isfile(recipe_file):
+      # It may register what the values name.
+      if not registry.has_registrations_from(recipe_file):
+        recipes.read(recipe_file)
+      return phases.from_json(values)
     try:
       return phases.from_json(values)
     except InputError as error:
-      # It may name what a recipe file of one's own registers.
       if not recipe_file:
         raise
-      if not os.path.isfile(recipe_file):
-        raise InputError(
-          f"{error}; the recipe {recipe_file} may have registered it, and is "
-          "missing"
-        ) from error
-    recipes.read(recipe_file)
-    return phases.from_json(values)
+      raise InputError(
+        f"{error}; the recipe {recipe_file} may have registered it, and is "
+        "missing"
+      ) from error
 
   def load_config(self, step: int | None = None) -> Config:
     """Returns the configuration of the phase that reached `step`.
@@ -122,8 +127,12 @@ class Workdir:
     if not self.config.exists():
       return
     old, step = self.load_recipe(), self.last_step
+    require(
+      step <= recipe.last_step,
+      f"{self.root} is at step {step}, past train.steps={recipe.last_step}",
+    )
     for before, after in zip(old.phases, recipe.phases, strict=False):
-      if before.first_step > 0 and before.first_step >= step:
+      if 0 < before.first_step >= step:
         return  # It has not begun.
       require(
         step == 0 or before.name == after.name,

@@ -6,9 +6,10 @@ import os
 import pytest
 
 from mlm_jax import config as config_lib
-from mlm_jax import phases, recipes
+from mlm_jax import phases, recipes, registry
 from mlm_jax.cli.overrides import parse
 from mlm_jax.errors import InputError
+from mlm_jax.workdir import Workdir
 
 BASE = config_lib.Config()
 
@@ -135,3 +136,89 @@ def test_invalid_overrides_raise_input_error(recipe_file, override, parts):
     recipes.load(recipe_file, parse([f"--config.{override}"]))
   for part in parts:
     assert part in str(error.value)
+
+
+def test_heldout_documents_do_not_grow_between_phases():
+  with pytest.raises(InputError, match=r"'b'.*data\.heldout_fraction"):
+    phases.Recipe(
+      BASE,
+      {
+        "a": {"train.steps": 20_000},
+        "b": {"train.steps": 20_000, "data.heldout_fraction": 0.1},
+      },
+    )
+
+
+def test_a_recipe_file_with_an_old_kind_is_read():
+  values = phases.one_phase(BASE).to_json()
+  values["corruption"]["kind"] = "uniform_masking"
+  kind = phases.from_json(values).base.corruption.kind
+  assert kind == "uniform_mask_rate"
+
+
+def test_a_base_with_phases_needs_phases_of_the_recipe(recipe_file, tmp_path):
+  path = tmp_path / "based.py"
+  text = f"""
+from mlm_jax import recipes
+
+
+def get_config():
+  return recipes.base({recipe_file!r})
+"""
+  path.write_text(text)
+  with pytest.raises(InputError, match=r"get_phases\(\).*base_phases"):
+    recipes.load(str(path))
+  text += f"""
+
+def get_phases():
+  return recipes.base_phases({recipe_file!r})
+"""
+  path.write_text(text)
+  assert recipes.load(str(path)).diffs == recipes.load(recipe_file).diffs
+
+
+def test_a_variant_that_get_phases_does_not_take_raises_input_error(tmp_path):
+  path = tmp_path / "variant.py"
+  path.write_text("""
+from mlm_jax import recipes
+
+
+def get_config(variant=""):
+  return recipes.base("bert_base", variant)
+
+
+def get_phases():
+  return {"a": {"train.steps": 9}}
+""")
+  with pytest.raises(InputError, match=r"get_phases\(\).*'tiny'"):
+    recipes.load(f"{path}:tiny")
+
+
+def test_two_recipes_may_register_one_name(tmp_path):
+  """Each work directory reads its own; both at once are refused."""
+  text = """
+from mlm_jax import config as config_lib, registry
+
+
+@registry.SCHEDULES.register("flat")
+def flat(optim, steps):
+  return lambda step: {rate}
+
+
+def get_config():
+  config = config_lib.default()
+  config.optim.schedule = "flat"
+  return config
+"""
+  for name in "ab":
+    (tmp_path / f"{name}.py").write_text(text.format(rate=ord(name)))
+  workdir = Workdir.at(tmp_path / "work")
+  try:
+    workdir.save_recipe(recipes.load(str(tmp_path / "a.py")))
+    registry.SCHEDULES.forget(str(tmp_path / "a.py"))
+    recipes.load(str(tmp_path / "b.py"))
+    with pytest.raises(InputError, match=r"flat.*b\.py"):
+      workdir.load_recipe()
+  finally:
+    for name in "ab":
+      registry.SCHEDULES.forget(str(tmp_path / f"{name}.py"))

@@ -58,16 +58,16 @@ def evaluate(
     InputError: the run has no held-out rows or no such checkpoint, or its
       objective has no such measurement.
   """
-  config = workdir.load_config()
+  run, params, _, step = restore(workdir, checkpoint)
   require(
-    config.data.heldout_fraction > 0,
-    f"{workdir.root} has no held-out documents: data.heldout_fraction is 0",
+    run.config.data.heldout_fraction > 0,
+    f"{workdir.root} has no held-out documents at step {step}: "
+    "data.heldout_fraction is 0",
   )
   if discrepancy:
-    require_support(config, "evaluate --discrepancy")
+    require_support(run.config, "evaluate --discrepancy")
   if passes > 1:
-    require_support(config, "evaluate --passes")
-  run, params, _, _ = restore(workdir, checkpoint)
+    require_support(run.config, "evaluate --passes")
   objective = run.objective
   _, store = prepare.load(run.config, workdir)
   values = heldout.evaluator(run, store)(params)

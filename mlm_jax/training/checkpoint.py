@@ -1,7 +1,7 @@
 """Checkpoints: saved by Orbax, verified by checksums of our own."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -44,7 +44,7 @@ class Checkpoints:
       kept.append(policies.LatestN(train.keep_last))
     if train and train.keep_best:
       best = policies.BestN(
-        get_metric_fn=lambda metrics: metrics["loss"],
+        get_metric_fn=_rank,
         reverse=True,
         n=train.keep_best,
         keep_checkpoints_without_metrics=False,
@@ -54,7 +54,7 @@ class Checkpoints:
       workdir.checkpoints,
       options=ocp.CheckpointManagerOptions(
         # Orbax writes metrics down only where these are given.
-        best_fn=lambda metrics: metrics["loss"],
+        best_fn=_rank,
         best_mode="min",
         read_only=train is None,
         preservation_policy=policies.AnyPreservationPolicy(kept)
@@ -70,16 +70,36 @@ class Checkpoints:
   def __exit__(self, *_):
     self._manager.close()  # Waits for what is still being written.
 
-  def save(self, state: TrainState, heldout: dict[str, float] | None) -> None:
-    """Saves `state`; `heldout`, if it was just measured, ranks it."""
-    self._save(int(state.step), _split(state), heldout)
+  def save(
+    self,
+    state: TrainState,
+    heldout: Mapping[str, float] | None,
+    *,
+    phase: int = 0,
+    streams: Mapping[str, int] | None = None,
+  ) -> None:
+    """Saves a state.
+
+    Args:
+      state: what to save.
+      heldout: the held-out metrics, if they were just measured. The lowest loss
+        of the latest phase is the best: losses of two phases do not compare.
+      phase: the number of the phase.
+      streams: the rows that were read of each stream.
+    """
+    metrics = heldout and {"loss": heldout["loss"], "phase": phase}
+    self._save(int(state.step), _split(state), metrics, streams)
 
   def save_params(self, params) -> None:
     """Saves the parameters that a run is to start from, as its step 0."""
     self._save(0, {"params": params})
 
-  def _save(self, step, items, metrics=None):
-    about = {"version": FORMAT_VERSION, "items": list(items)}
+  def _save(self, step, items, metrics=None, streams=None):
+    about = {
+      "version": FORMAT_VERSION,
+      "items": list(items),
+      "streams": dict(streams or {}),
+    }
     self._manager.save(
       step,
       args=ocp.args.Composite(
@@ -89,7 +109,7 @@ class Checkpoints:
         ),
         format=ocp.args.JsonSave(about),
       ),
-      metrics=metrics and dict(metrics),
+      metrics=metrics,
     )
 
   def restore(
@@ -115,6 +135,10 @@ class Checkpoints:
     if "rest" not in items:
       return begin(items["params"])
     return TrainState(params=items["params"], **items["rest"])
+
+  def streams(self, step: int) -> dict[str, int]:
+    """Returns the rows that a checkpoint's run had read of each stream."""
+    return self._format(step).get("streams", {})
 
   def restore_params(self, like, which: str = "last") -> tuple[Any, int]:
     """Returns parameters and their step.
@@ -221,6 +245,11 @@ class Checkpoints:
       self._say(f"Moved it to {aside}")
     _on_every_process(True)  # Waits for the first one.
     self._manager.reload()
+
+
+def _rank(metrics: Mapping[str, float]) -> tuple[float, float]:
+  """Returns what sorts first for the best checkpoint."""
+  return -metrics.get("phase", 0), metrics["loss"]
 
 
 def _on_every_process(ok: bool) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from mlm_jax.config import TrainConfig
+from mlm_jax.errors import require
 from mlm_jax.phases import Phase
 from mlm_jax.training import hardware
 from mlm_jax.training.checkpoint import Checkpoints
@@ -58,7 +59,15 @@ class Moment:
     return self.step % every == 0 or self.ends_phase
 
   def record(self, split: str, **values: float) -> None:
-    """Writes a record of this step to metrics.jsonl and TensorBoard."""
+    """Writes a record of this step to metrics.jsonl and TensorBoard.
+
+    Raises:
+      InputError: `split` is "train" or "heldout", which are the run's own.
+    """
+    require(
+      split not in ("train", "heldout"),
+      f"a hook's records need a split of their own, not {split!r}",
+    )
     self.log.record(self.phase, self.step, split, **values)
 
 
@@ -85,10 +94,17 @@ class Hook:
 
 
 class Evaluation(Hook):
-  """Measures held-out metrics every `train.eval_every` steps, and at step 0."""
+  """Measures held-out metrics every `train.eval_every` steps, and at step 0.
 
-  def __init__(self, train: TrainConfig, evaluate: Evaluator):
+  Args:
+    train: how often.
+    evaluate: measures.
+    corruption: how held-out rows are corrupted, for the records.
+  """
+
+  def __init__(self, train: TrainConfig, evaluate: Evaluator, corruption: str):
     self._train, self._evaluate = train, evaluate
+    self._corruption = corruption
 
   def is_due(self, moment: Moment) -> bool:
     # A state that was restored was evaluated when it was new.
@@ -97,10 +113,13 @@ class Evaluation(Hook):
 
   def run(self, moment: Moment) -> None:
     moment.heldout = self._evaluate(moment.state.params)
-    moment.record(
+    moment.log.record(
+      moment.phase,
+      moment.step,
       "heldout",
       **moment.heldout,
       tokens_seen=counter_value(moment.state.tokens_seen),
+      corruption=self._corruption,
     )
     moment.log.show(moment.step, heldout=moment.heldout["loss"])
 
@@ -149,10 +168,24 @@ class EarlyStopping(Hook):
 
 
 class Checkpointing(Hook):
-  """Saves the state every `train.checkpoint_every` steps, and at the end."""
+  """Saves the state every `train.checkpoint_every` steps, and at the end.
 
-  def __init__(self, train: TrainConfig, checkpoints: Checkpoints):
+  Args:
+    train: how often.
+    checkpoints: where to.
+    phase: the number of the phase.
+    streams: state -> the rows that were read of each stream.
+  """
+
+  def __init__(
+    self,
+    train: TrainConfig,
+    checkpoints: Checkpoints,
+    phase: int,
+    streams: Callable[[TrainState], Mapping[str, int]],
+  ):
     self._train, self._checkpoints = train, checkpoints
+    self._phase, self._streams = phase, streams
 
   def is_due(self, moment: Moment) -> bool:
     every = self._train.checkpoint_every
@@ -160,7 +193,12 @@ class Checkpointing(Hook):
     return moment.is_new and wanted
 
   def run(self, moment: Moment) -> None:
-    self._checkpoints.save(moment.state, moment.heldout)
+    self._checkpoints.save(
+      moment.state,
+      moment.heldout,
+      phase=self._phase,
+      streams=self._streams(moment.state),
+    )
 
 
 class Logging(Hook):

@@ -102,8 +102,10 @@ def stop_signals() -> Iterator[Callable[[int], bool]]:
     before = signal.signal(
       signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM)
     )
-    yield multihost_utils.reached_preemption_sync_point
-    signal.signal(signal.SIGINT, before)
+    try:
+      yield multihost_utils.reached_preemption_sync_point
+    finally:
+      signal.signal(signal.SIGINT, before)
     return
   received = []
 

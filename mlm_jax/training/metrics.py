@@ -59,7 +59,8 @@ class MetricsWriter:
     with self._path.open("a") as file:
       file.write(json.dumps(record) + "\n")
     for name, value in values.items() if self._tensorboard else ():
-      self._tensorboard.add_scalar(f"{split}/{name}", value, step)
+      if not isinstance(value, str):
+        self._tensorboard.add_scalar(f"{split}/{name}", value, step)
 
 
 class Throughput:
@@ -71,10 +72,6 @@ class Throughput:
   def start_once(self, tokens_seen: int) -> None:
     """Starts after the first step, which compiles."""
     self._since = self._since or (time.perf_counter(), tokens_seen)
-
-  def restart(self) -> None:
-    """Forgets what was measured: the next step compiles again."""
-    self._since = None
 
   def pause(self, seconds: float) -> None:
     """Leaves so much time out."""

@@ -1,13 +1,14 @@
 """Pre-training: the phases of a recipe, one after the other."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
+import numpy as np
 
-from mlm_jax.data import pipeline, prepare
+from mlm_jax.data import corruption, pipeline, prepare
 from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.data.rows import RowStore
-from mlm_jax.errors import require
 from mlm_jax.phases import Phase, Recipe
 from mlm_jax.training import loop, partitioning
 from mlm_jax.training.checkpoint import Checkpoints
@@ -26,11 +27,14 @@ from mlm_jax.training.state import TrainState, counter_value, zero_sums
 from mlm_jax.vocabulary import Vocabulary
 from mlm_jax.workdir import Workdir
 
+# run, rows -> parameters -> held-out metrics.
+MakeEvaluator = Callable[[Run, RowStore], Evaluator]
+
 
 def pretrain(
   recipe: Recipe,
   workdir: Workdir,
-  make_evaluator: Callable[[Run, RowStore], Evaluator],
+  make_evaluator: MakeEvaluator,
   hooks: Sequence[Hook] = (),
 ) -> bool:
   """Trains all phases of a recipe, from the last checkpoint if there is one.
@@ -38,12 +42,12 @@ def pretrain(
   Prepares tokenizer and rows first where they are missing. Ctrl-C or SIGTERM
   saves a checkpoint and returns; the same call continues from there, and ends
   with the same weights and metrics, bit for bit. `train.patience` may end the
-  run early.
+  run early, in any phase.
 
   Args:
     recipe: what to train.
     workdir: where everything is kept.
-    make_evaluator: run, rows -> parameters -> held-out metrics.
+    make_evaluator: returns what measures held-out metrics in a phase.
     hooks: more of them, run after evaluation and before saving.
 
   Returns:
@@ -57,48 +61,150 @@ def pretrain(
   for phase in recipe.phases:
     partitioning.make_mesh(phase.config)
   vocab, stores = _prepare(recipe, workdir)
-  state, begun = _restore(recipe, workdir, vocab)
-  step = int(state.step)
+  runs = [
+    Run.on(phase.config, vocab, first_step=phase.first_step)
+    for phase in recipe.phases
+  ]
+  for run in runs:
+    _ = run.state_shardings  # Raises where an array does not divide.
+  progress = _restore(recipe, workdir, runs)
   with (
-    Log(workdir, recipe.last_step, step or -1) as log,
+    Log(workdir, recipe.last_step, progress.step or -1) as log,
     loop.stop_signals() as is_interrupted,
   ):
-    log.say(begun)
-    for index, phase in enumerate(recipe.phases):
-      if step >= phase.last_step and phase != recipe.phases[-1]:
+    log.say(progress.describe(recipe))
+    for number, phase in enumerate(recipe.phases):
+      if progress.step > phase.last_step:
         continue
-      run = Run.on(phase.config, vocab, first_step=phase.first_step)
-      if index and step == phase.first_step:
-        log.say(f"Phase {phase.name!r}: {phase.config.train.steps:,} steps")
-        same_rows = stores[index].path == stores[index - 1].path
-        state = _enter(run, state, same_rows)
-      evaluate = None
-      if phase.config.data.heldout_fraction:
-        evaluate = make_evaluator(run, stores[index])
       early_stopping = EarlyStopping(
-        phase.config.train, workdir, phase.name, step or -1
+        phase.config.train, workdir, phase.name, progress.step or -1
       )
-      with Checkpoints(workdir, phase.config.train, log.say) as checkpoints:
-        moment = loop.train(
-          run,
-          phase,
-          state,
-          _batches(run, phase, state, stores[index]),
-          [
-            *([Evaluation(phase.config.train, evaluate)] if evaluate else []),
-            early_stopping,
-            *hooks,
-            Checkpointing(phase.config.train, checkpoints),
-            Logging(phase, log, run.objective.flops_per_token),
-          ],
+      if progress.step < phase.last_step:
+        evaluate = None
+        if phase.config.data.heldout_fraction:
+          evaluate = make_evaluator(runs[number], stores[number])
+        moment = progress.train(
+          _PhaseOfRun(number, phase, runs[number], stores[number], evaluate),
+          [early_stopping, *hooks],
+          workdir,
           log,
           is_interrupted,
         )
-      state, step = moment.state, moment.step
-      if (moment.stop and step < recipe.last_step) or early_stopping.is_over:
-        log.say(_why_stopped(moment, early_stopping))
-        return early_stopping.is_over
+        if (
+          moment.stop
+          and not early_stopping.is_over
+          and (moment.step < recipe.last_step)
+        ):
+          log.say(
+            f"Stopped at step {moment.step:,}; the same command continues from "
+            "there"
+          )
+          return False
+      if early_stopping.is_over:
+        log.say(
+          f"Stopped at step {progress.step:,}: the held-out loss has not fallen "
+          f"since step {early_stopping.best_step:,}"
+        )
+        return True
   return True
+
+
+@dataclasses.dataclass(frozen=True)
+class _PhaseOfRun:
+  """A phase with all that it is trained by."""
+
+  number: int
+  phase: Phase
+  run: Run
+  store: RowStore
+  evaluate: Evaluator | None
+
+  @property
+  def stream(self) -> str:
+    """The name of the order of rows that the phase reads."""
+    return f"{self.store.path.name}, seed {self.phase.config.seed}"
+
+
+@dataclasses.dataclass
+class _Progress:
+  """How far a run is.
+
+  Attributes:
+    state: the state of training.
+    step: its step.
+    streams: the rows that were read of each stream.
+    is_new: whether nothing was restored.
+  """
+
+  state: TrainState
+  step: int
+  streams: Mapping[str, int]
+  is_new: bool = False
+
+  def describe(self, recipe: Recipe) -> str:
+    """Returns a line on where the run begins."""
+    if self.is_new:
+      return "Starting from random weights"
+    if not self.step:
+      return "Starting from the imported weights"
+    if self.step == recipe.last_step:
+      return f"Nothing to train: already at step {self.step:,}"
+    return f"Continuing from step {self.step:,}"
+
+  def train(
+    self,
+    part: _PhaseOfRun,
+    hooks: Sequence[Hook],
+    workdir: Workdir,
+    log: Log,
+    is_interrupted: Callable[[int], bool],
+  ) -> Moment:
+    """Trains a phase from here on; returns its last moment."""
+    phase, run, train = part.phase, part.run, part.phase.config.train
+    self._enter(run, is_next=part.number > 0 and self.step == phase.first_step)
+    if part.number and self.step == phase.first_step:
+      log.say(f"Phase {phase.name!r}: {train.steps:,} steps")
+    before = counter_value(self.state.rows_seen)
+    place, others = self.streams.get(part.stream, 0), dict(self.streams)
+
+    def streams(state: TrainState) -> dict[str, int]:
+      read = counter_value(state.rows_seen) - before
+      return others | {part.stream: place + read}
+
+    with Checkpoints(workdir, train, log.say) as checkpoints:
+      first, last = [], []
+      if part.evaluate:
+        described = corruption.bind(phase.config.corruption).describe_heldout()
+        first = [Evaluation(train, part.evaluate, described)]
+      last = [
+        Checkpointing(train, checkpoints, part.number, streams),
+        Logging(phase, log, run.objective.flops_per_token),
+      ]
+      moment = loop.train(
+        run,
+        phase,
+        self.state,
+        _batches(part, self.step - phase.first_step, place),
+        [*first, *hooks, *last],
+        log,
+        is_interrupted,
+      )
+    self.state, self.step = moment.state, moment.step
+    self.streams = streams(moment.state)
+    return moment
+
+  def _enter(self, run: Run, is_next: bool) -> None:
+    """Places the state on a phase's mesh, and resets what is the phase's."""
+
+    def enter(state: TrainState) -> TrainState:
+      return state.replace(metric_sums=zero_sums(run.objective.terms))
+
+    self.state = jax.device_put(self.state, run.state_shardings)
+    if is_next:
+      enter = jax.jit(
+        enter, out_shardings=run.state_shardings, donate_argnums=0
+      )
+      self.state = enter(self.state)
 
 
 def _prepare(
@@ -115,61 +221,30 @@ def _prepare(
 
 
 def _restore(
-  recipe: Recipe, workdir: Workdir, vocab: Vocabulary
-) -> tuple[TrainState, str]:
-  """Returns the state to begin with, and a line about it."""
-  # All phases have the same parameters and optimizer state.
-  run = Run.on(recipe.phases[0].config, vocab)
-  with Checkpoints(workdir, run.config.train) as checkpoints:
+  recipe: Recipe, workdir: Workdir, runs: Sequence[Run]
+) -> _Progress:
+  """Returns where the run continues, or its beginning."""
+  # All phases have the same arrays, each on its own mesh.
+  phase = recipe.phase_at(workdir.last_step)
+  run = runs[recipe.phases.index(phase)]
+  with Checkpoints(workdir, phase.config.train) as checkpoints:
     state = checkpoints.restore(run.abstract_state, run.init_state)
-  if state is None:
-    return run.init_state(), "Starting from random weights"
-  step, last_step = int(state.step), recipe.last_step
-  require(
-    step <= last_step,
-    f"{workdir.root} is at step {step}, past train.steps={last_step}",
-  )
-  if not step:
-    return state, "Starting from the imported weights"
-  if step == last_step:
-    return state, f"Nothing to train: already at step {step:,}"
-  return state, f"Continuing from step {step:,}"
+    if state is None:
+      return _Progress(runs[0].init_state(), 0, {}, is_new=True)
+    step = int(state.step)
+    return _Progress(state, step, checkpoints.streams(step))
 
 
-def _enter(run: Run, state: TrainState, same_rows: bool) -> TrainState:
-  """Returns the state at the end of a phase as the next one begins with it.
-
-  Rows that another store holds are a stream of their own, read from its
-  beginning; those of the same store go on where they were.
-  """
-
-  def enter(state: TrainState) -> TrainState:
-    stream_start = state.stream_start if same_rows else state.rows_seen
-    return state.replace(
-      metric_sums=zero_sums(run.objective.terms), stream_start=stream_start
-    )
-
-  shardings = run.state_shardings
-  return jax.jit(enter, out_shardings=shardings, donate_argnums=0)(state)
-
-
-def _batches(run: Run, phase: Phase, state: TrainState, store: RowStore):
-  """Returns an iterator over the batches of the phase from a state on."""
-  rows = counter_value(state.rows_seen) - counter_value(state.stream_start)
+def _batches(
+  part: _PhaseOfRun, first_step: int, first_row: int
+) -> Iterator[dict[str, np.ndarray]]:
+  """Returns an iterator over the batches of a phase from a step of it on."""
   dataset = pipeline.train_batches(
-    run.config,
-    store,
-    run.vocab,
-    first_step=int(state.step) - phase.first_step,
-    first_row=rows,
-    local_rows=run.local_rows,
+    part.run.config,
+    part.store,
+    part.run.vocab,
+    first_step=first_step,
+    first_row=first_row,
+    local_rows=part.run.local_rows,
   )
   return iterate(dataset)
-
-
-def _why_stopped(moment: Moment, early_stopping: EarlyStopping) -> str:
-  stopped = f"Stopped at step {moment.step:,}"
-  if early_stopping.is_over:
-    best = early_stopping.best_step
-    return f"{stopped}: the held-out loss has not fallen since step {best:,}"
-  return f"{stopped}; the same command continues from there"

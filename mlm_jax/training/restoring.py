@@ -41,13 +41,14 @@ def restore(workdir: Workdir, checkpoint: str = "last") -> TrainedModel:
     InputError: there is no such checkpoint, or the folder holds no run.
   """
   recipe = workdir.load_recipe()
-  data = recipe.base.data
-  tokenizer = tokenizers.load(workdir.tokenizer, data.vocab_size)
+  first = recipe.phases[0].config
+  tokenizer = tokenizers.load(workdir.tokenizer, first.data.vocab_size)
   # Parameters are the same in all phases; what is computed with them is not.
-  like = _run_here(recipe.phases[0].config, tokenizer).abstract_state.params
+  like = _run_here(first, tokenizer).abstract_state.params
   with Checkpoints(workdir) as checkpoints:
     params, step = checkpoints.restore_params(like, checkpoint)
   run = _run_here(recipe.phase_at(step).config, tokenizer)
+  params = jax.device_put(params, run.state_shardings.params)
   return TrainedModel(run, params, tokenizer, step)
 
 

@@ -29,7 +29,6 @@ class TrainState(flax.struct.PyTreeNode):
       writes the same records.
     tokens_seen: real tokens trained on.
     rows_seen: rows trained on, of all phases.
-    stream_start: the rows seen when the present stream of rows began.
   """
 
   step: jax.Array
@@ -38,7 +37,6 @@ class TrainState(flax.struct.PyTreeNode):
   metric_sums: LossSums
   tokens_seen: jax.Array
   rows_seen: jax.Array
-  stream_start: jax.Array
 
 
 def init_state(
@@ -54,7 +52,6 @@ def init_state(
     metric_sums=zero_sums(terms),
     tokens_seen=jnp.zeros([2], jnp.uint32),
     rows_seen=jnp.zeros([2], jnp.uint32),
-    stream_start=jnp.zeros([2], jnp.uint32),
   )
 
 

@@ -9,6 +9,7 @@ import pytest
 from mlm_jax import config as config_lib
 from mlm_jax.config import Config, may_follow
 from mlm_jax.errors import InputError
+from mlm_jax.phases import one_phase
 from mlm_jax.workdir import Workdir
 
 KEYS = config_lib.keys()
@@ -175,10 +176,11 @@ def test_growing_takes_depth_and_widths():
 
 def test_a_work_directory_names_itself_and_what_changed(tmp_path, make_config):
   workdir = Workdir.at(tmp_path)
-  workdir.check(make_config())
+  check = lambda **keys: workdir.check(one_phase(make_config(**keys)))
+  check()
   workdir.save_config(make_config())
-  workdir.check(make_config(**{"train.steps": 60, "mesh.fsdp": 2}))
+  check(**{"train.steps": 60, "mesh.fsdp": 2})
   with pytest.raises(InputError) as error:
-    workdir.check(make_config(**{"model.width": 64}))
+    check(**{"model.width": 64})
   for part in (str(tmp_path), "model.width", "32", "64", "--workdir"):
     assert part in str(error.value)

@@ -9,6 +9,7 @@ import pytest
 from mlm_jax import api, phases
 from mlm_jax import config as config_lib
 from mlm_jax.errors import InputError
+from mlm_jax.training import pretrain as pretrain_lib
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.hooks import Hook
 from mlm_jax.training.metrics import read_records
@@ -126,7 +127,91 @@ def test_rows_of_another_length_are_a_stream_of_their_own(
 ):
   state = final_state(two_phases, uninterrupted)
   assert counter_value(state.rows_seen) == 6 * 16 + 5 * 8
-  assert counter_value(state.stream_start) == 6 * 16
+  with Checkpoints(Workdir.at(uninterrupted)) as checkpoints:
+    streams = checkpoints.streams(11)
+  assert sorted(streams.values()) == [5 * 8, 6 * 16]
+
+
+def test_a_stream_continues_where_an_earlier_phase_left_it(base, tmp_path):
+  """Short, long, short: as many tokens as without the long phase between."""
+  long = {"train.steps": 3, "data.seq_len": 64}
+  back = {"train.steps": 3, "data.seq_len": 32}
+  three = phases.Recipe(base, {"a": {"train.steps": 3}, "b": long, "c": back})
+  alone = phases.Recipe(base, {"b": long | {"optim.peak_lr": 1e-3}})
+  for name, recipe in (
+    ("three", three),
+    ("whole", phases.one_phase(base)),
+    ("alone", alone),
+  ):
+    assert api.pretrain(recipe, tmp_path / name)
+  seen = lambda name: records(tmp_path / name)[-1]["tokens_seen"]
+  assert seen("three") == seen("whole") + seen("alone")
+
+
+def test_another_corpus_in_mid_run_is_read_from_its_beginning(
+  base, corpus, tmp_path
+):
+  half = tmp_path / "half.txt"
+  half.write_text(corpus.read_text()[::2])
+  other = dataclasses.replace(
+    base, data=dataclasses.replace(base.data, corpus=f"text:{half}")
+  )
+  recipe = phases.one_phase(base)
+  assert not api.pretrain(recipe, tmp_path / "w", hooks=[StopAt(3)])
+  assert api.pretrain(phases.one_phase(other), tmp_path / "w")
+  with Checkpoints(Workdir.at(tmp_path / "w")) as checkpoints:
+    assert sorted(checkpoints.streams(6).values()) == [48, 48]
+
+
+def test_phases_on_other_meshes_resume_exactly(base, tmp_path):
+  recipe = phases.Recipe(
+    base,
+    {"a": {"train.steps": 3}, "b": {"train.steps": 4, "mesh.fsdp": 8}},
+  )
+  assert api.pretrain(recipe, tmp_path / "whole")
+  stopped = tmp_path / "stopped"
+  for step in (3, 5):
+    assert not api.pretrain(recipe, stopped, hooks=[StopAt(step)])
+  assert api.pretrain(recipe, stopped)
+  assert records(stopped) == records(tmp_path / "whole")
+
+
+def test_the_best_checkpoint_is_of_the_last_phase_evaluated(base, tmp_path):
+  """Losses of two phases do not compare."""
+  recipe = phases.Recipe(
+    base,
+    {"a": {"train.steps": 3}, "b": {"train.steps": 3, "data.seq_len": 64}},
+  )
+  losses = iter([5.0, 1.0, 4.0, 3.5])
+
+  def make_evaluator(run, store):
+    return lambda params: {"loss": next(losses), "accuracy": 0.0}
+
+  assert pretrain_lib.pretrain(recipe, Workdir.at(tmp_path), make_evaluator)
+  assert api.restore(tmp_path, "best").step == 6
+
+
+def test_early_stopping_at_the_end_of_a_phase_ends_the_run(base, tmp_path):
+  train = dataclasses.replace(base.train, patience=1, eval_every=3)
+  recipe = phases.Recipe(
+    dataclasses.replace(base, train=train),
+    {"a": {"train.steps": 3}, "b": {"train.steps": 3}},
+  )
+  losses = iter([1.0, 2.0])
+
+  def make_evaluator(run, store):
+    return lambda params: {"loss": next(losses), "accuracy": 0.0}
+
+  workdir = Workdir.at(tmp_path)
+  for _ in range(2):  # Run again, it remembers.
+    assert pretrain_lib.pretrain(recipe, workdir, make_evaluator)
+    assert workdir.last_step == 3
+
+
+def test_heldout_records_say_how_rows_are_corrupted(uninterrupted):
+  for record in records(uninterrupted):
+    if record["split"] == "heldout":
+      assert "15% of tokens" in record["corruption"]
 
 
 def test_another_batch_size_skips_and_repeats_no_row(base, tmp_path):
@@ -175,17 +260,20 @@ def test_a_checkpoint_is_used_with_the_values_of_its_phase(uninterrupted):
       {"short": TWO_PHASES["short"], "long": {"train.steps": 3}},
       ["step 11", "train.steps=9"],
     ),
+    ({"short": TWO_PHASES["short"]}, ["step 11", "train.steps=6"]),
   ],
 )
 def test_phases_that_were_trained_do_not_change(
   diffs, parts, base, uninterrupted
 ):
   before = records(uninterrupted)
+  config = (uninterrupted / "config.json").read_bytes()
   with pytest.raises(InputError) as error:
     api.pretrain(phases.Recipe(base, diffs), uninterrupted)
   for part in parts:
     assert part in str(error.value)
   assert records(uninterrupted) == before
+  assert (uninterrupted / "config.json").read_bytes() == config
 
 
 def test_a_hook_records_metrics_and_asks_for_a_checkpoint(base, tmp_path):

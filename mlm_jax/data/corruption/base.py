@@ -170,6 +170,10 @@ class Corruption:
     """Returns the keys by which held-out rows are corrupted."""
     return self.keys
 
+  def describe_heldout(self) -> str:
+    """Returns how held-out rows are corrupted, for metrics and model cards."""
+    return "as in training"
+
   def describe(self) -> str:
     """Returns a line for the model card."""
     if self.keys.masks_per_row:

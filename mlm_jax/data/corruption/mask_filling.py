@@ -62,3 +62,12 @@ class MaskFilling(Corruption):
       prefix_share=self.keys.prefix_share,
       **HELDOUT_MASKING,
     )
+
+  def describe_heldout(self) -> str:
+    keys = self.heldout()
+    unchanged = 1 - keys.mask_share - keys.random_share
+    return (
+      f"{keys.kind}, {keys.mask_rate:.0%} of tokens: {keys.mask_share:.0%} of "
+      f"them replaced by the mask token, {keys.random_share:.0%} by a random "
+      f"token, {unchanged:.0%} unchanged"
+    )
