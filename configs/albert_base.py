@@ -14,6 +14,9 @@ What differs: AdamW replaces LAMB, whose rate, 1.76e-3, would not suit it. The
 rate here is RoBERTa's for this width, and untested. No row is shortened on
 purpose, as a tenth of the paper's are. Attention probabilities have no dropout.
 
+albert_base:tiny ends near 5.2 nats a masked token held out, where predicting by
+token frequency alone costs 5.4, and orders 86% of the segments rightly.
+
 11M parameters; the paper's 12M include a pooler. The paper's mean of SQuAD 1.1
 and 2.0, MNLI, SST-2 and RACE: 80.1.
 """

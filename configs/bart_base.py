@@ -17,6 +17,9 @@ alone or several:
 What differs: the paper does not say how the base model was trained; rates and
 steps are RoBERTa-base's. Attention probabilities have no dropout.
 
+bart_base:tiny ends near 1.8 nats a target token held out: most tokens are to be
+copied from the encoder's input.
+
 139M parameters. The paper has no GLUE for the base model; SQuAD 1.1 F1 of its
 ablation, trained as BERT-base was: 90.8.
 """

@@ -13,6 +13,9 @@ WordPiece. Rows are 512 tokens of packed documents from the first step, where
 the paper has 128 tokens for the first 90% of the steps. Attention probabilities
 have no dropout, which fused attention kernels do not support.
 
+bert_base:tiny ends near 4.7 nats a token held out; predicting by token
+frequency alone costs 5.4.
+
 110M parameters. GLUE (dev) of the published model: 84.7.
 """
 

@@ -11,6 +11,9 @@ more here: compare at equal time, too.
 Held-out losses of the two do not compare: one is over all tokens given the left
 context, the other over 15% of them given both sides. Compare downstream tasks.
 
+causal_base:tiny is near 4.0 nats a token held out after half of its steps;
+predicting by token frequency alone costs 5.4.
+
 110M parameters.
 """
 

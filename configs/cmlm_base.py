@@ -20,6 +20,9 @@ What differs, beside the task: no label smoothing, a linear decay instead of 1 /
 sqrt(step), and 300,000 steps of 256 rows of 512 tokens. Attention probabilities
 have no dropout.
 
+cmlm_base:tiny ends near 2.1 nats a target token held out: most tokens are to be
+copied from the encoder's input. It gets 97% of the lengths right.
+
 60M parameters.
 """
 

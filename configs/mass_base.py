@@ -13,6 +13,9 @@ model, six encoder and six decoder layers of width 768 over BERT's vocabulary.
 What differs: the paper pre-trains for translation, on rows of one sentence;
 rates and steps here are BERT-base's. Attention probabilities have no dropout.
 
+mass_base:tiny is near 4.4 nats a target token held out after half of its steps;
+predicting by token frequency alone costs 5.4.
+
 123M parameters.
 """
 

@@ -14,6 +14,9 @@ size from the start, where the paper's grows from 768 over 50B tokens. AdamW and
 clipping at norm 1 replace StableAdamW, which clips each update. SentencePiece
 BPE replaces OLMo's BPE, with as many pieces as the paper's table has rows.
 
+modernbert_base:tiny ends near 3.6 nats a token held out; predicting by token
+frequency alone costs 5.4.
+
 149,655,232 parameters. GLUE (dev) of the published model: 88.4.
 """
 

@@ -17,6 +17,9 @@ before the spans are taken out, not after, so the encoder reads some 10% fewer.
 Documents begin with a start token, and no sentinel ends the decoder's target.
 Attention probabilities have no dropout.
 
+t5_base:tiny ends near 3.6 nats a target token held out. About a quarter of the
+targets are sentinels, which are easy; token frequencies alone would cost 5.4.
+
 220M parameters. GLUE average of the paper's baseline: 83.3.
 """
 
