@@ -201,6 +201,7 @@ def records(workdir):
   ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_an_own_kind_trains_and_resumes(kind, recipe, forget, tmp_path):
   example = EXAMPLES[kind]

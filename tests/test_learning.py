@@ -21,6 +21,8 @@ from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir
 
+pytestmark = pytest.mark.slow
+
 # Less than this was to be had from word frequencies.
 GAIN = 0.3
 

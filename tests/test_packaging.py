@@ -54,6 +54,7 @@ def run(unpacked, tmp_path):
   return run
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_package_and_every_recipe(unpacked):
   for folder, inside in (
     ("mlm_jax", "mlm_jax"),
@@ -67,12 +68,14 @@ def test_the_wheel_holds_the_package_and_every_recipe(unpacked):
       assert (unpacked / inside / source).exists(), source
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_nothing_else(unpacked):
   version = mlm_jax.__version__
   info = f"mlm_jax-{version}.dist-info"
   assert {path.name for path in unpacked.iterdir()} == {"mlm_jax", info}
 
 
+@pytest.mark.slow
 def test_the_wheel_runs_outside_the_clone(unpacked, run):
   place = run("-c", "import mlm_jax; print(mlm_jax.__file__)").strip()
   assert pathlib.Path(place).is_relative_to(unpacked)
@@ -83,6 +86,7 @@ def test_the_wheel_runs_outside_the_clone(unpacked, run):
   assert "a list may be changed." in shown  # It is uncased.
 
 
+@pytest.mark.slow
 def test_console_script_is_the_module(unpacked, run):
   (path,) = unpacked.glob("*.dist-info/entry_points.txt")
   scripts = configparser.ConfigParser()

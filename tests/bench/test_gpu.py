@@ -149,6 +149,7 @@ def run(tmp_path, *arguments):
   return done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_every_row_is_measured_once(bench, tmp_path):
   pytest.importorskip("torch")
   pytest.importorskip("transformers")

@@ -47,6 +47,7 @@ def alone(run, params, tokenizer, text):
   return np.asarray(run.encode(params, ids, jnp.ones_like(ids), positions)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("devices", "kind"), [(1, "learned"), (4, "rope")])
 def test_pooled_vectors_are_those_of_each_text_alone(make_model, devices, kind):
   overrides = {"model.position_kind": kind}

@@ -37,6 +37,7 @@ def repeating(make_config, make_run, vocab):
   return run, state.params, batch(10**6, mask_all=True)
 
 
+@pytest.mark.slow
 def test_joint_loss_falls_with_passes_on_dependent_targets(repeating):
   run, params, batch = repeating
   joint_loss = lambda passes: float(

@@ -71,6 +71,7 @@ def counting(make_config, make_run, vocab):
   return run, state.params
 
 
+@pytest.mark.slow
 def test_mask_predict_restores_the_masked_token(counting, vocab):
   text = "20 [MASK] 22 23 24"
   mask_predict = functools.partial(
@@ -86,6 +87,7 @@ def test_mask_predict_restores_the_masked_token(counting, vocab):
     assert best > log - 1e-5  # Another batch size rounds differently.
 
 
+@pytest.mark.slow
 def test_each_pass_masks_fewer_of_the_least_confident_tokens(
   counting, vocab, monkeypatch
 ):
@@ -116,6 +118,7 @@ def test_least_confident_decreases_linearly():
   assert least_confident(confidence, 1, 4).sum() == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("options", "message"),
   [
@@ -131,6 +134,7 @@ def test_invalid_options_are_input_errors(counting, vocab, options, message):
     predict.mask_predict(run, params, Numbers(vocab), **options)
 
 
+@pytest.mark.slow
 def test_mask_predict_command(recipe, tmp_path, capsys):
   values = {
     "objective.name": "cmlm",

@@ -9,6 +9,8 @@ import transformers
 
 from mlm_jax.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def electra(recipe, tmp_path_factory):

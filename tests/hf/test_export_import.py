@@ -119,6 +119,7 @@ def test_export_import_export_gives_the_same_files(
   assert str(exported) in (again / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_training_continues_from_an_import(exported, corpus, tmp_path, capsys):
   workdir = f"--workdir={tmp_path}/on"
   run(capsys, "import_hf", f"--from={exported}", workdir)
@@ -184,6 +185,7 @@ def test_export_without_torch_skips_parity(
   assert "not checked" in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_native_format_can_be_exported_and_imported(recipe, tmp_path, capsys):
   """A model without an equivalent in transformers."""
   workdir, again = tmp_path / "native", tmp_path / "again"
@@ -206,6 +208,7 @@ def test_native_format_can_be_exported_and_imported(recipe, tmp_path, capsys):
   assert ours == run(capsys, "fill_mask", f"--workdir={again}", "--text", TEXT)
 
 
+@pytest.mark.slow
 def test_import_with_new_tokens_positions_and_size(exported, tmp_path, capsys):
   words = tmp_path / "words"
   words.write_text("zxcvb\nclass\nqwertz\n")

@@ -55,6 +55,7 @@ def logits_of(peer, ids):
     return peer(input_ids=torch.tensor(ids)).logits.numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "seed"), CASES)
 def test_import_and_export_have_parity(name, seed, peer_vocab, docs, tmp_path):
   peer = make_peer(FAMILIES[name], seed)
@@ -106,6 +107,7 @@ def gradients(params, config, vocab, ids, targets):
   return jax.jit(jax.grad(loss))(params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_gradients_equal_those_of_transformers(
   name, peer_vocab, docs, tmp_path

@@ -56,6 +56,7 @@ def kernel(tmp_path, monkeypatch):
   return "python3"
 
 
+@pytest.mark.slow
 def test_the_notebook_trains_resumes_evaluates_and_exports(
   notebook, kernel, corpus, tmp_path
 ):

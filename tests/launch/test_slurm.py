@@ -195,6 +195,7 @@ def metrics(workdir):
   return [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow
 def test_two_preempted_processes_finish_as_an_uninterrupted_run(
   slurm, recipe, trained, tmp_path
 ):

@@ -66,6 +66,7 @@ def test_a_prefix_has_bidirectional_attention(make_config, vocab):
   assert (found[seen] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["next_token", "prefix"])
 def test_the_next_token_is_learnt(kind, make_config, make_run, vocab):
   config = make_config(

@@ -98,6 +98,7 @@ def test_causal_rows_have_causal_attention(make_config, make_run, make_mixed):
   assert loss(changed) != pytest.approx(loss(batch["input_ids"]), abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 4])
 def test_both_terms_are_learnt(devices, make_config, make_run, make_mixed):
   config = make_config(

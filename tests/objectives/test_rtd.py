@@ -154,6 +154,7 @@ def test_the_generator_is_narrower_and_shares_the_embeddings(run, params):
   assert "token_embedding" not in params["discriminator"]["encoder"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 4])
 def test_both_learn(devices, make_config, make_run, make_batch):
   config = make_config(

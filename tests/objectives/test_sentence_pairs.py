@@ -28,6 +28,7 @@ def make_pairs(make_batch):
   return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 4])
 def test_sentence_pairs_are_learnt(devices, make_config, make_run, make_pairs):
   config = make_config(

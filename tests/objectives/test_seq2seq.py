@@ -10,6 +10,8 @@ import tensorflow as tf
 from mlm_jax.data.corruption import corrupt
 from mlm_jax.training.run import Run
 
+pytestmark = pytest.mark.slow
+
 KINDS = {
   "span_corruption": {"corruption.mask_rate": 0.3, "corruption.mean_span": 2.0},
   "mass": {"corruption.mask_rate": 0.5},

@@ -60,6 +60,7 @@ def test_a_token_is_predicted_from_its_borders_alone(run, make_batch, vocab):
   assert np.abs(first - outer).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_both_terms_are_learnt_and_the_submodel_has_one_head(
   run, make_batch, vocab
 ):

@@ -46,6 +46,7 @@ def heldout(workdir):
   return [(r["step"], r["loss"]) for r in records]
 
 
+@pytest.mark.slow
 def test_early_stopping_keeps_the_best_checkpoint(
   recipe, small, tmp_path, capsys
 ):

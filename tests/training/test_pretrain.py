@@ -17,6 +17,8 @@ from mlm_jax.training.run import Run
 from mlm_jax.training.state import counter_value
 from mlm_jax.workdir import Workdir
 
+pytestmark = pytest.mark.slow
+
 TWO_PHASES = {
   "short": {"train.steps": 6},
   "long": {

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from mlm_jax.cli.main import main
 from tests.conftest import xla_flags
@@ -64,6 +65,7 @@ def global_batches(count, recipe, workdir, out, port):
   return {key: np.concatenate(parts) for key, parts in whole.items()}
 
 
+@pytest.mark.slow
 def test_two_processes_read_the_batches_of_one(recipe, free_port, tmp_path):
   workdir = tmp_path / "workdir"
   assert main(["prepare", f"--config={recipe}", f"--workdir={workdir}"]) == 0

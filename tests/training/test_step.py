@@ -28,6 +28,7 @@ def one_device(request, make_config, make_run, make_batch):
   return overrides, batches, train(make_run(config, 1), batches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", MIXES)
 def test_any_mesh_trains_as_one_device_does(
   mix, one_device, make_config, make_run
@@ -40,6 +41,7 @@ def test_any_mesh_trains_as_one_device_does(
   assert_close(one.params, many.params, atol=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "objective",
   [
@@ -76,6 +78,7 @@ def test_state_is_initialised_sharded(make_config, make_run):
   assert table.addressable_shards[0].data.size == table.size / 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 8])
 def test_gradient_accumulation_equals_the_full_batch(
   devices, make_config, make_run, make_batch
@@ -125,6 +128,7 @@ def test_empty_target_slots_have_no_gradient(make_config, make_run, make_batch):
   assert_close(a.params, b.params, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["post", "pre"])
 def test_training_memorises_one_batch(kind, make_config, make_run, make_batch):
   config = make_config(
