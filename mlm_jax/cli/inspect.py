@@ -89,6 +89,7 @@ def compile_check(args, recipe: Recipe | None) -> None:
     report = compile_subprocess.check(
       dataclasses.asdict(config),
       topology,
+      recipe=recipe.path,
       per_device_batch=rows,
       find_batch=args.find_batch,
       remedies=not rows,
