@@ -174,7 +174,6 @@ def export_hf(
     raise unknown("--part", part, submodels)
   exporting.export(
     workdir,
-    model.run.config,
     *submodels[part],
     model.tokenizer,
     pathlib.Path(out).expanduser(),
