@@ -23,8 +23,8 @@ def evaluate(args) -> None:
     difference = result.loss - result.unigram_entropy
     side = "below" if difference < 0 else "above"
     say(
-      f"unigram entropy    {result.unigram_entropy:.3f} nats per token, by token "
-      "frequency alone"
+      f"unigram entropy    {result.unigram_entropy:.3f} nats per token, by "
+      "token frequency alone"
     )
     say(f"the model is {abs(difference):.2f} nats {side} it")
   for label, (loss, accuracy) in result.terms.items():
