@@ -93,6 +93,7 @@ class Generator(MaskedLanguageModelling):
 class MaskDetection(Objective):
   """The discriminator's half, which detects masks."""
 
+  title = "mask detection"
   tasks = ("fill_masks",)
   fields = ("input_ids",)
 

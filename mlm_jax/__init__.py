@@ -19,11 +19,13 @@ __version__ = "0.1.0"
 
 __all__ = [
   "embed",
+  "embed_file",
   "evaluate",
   "export_hf",
   "fill_mask",
   "import_hf",
   "load_recipe",
+  "mask_predict",
   "prepare",
   "pretrain",
   "restore",
@@ -32,11 +34,13 @@ __all__ = [
 if TYPE_CHECKING:
   from mlm_jax.api import (
     embed,
+    embed_file,
     evaluate,
     export_hf,
     fill_mask,
     import_hf,
     load_recipe,
+    mask_predict,
     prepare,
     pretrain,
     restore,

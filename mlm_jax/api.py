@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from mlm_jax import recipes
+from mlm_jax.config import Config
 from mlm_jax.data import prepare as prepare_lib
 from mlm_jax.errors import unknown
 from mlm_jax.evaluation import embed as embed_lib
 from mlm_jax.evaluation import fill_mask as fill_mask_lib
 from mlm_jax.evaluation import heldout
+from mlm_jax.evaluation import mask_predict as mask_predict_lib
 from mlm_jax.evaluation.evaluate import Evaluation
 from mlm_jax.evaluation.evaluate import evaluate as evaluate_workdir
 from mlm_jax.hf import exporting, importing
@@ -31,6 +33,13 @@ from mlm_jax.training.restoring import TrainedModel
 from mlm_jax.workdir import Workdir
 
 Path = str | os.PathLike
+
+# What not every objective supports, and what its error suggests.
+_USES = {
+  "fill_mask": "",
+  "mask_predict": "fill_mask --passes is for encoders",
+  "export_hf": "",
+}
 
 
 def load_recipe(
@@ -73,14 +82,21 @@ def pretrain(
   )
 
 
-def restore(workdir: Path, checkpoint: str = "last") -> TrainedModel:
+def restore(
+  workdir: Path, checkpoint: str = "last", *, use: str = ""
+) -> TrainedModel:
   """Returns a trained or imported model, on the devices at hand.
 
   Args:
     workdir: what `pretrain` or `import_hf` made.
     checkpoint: "last", "best" by the held-out loss, or a step.
+    use: "fill_mask", "mask_predict" or "export_hf": raises before the weights
+      are read if the objective does not support it.
   """
-  return restoring.restore(Workdir.at(workdir), checkpoint)
+  workdir = Workdir.at(workdir)
+  if use:
+    _require_support(workdir.load_config(), use)
+  return restoring.restore(workdir, checkpoint)
 
 
 def evaluate(
@@ -120,8 +136,32 @@ def fill_mask(
   Returns:
     For each mask a list of (piece, probability); a word starts with a space.
   """
+  _require_support(model.run.config, "fill_mask")
   return fill_mask_lib.fill_mask(
     model.run, model.params, model.tokenizer, text, top_k, passes
+  )
+
+
+def mask_predict(
+  model: TrainedModel, text: str, passes: int = 10, num_lengths: int = 5
+) -> tuple[str, float]:
+  """Returns the text that an encoder-decoder makes of another by Mask-Predict.
+
+  Ghazvininejad et al. 2019; of objective.name="cmlm".
+
+  Args:
+    model: from `restore`.
+    text: the encoder's input; a [MASK] may stand for any number of words.
+    passes: each predicts the least confident tokens again.
+    num_lengths: how many lengths to try; the most probable text is kept.
+
+  Returns:
+    The text, and the log-probability of its length and tokens, in nats per
+    token.
+  """
+  _require_support(model.run.config, "mask_predict")
+  return mask_predict_lib.mask_predict(
+    model.run, model.params, model.tokenizer, text, passes, num_lengths
   )
 
 
@@ -141,6 +181,35 @@ def embed(
   """
   return embed_lib.embed(
     model.run, model.params, model.tokenizer, texts, pool, batch_size
+  )
+
+
+def embed_file(
+  workdir: Path,
+  texts: Path,
+  out: Path,
+  checkpoint: str = "last",
+  *,
+  pool: str = "mean",
+  batch_size: int = 64,
+) -> None:
+  """Writes the encoder's vector of each line of a file, float32 [lines, width].
+
+  Args:
+    workdir: what `pretrain` or `import_hf` made; read after the other arguments
+      have been checked.
+    texts: a UTF-8 file with one text per line.
+    out: a .npy file; replaced if it exists.
+    checkpoint: "last", "best" by the held-out loss, or a step.
+    pool: "mean" over all tokens, or "start", the start token's vector.
+    batch_size: texts at a time.
+  """
+  embed_lib.embed_file(
+    os.fspath(texts),
+    os.fspath(out),
+    lambda: restore(workdir, checkpoint)[:3],
+    pool=pool,
+    batch_size=batch_size,
   )
 
 
@@ -165,16 +234,13 @@ def export_hf(
       model.
     check_parity: run both models, and refuse to finish if they differ.
   """
-  workdir = Workdir.at(workdir)
-  require_support(workdir.load_config(), "export_hf")
-  model = restoring.restore(workdir, checkpoint)
+  model = restore(workdir, checkpoint, use="export_hf")
   submodels = model.run.objective.submodels(model.params)
   part = part or next(iter(submodels))
   if part not in submodels:
     raise unknown("--part", part, submodels)
   exporting.export(
-    workdir,
-    model.run.config,
+    Workdir.at(workdir),
     *submodels[part],
     model.tokenizer,
     pathlib.Path(out).expanduser(),
@@ -202,6 +268,12 @@ def import_hf(
   importing.import_model(
     source, Workdir.at(workdir), changes or Changes(), check=check_parity
   )
+
+
+def _require_support(config: Config, use: str) -> None:
+  if use not in _USES:
+    raise unknown("use", use, _USES)
+  require_support(config, use, _USES[use])
 
 
 def _recipe(recipe: Recipe | str) -> Recipe:

@@ -20,7 +20,8 @@ def unknown(kind: str, name, known, listed: str = "") -> InputError:
   near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
   if near:
     return InputError(f"unknown {kind} {name!r}; did you mean {near[0]!r}?")
-  listed = listed or f"known: {', '.join(names)}"
+  if not listed:
+    listed = f"known: {', '.join(names)}" if names else "none is registered"
   return InputError(f"unknown {kind} {name!r}; {listed}")
 
 

@@ -6,11 +6,12 @@ the names are known without JAX or TensorFlow. A recipe file may register more:
     from mlm_jax import registry
 
     @registry.SCHEDULES.register("triangle")
-    def triangle(peak, steps): ...
+    def triangle(optim, steps): ...
 """
 
 import contextlib
 import importlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ class Table(Mapping[str, Any]):
     key: the configuration key whose values the names are.
     builtin: the package's own entries, each "module:attribute".
     renamed: former names of entries, and what they are called now.
+    attributes: what an entry must have, which is then a class; without, an
+      entry is a function.
   """
 
   def __init__(
@@ -31,8 +34,10 @@ class Table(Mapping[str, Any]):
     key: str,
     builtin: Mapping[str, str],
     renamed: Mapping[str, str] | None = None,
+    attributes: tuple[str, ...] = (),
   ):
     self.key = key
+    self._attributes = attributes
     self._renamed = renamed or {}
     self._entries: dict[str, Any] = dict(builtin)
     self._unloaded = set(builtin)
@@ -71,11 +76,23 @@ class Table(Mapping[str, Any]):
   def __len__(self) -> int:
     return len(self._entries)
 
+  def _flaw(self, entry: Any) -> str:
+    """Returns what is wrong with an entry, or ""."""
+    if not self._attributes:
+      return "" if callable(entry) else f"{entry!r} is not a function"
+    if not isinstance(entry, type):
+      return f"{entry!r} is not a class"
+    missing = [name for name in self._attributes if not hasattr(entry, name)]
+    if inspect.isabstract(entry):
+      missing += sorted(entry.__abstractmethods__)
+    lacks = f"the class {entry.__name__} lacks {', '.join(missing)}"
+    return lacks if missing else ""
+
   def register(self, name: str, entry: Any = None) -> Callable[[Any], Any]:
     """Adds an entry, also as a decorator: `@TABLE.register("name")`.
 
     Raises:
-      InputError: the name is taken.
+      InputError: the name is taken, or the entry is not what the table holds.
     """
     if entry is None:
       return lambda entry: self.register(name, entry)
@@ -85,6 +102,8 @@ class Table(Mapping[str, Any]):
         f"{self.key}={name!r} is already registered by {owner}: choose another "
         "name"
       )
+    if flaw := self._flaw(entry):
+      raise InputError(f"cannot register {self.key}={name!r}: {flaw}")
     self._entries[name] = entry
     self._registered_by[name] = _registering_file or "this program"
     return entry
@@ -151,6 +170,7 @@ CORRUPTIONS = Table(
     "fragment": "mass",
     "conditional_masking": "cmlm",
   },
+  attributes=("task", "fields", "corrupt", "check"),
 )
 
 OBJECTIVES = Table(
@@ -163,6 +183,7 @@ OBJECTIVES = Table(
     "seq2seq": "mlm_jax.objectives.seq2seq:SequenceToSequence",
     "cmlm": "mlm_jax.objectives.cmlm:ConditionalMaskedLanguageModelling",
   },
+  attributes=("title", "tasks", "submodels"),
 )
 
 OPTIMIZERS = Table("optim.name", {"adamw": "mlm_jax.training.optimizers:adamw"})
@@ -187,7 +208,7 @@ CORPUS_FORMATS = Table(
 
 # Measured on held-out batches beside the objective's own; chosen by
 # train.metrics.
-METRICS = Table("train.metrics", {})
+METRICS = Table("train.metrics", {}, attributes=("collect", "compute"))
 
 TABLES = [
   CORRUPTIONS,

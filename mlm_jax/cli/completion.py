@@ -16,19 +16,19 @@ _KEY = "--config."
 
 
 def complete() -> None:
-  """Writes what may stand at the cursor to the shell that asks, and exits."""
+  """Writes the completions at the cursor for the shell, and exits."""
   _Finder()(_whole_parser())
 
 
 class _Finder(argcomplete.CompletionFinder):
-  """Shows keys once they are asked for, as what a value must follow."""
+  """Completes keys after --config. only, each with "=" for its value."""
 
   def collect_completions(self, active_parsers, parsed_args, cword_prefix):
     found = super().collect_completions(
       active_parsers, parsed_args, cword_prefix
     )
     if not cword_prefix.startswith(_KEY):
-      # A hundred keys would hide the options.
+      # There are too many keys to list among the options.
       return [word for word in found if not word.startswith(_KEY)]
     help_of = self.get_display_completions()
     help_of |= {f"{word}=": text for word, text in help_of.items()}

@@ -52,7 +52,7 @@ def _some_tokenizer(args, config: Config, say):
   if data.tokenizer not in ("unigram", "bpe"):
     path = epath.Path(data.tokenizer).expanduser()
     return tokenizers.load(path, data.vocab_size)
-  # English that every Python holds.
+  # English text that comes with Python.
   from pydoc_data.topics import topics
 
   data = dataclasses.replace(data, tokenizer="bpe", vocab_size=3000)
@@ -81,7 +81,7 @@ def compile_check(args, recipe: Recipe | None) -> None:
     out = pathlib.Path("bench/results/tpu_compile.md")
     compile_table.write(topologies, out, print)
     return
-  # Of standard output, a script reads the report.
+  # Scripts read the report from standard output.
   say = lambda line: print(line, file=sys.stderr, flush=True)
   config = _phase(args, recipe).config
   fit = True
@@ -89,6 +89,7 @@ def compile_check(args, recipe: Recipe | None) -> None:
     report = compile_subprocess.check(
       dataclasses.asdict(config),
       topology,
+      recipe=recipe.path,
       per_device_batch=rows,
       find_batch=args.find_batch,
       remedies=not rows,

@@ -5,8 +5,8 @@ import os
 import sys
 import threading
 
-# Before TensorFlow and JAX are imported: their start-up chatter tells a user
-# nothing. TensorFlow computes integers only, for which oneDNN has no use.
+# Set before TensorFlow and JAX are imported, to silence their start-up logs.
+# TensorFlow computes integers only, for which oneDNN has no use.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 # Or TensorFlow would import Keras, a quarter of its start.
@@ -105,7 +105,7 @@ def _quiet() -> None:
 
 
 def _unraisable(unraisable) -> None:
-  """Says nothing of exceptions that nobody can catch.
+  """Silences exceptions that no code can catch.
 
   Orbax leaves coroutines behind when a broken file ends its reading. A Ctrl-C
   during a garbage collection would end in a callback of JAX's: it comes again.

@@ -1,8 +1,10 @@
 """The commands that use a trained model; they import what they need."""
 
+import re
+from collections.abc import Sequence
+
 from mlm_jax.errors import InputError
 from mlm_jax.progress import Progress
-from mlm_jax.workdir import Workdir
 
 
 def evaluate(args) -> None:
@@ -21,8 +23,8 @@ def evaluate(args) -> None:
     difference = result.loss - result.unigram_entropy
     side = "below" if difference < 0 else "above"
     say(
-      f"unigram entropy    {result.unigram_entropy:.3f} nats per token, by token "
-      "frequency alone"
+      f"unigram entropy    {result.unigram_entropy:.3f} nats per token, by "
+      "token frequency alone"
     )
     say(f"the model is {abs(difference):.2f} nats {side} it")
   for label, (loss, accuracy) in result.terms.items():
@@ -40,21 +42,14 @@ def evaluate(args) -> None:
 
 
 def fill_mask(args) -> None:
-  from mlm_jax.evaluation import fill_mask as fill
-  from mlm_jax.objectives import require_support
-  from mlm_jax.training.restoring import restore
+  from mlm_jax import api
 
-  workdir = Workdir.at(args.workdir)
-  config = workdir.load_config()
-  require_support(config, "fill_mask")
-  run, params, tokenizer, _ = restore(workdir, args.checkpoint)
+  model = api.restore(args.workdir, args.checkpoint, use="fill_mask")
   say = Progress().say
 
   def answer(text):
-    guesses = fill.fill_mask(
-      run, params, tokenizer, text, args.top_k, args.passes
-    )
-    say("\n".join(fill.describe(text, guesses, tokenizer.mask_token)))
+    guesses = api.fill_mask(model, text, args.top_k, args.passes)
+    say("\n".join(describe(text, guesses, model.tokenizer.mask_token)))
 
   for text in args.text or ():
     answer(text)
@@ -71,32 +66,59 @@ def fill_mask(args) -> None:
       say(str(error))
 
 
-def mask_predict(args) -> None:
-  from mlm_jax.evaluation import mask_predict as predict
-  from mlm_jax.objectives import require_support
-  from mlm_jax.training.restoring import restore
+def describe(
+  text: str,
+  guesses: Sequence[Sequence[tuple[str, float]]],
+  mask_token: str,
+) -> list[str]:
+  """Returns printable lines: the filled text, then the guesses per mask.
 
-  workdir = Workdir.at(args.workdir)
-  config = workdir.load_config()
-  require_support(config, "mask_predict", "fill_mask --passes is for encoders")
-  run, params, tokenizer, _ = restore(workdir, args.checkpoint)
+  Args:
+    text: with [MASK]s, or the tokenizer's own mask token.
+    guesses: of `api.fill_mask`.
+    mask_token: the tokenizer's.
+  """
+  from mlm_jax.data.tokenizers import MASK
+
+  lines = []
+  for number, guess in enumerate(guesses, 1):
+    label = f"{MASK} {number}" if len(guesses) > 1 else MASK
+    shown = "  ".join(f"{_word(piece)} {p:.1%}" for piece, p in guess)
+    lines.append(f"  {label}: {shown}")
+  filled = text.replace(mask_token, MASK)
+  for guess in guesses:
+    piece = guess[0][0]
+    # A piece that continues a word closes the gap before it.
+    gap = "" if piece.startswith(" ") else " ?"
+    before, after = re.split(gap + re.escape(MASK), filled, maxsplit=1)
+    filled = before + piece.removeprefix(" ") + after
+  return [filled, *lines]
+
+
+def _word(piece: str) -> str:
+  return piece[1:] or "▁" if piece.startswith(" ") else f"…{piece}"
+
+
+def mask_predict(args) -> None:
+  from mlm_jax import api
+
+  model = api.restore(args.workdir, args.checkpoint, use="mask_predict")
   say = Progress().say
   for text in args.text:
-    filled, log_probability = predict.mask_predict(
-      run, params, tokenizer, text, args.passes, args.lengths
+    filled, log_probability = api.mask_predict(
+      model, text, args.passes, args.lengths
     )
     say(f"{filled}\n  {-log_probability:.2f} nats per token")
 
 
 def embed(args) -> None:
-  from mlm_jax.evaluation.embed import embed_file
-  from mlm_jax.training.restoring import restore
+  from mlm_jax import api
 
-  workdir = Workdir.at(args.workdir)
-  embed_file(
+  api.embed_file(
+    args.workdir,
     args.texts,
     args.out,
-    lambda: restore(workdir, args.checkpoint)[:3],
+    args.checkpoint,
     pool=args.pool,
     batch_size=args.batch_size,
   )

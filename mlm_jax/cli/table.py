@@ -99,7 +99,7 @@ COMMANDS = {
   ),
   "show_corruption": Command(
     inspect.show_corruption,
-    "show what a recipe hides of a text",
+    "show how a recipe corrupts a text",
     configured=True,
     needs_workdir=False,
     arguments=(
@@ -110,9 +110,9 @@ COMMANDS = {
         "help": "corruptions of each text"}),
     ),
     examples=(
-      "--config=spanbert_base --text 'Spans of words are hidden.'",
+      "--config=spanbert_base --text 'Spans of words are masked.'",
       "--config=bert_base --config.corruption.mask_rate=0.3 "
-      "--text 'Twice as many tokens of this are hidden.'",
+      "--text 'Twice as many tokens of this are masked.'",
     ),
   ),
   "compile_check": Command(
@@ -253,7 +253,7 @@ COMMANDS = {
 
 
 class _Parser(argparse.ArgumentParser):
-  """Tells what is wrong by an InputError; leaves the overrides of keys."""
+  """Raises InputError for invalid arguments; returns overrides of keys."""
 
   def error(self, message):
     raise InputError(f"{message}; see python -m {self.prog} --help")
@@ -262,7 +262,7 @@ class _Parser(argparse.ArgumentParser):
     known = [flag for flag in self._option_string_actions if flag[:2] == "--"]
     if "--config" in known:
       known.append("--config.GROUP.KEY")
-    # Before argparse misses what was written wrongly.
+    # argparse would return misspelt options as overrides.
     for argument in args:
       flag = argument.partition("=")[0]
       key = flag.startswith("--config.") and "--config" in known
@@ -272,7 +272,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser(name: str) -> argparse.ArgumentParser:
-  """Returns the parser of a command; what is wrong is an InputError."""
+  """Returns the parser of a command, which raises InputError."""
   command = COMMANDS[name]
   lines = [f"  mlm_jax {name} {example}" for example in command.examples]
   made = _Parser(

@@ -4,8 +4,8 @@ from mlm_jax.errors import InputError, require
 from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.phases import Recipe
 
-# The exit code of a `train` that was stopped before its end: "try again" in
-# sysexits.h. Launchers tell it from the end of a run by it.
+# The exit code of an interrupted `train`, "try again" in sysexits.h: launchers
+# restart it.
 STOPPED = 75
 
 
@@ -34,7 +34,7 @@ def _join_processes(args) -> None:
       "--coordinator, --num_processes and --process_id belong together",
     )
   elif args.multihost:
-    given = ()  # TPU pods and SLURM tell.
+    given = ()  # JAX asks the TPU pod or SLURM.
   else:
     return
   try:

@@ -1,8 +1,5 @@
 """Predictions for the masks of a text."""
 
-import re
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,28 +83,3 @@ def _top_k(run, params, vocab, ids_BL, slots, top_k):
   found = jax.lax.top_k(jax.nn.softmax(logits_BPV[0]), top_k)
   probability_PK, ids_PK = jax.device_get(found)
   return ids_PK, probability_PK
-
-
-def describe(
-  text: str,
-  guesses: Sequence[Sequence[tuple[str, float]]],
-  mask_token: str = MASK,
-) -> list[str]:
-  """Returns printable lines: the filled text, then the guesses per mask."""
-  lines = []
-  for number, guess in enumerate(guesses, 1):
-    label = f"{MASK} {number}" if len(guesses) > 1 else MASK
-    shown = "  ".join(f"{_word(reading)} {p:.1%}" for reading, p in guess)
-    lines.append(f"  {label}: {shown}")
-  filled = text.replace(mask_token, MASK)
-  for guess in guesses:
-    reading = guess[0][0]
-    # A piece that continues a word closes the gap before it.
-    gap = "" if reading.startswith(" ") else " ?"
-    before, after = re.split(gap + re.escape(MASK), filled, maxsplit=1)
-    filled = before + reading.removeprefix(" ") + after
-  return [filled, *lines]
-
-
-def _word(reading: str) -> str:
-  return reading[1:] or "▁" if reading.startswith(" ") else f"…{reading}"

@@ -1,6 +1,5 @@
 """The model card: what was trained, on what, how well, and how to load it."""
 
-import dataclasses
 import json
 
 import flax.linen as nn
@@ -11,6 +10,7 @@ from mlm_jax.data import corruption as corruption_lib
 from mlm_jax.hf.families.base import Family
 from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
 from mlm_jax.objectives.base import Objective
+from mlm_jax.phases import Recipe
 from mlm_jax.training.metrics import read_records
 from mlm_jax.workdir import Workdir
 
@@ -23,7 +23,7 @@ _TASKS = {
 
 
 def write(
-  config: Config,
+  recipe: Recipe,
   exported: nn.Module,
   workdir: Workdir,
   family: Family | None,
@@ -35,7 +35,7 @@ def write(
   """Returns the card, Markdown with the hub's front matter.
 
   Args:
-    config: the run's configuration.
+    recipe: the run's recipe.
     exported: the exported model.
     workdir: the run's work directory, for its metrics.
     family: the family it was exported as; None is the native format.
@@ -43,12 +43,14 @@ def write(
     step: the training step of the weights.
     origin: what `import_hf` recorded of the model that training started from.
   """
+  config = recipe.phase_at(step).config
   objective = registry.OBJECTIVES[config.objective.name]
   task = next(t for cls, t in _TASKS.items() if isinstance(exported, cls))
   model, started = exported.config, origin.get("from") or "random weights"
   kind = "encoder-decoder" if model.num_decoder_layers else "encoder"
   table = {
-    **_training(config, model, kind),
+    **_architecture(config, model, kind),
+    **_training(recipe, step),
     "held-out loss": _heldout_loss(workdir, objective, step),
     "held-out corruption": _heldout_corruption(config),
     "parity": parity,
@@ -74,27 +76,54 @@ Trained with mlm_jax {__version__} for {step:,} steps, from {started}.
 ## Configuration
 
 ```json
-{json.dumps(dataclasses.asdict(config), indent=2)}
+{json.dumps(recipe.to_json(), indent=2)}
 ```
 """
 
 
-def _training(
+def _architecture(
   config: Config, model: EncoderConfig, kind: str
 ) -> dict[str, str]:
-  """Returns what was trained and on what, by name."""
-  data, optim, batch_size = config.data, config.optim, config.train.batch_size
+  """Returns the sizes of what was trained, by name."""
   decoder = model.num_decoder_layers
   layers = f"{model.num_layers} + {decoder}" if decoder else model.num_layers
   return {
     kind: f"{layers} layers of {model.width}, {model.num_heads} heads, MLP of "
     f"{model.mlp_width}",
     "maximum length": f"{model.max_positions} tokens",
-    "vocabulary": f"{data.vocab_size:,} tokens",
+    "vocabulary": f"{config.data.vocab_size:,} tokens",
+  }
+
+
+def _training(recipe: Recipe, step: int) -> dict[str, str]:
+  """Returns how the weights of a step were trained, by name.
+
+  Of a run with several phases, each one until the step has a row.
+  """
+  last = recipe.phase_at(step)
+  if not recipe.diffs:
+    return _settings(last.config)
+  rows = {}
+  for phase in recipe.phases[: 1 + recipe.phases.index(last)]:
+    end = step if phase is last else phase.last_step
+    settings = _settings(phase.config).items()
+    rows[f"phase {phase.name}"] = "; ".join(
+      [
+        f"{end - phase.first_step:,} steps",
+        *(f"{name}: {setting}" for name, setting in settings),
+      ]
+    )
+  return rows
+
+
+def _settings(config: Config) -> dict[str, str]:
+  """Returns what a phase is trained on and how, by name."""
+  data, optim = config.data, config.optim
+  return {
     "data": f"`{data.corpus or 'none'}`, {data.heldout_fraction:.2%} of "
     "documents held out",
     "rows": f"{data.seq_len} tokens, {data.packing} packing, "
-    f"{batch_size} a step",
+    f"{config.train.batch_size} a step",
     "corruption": corruption_lib.bind(config.corruption).describe(),
     "optimizer": f"{optim.name}, peak learning rate {optim.peak_lr:g}, "
     f"{optim.schedule}",
@@ -146,7 +175,7 @@ def _heldout_loss(
       loss, _ = objective.token_loss_and_accuracy(record)
       term = objective.token_term
       whose = f" ({term})" if f"{term}_loss" in record else ""
-      return f"{loss:.3f} nats a token{whose} at step {record['step']:,}"
+      return f"{loss:.3f} nats per token{whose} at step {record['step']:,}"
   return "not measured"
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import flax.linen as nn
 from etils import epath
 
-from mlm_jax.config import Config
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require
 from mlm_jax.hf import card, families, files, native, parity, weights
@@ -19,7 +18,6 @@ from mlm_jax.workdir import Workdir, atomic_folder
 
 def export(
   workdir: Workdir,
-  config: Config,
   model: nn.Module,
   params,
   tokenizer: Tokenizer,
@@ -36,8 +34,8 @@ def export(
   which `import_hf` reads.
 
   Args:
-    workdir: where the model was trained; its metrics go into the card.
-    config: the configuration of the run.
+    workdir: where the model was trained; its recipe and its metrics go into
+      the card.
     model: a `MaskedLM`, a `Discriminator` or an `EncoderDecoder`.
     params: its parameters.
     tokenizer: its tokenizer.
@@ -71,7 +69,13 @@ def export(
     )
     say(f"Parity {verdict}")
     text = card.write(
-      config, model, workdir, family, verdict, step=step, origin=origin
+      workdir.load_recipe(),
+      model,
+      workdir,
+      family,
+      verdict,
+      step=step,
+      origin=origin,
     )
     (partial / "README.md").write_text(text)
   written_as = family.architecture if family else native.NAME

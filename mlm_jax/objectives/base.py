@@ -208,7 +208,7 @@ class Objective(abc.ABC):
   def token_loss_and_accuracy(
     cls, values: Mapping[str, float]
   ) -> tuple[float, float]:
-    """Returns the loss in nats a token and the accuracy, of what `ratios` gave.
+    """Returns the loss in nats per token and the accuracy, of `ratios`.
 
     Of an objective without a `token_term`, those of all terms together.
     """

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from mlm_jax import config as config_lib
+from mlm_jax import recipes
 from mlm_jax.config import Config
 from mlm_jax.data import corruption as corruption_lib
 from mlm_jax.errors import InputError
@@ -265,13 +266,17 @@ def _work(run, traced, costs, text):
   }
 
 
-def _main():
-  _LOGGER.addHandler(logging.StreamHandler(sys.stdout))
-  _LOGGER.setLevel(logging.INFO)
-  request = json.load(sys.stdin)
-  config = config_lib.build(request["config"])
+def answer(request: dict) -> dict:
+  """Returns the report that `compile_subprocess.check` requests.
+
+  If something is wrong with the input, the report is the message, as "error".
+  """
   topology, rows = request["topology"], request["per_device_batch"]
   try:
+    if request["recipe"]:
+      # It registers kinds that the configuration may name.
+      recipes.read(request["recipe"])
+    config = config_lib.build(request["config"])
     if request["find_batch"]:
       report = find_batch(config, topology)
     else:
@@ -280,8 +285,14 @@ def _main():
     if not report["fits"] and request["remedies"]:
       report["remedies"] = remedies(config, topology)
   except InputError as error:
-    report = {"error": str(error)}
-  print(json.dumps(report))
+    return {"error": str(error)}
+  return report
+
+
+def _main():
+  _LOGGER.addHandler(logging.StreamHandler(sys.stdout))
+  _LOGGER.setLevel(logging.INFO)
+  print(json.dumps(answer(json.load(sys.stdin))))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def check(
   config: dict,
   topology: str,
   *,
+  recipe: str = "",
   per_device_batch: int = 0,
   find_batch: bool = False,
   remedies: bool = False,
@@ -35,6 +36,7 @@ def check(
   Args:
     config: the values of a run's configuration.
     topology: a TPU slice.
+    recipe: the recipe file that registered kinds of its own, if any.
     per_device_batch: rows per device; 0 keeps the configured batch size.
     find_batch: search for the largest batch that fits.
     remedies: if the step does not fit, search for changes that make it fit.
@@ -49,6 +51,7 @@ def check(
   say(f"compiling the step for {topology}: a minute or more")
   request = {
     "config": config,
+    "recipe": recipe,
     "topology": topology,
     "per_device_batch": per_device_batch,
     "find_batch": find_batch,

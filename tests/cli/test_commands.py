@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mlm_jax.cli.main import main
+from mlm_jax.cli.predict import describe
 from mlm_jax.data.tokenizers import MASK, load
 from mlm_jax.errors import InputError
 from mlm_jax.evaluation import fill_mask
@@ -185,7 +186,7 @@ def test_fill_mask_invalid_texts_raise_input_error(model, text, top_k, said):
 )
 def test_fill_mask_joins_pieces_to_text(text, pieces, filled):
   guesses = [[(piece, 0.5)] for piece in pieces]
-  assert fill_mask.describe(text, guesses)[0] == filled
+  assert describe(text, guesses, MASK)[0] == filled
 
 
 def test_restore_params_on_another_mesh(trained):

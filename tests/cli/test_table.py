@@ -13,6 +13,7 @@ from mlm_jax import recipes
 from mlm_jax.cli import overrides as overrides_lib
 from mlm_jax.cli.main import main
 from mlm_jax.cli.table import COMMANDS, parser
+from mlm_jax.phases import one_phase
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -24,11 +25,12 @@ def test_each_command_has_examples_that_parse(name):
   for example in examples:
     args, overrides = parser(name).parse_known_args(shlex.split(example))
     if COMMANDS[name].configured:
+      keys = overrides_lib.parse(overrides)
       # Without a recipe, a work directory has the values; any will do here.
-      values = config_lib.default()
+      recipe = one_phase(config_lib.Config())
       if args.config:
-        values = recipes.read(args.config).values
-      overrides_lib.load(values, overrides)
+        recipe = recipes.load(args.config)
+      recipes.override(recipe, keys)
     else:
       assert not overrides
     if getattr(args, "grow_to", ""):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mlm_jax.batch import masked
+from mlm_jax.cli.predict import describe
 from mlm_jax.evaluation import fill_mask, heldout
 from mlm_jax.training.restoring import restore
 from mlm_jax.workdir import Workdir
@@ -84,6 +85,6 @@ def test_fill_mask_passes_see_earlier_predictions(trained, monkeypatch):
 )
 def test_describe_fills_both_spellings_of_the_mask(text, mask_token):
   guesses = [[(" cat", 0.5), ("ing", 0.1)], [(" dog", 0.5)]]
-  filled, *described = fill_mask.describe(text, guesses, mask_token)
+  filled, *described = describe(text, guesses, mask_token)
   assert filled == "a cat b dogs."
   assert described[0].endswith("cat 50.0%  …ing 10.0%")

@@ -82,7 +82,7 @@ def test_the_model_card_has_loss_and_parity(trained, exported):
   card = (exported / "README.md").read_text()
   lines = (trained / "metrics.jsonl").read_text().splitlines()
   heldout = [r for r in map(json.loads, lines) if r["split"] == "heldout"][-1]
-  assert f"{heldout['loss']:.3f} nats a token at step 60" in card
+  assert f"{heldout['loss']:.3f} nats per token at step 60" in card
   assert "token_masking, 15% of tokens: 80% of them replaced" in card
   logits, hidden = re.findall(r"differ by ([\d.e-]+)", card)
   assert 0 < float(logits) < 1e-4

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from mlm_jax import config as config_lib
+from mlm_jax import registry
 from mlm_jax.cli.main import main
 from mlm_jax.data.corruption import batch_contract
 from mlm_jax.errors import InputError
@@ -195,6 +196,52 @@ def test_a_step_is_traced_from_the_batch_spec_alone(
   assert spec["input_ids"].shape == (8, 32)
   # A step can be compiled for it.
   make_run(config)._train_step.trace(make_run(config).abstract_state, spec)
+
+
+OWN_SCHEDULE = """
+from mlm_jax import config, registry
+
+registry.SCHEDULES.register("constant", lambda optim, steps: optim.peak_lr)
+
+def get_config():
+  values = config.default()
+  values.optim.schedule = "constant"
+  return values
+"""
+
+
+def test_the_subprocess_reads_a_recipe_that_registers_kinds_of_its_own(
+  monkeypatch, tmp_path, capsys
+):
+  path = tmp_path / "own.py"
+  path.write_text(OWN_SCHEDULE)
+  checked = []
+
+  def run(request, say):
+    # A subprocess has registered nothing yet.
+    registry.SCHEDULES.forget(str(path))
+    return compile_check.answer(json.loads(json.dumps(request)))
+
+  monkeypatch.setattr(compile_subprocess, "_run", run)
+  monkeypatch.setattr(tpus, "check_compiler", lambda: None)
+  monkeypatch.setattr(
+    compile_check, "check", lambda *args: checked.append(args) or REPORT
+  )
+  command = ["compile_check", f"--config={path}", "--topology=v5e:1x1"]
+  assert main(command) == 0
+  ((config, topology),) = checked
+  assert (config.optim.schedule, topology) == ("constant", "v5e:1x1")
+  registry.SCHEDULES.forget(str(path))
+
+
+def test_a_recipe_file_that_is_gone_is_an_error_of_the_report():
+  request = {
+    "config": {},
+    "recipe": "/nowhere/own.py",
+    "topology": "v5e:1x1",
+    "per_device_batch": 0,
+  }
+  assert "/nowhere/own.py" in compile_check.answer(request)["error"]
 
 
 def test_a_config_survives_json():
