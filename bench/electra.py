@@ -94,7 +94,10 @@ class MaskDetection(Objective):
   """The discriminator's half, which detects masks."""
 
   tasks = ("fill_masks",)
-  fields = ("input_ids",)
+
+  @classmethod
+  def fields(cls, config):
+    return ("input_ids",)
 
   @functools.cached_property
   def model(self):

@@ -28,7 +28,7 @@ import numpy as np
 import pytest
 
 from mlm_jax import config as config_lib
-from mlm_jax import families
+from mlm_jax import families, registry
 from mlm_jax.data.corruption import batch_contract
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
@@ -94,6 +94,20 @@ def make_batch(vocab):
     return batch_contract(config).random(vocab, seed)
 
   return make
+
+
+@pytest.fixture
+def forget():
+  """Returns a function that ends what recipe files have registered."""
+
+  def forget():
+    for table in registry.TABLES:
+      for name in list(table):
+        if path := table.registered_by(name):
+          table.forget(path)
+
+  yield forget
+  forget()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import mlm_jax
-from mlm_jax import registry
 from mlm_jax.cli.main import main
 from mlm_jax.errors import InputError
 from mlm_jax.training.hooks import Hook
@@ -177,20 +176,6 @@ class StopAt10(Hook):
 
   def run(self, moment):
     moment.stop = True
-
-
-@pytest.fixture
-def forget():
-  """Returns a function that ends what recipe files have registered."""
-
-  def forget():
-    for table in registry.TABLES:
-      for name in list(table):
-        if path := table.registered_by(name):
-          table.forget(path)
-
-  yield forget
-  forget()
 
 
 def records(workdir):
