@@ -217,8 +217,8 @@ def test_heldout_words_are_masked_whole_for_runs_that_mask_words(
   inside = vocab.is_ordinary[heldout_rows] & ~vocab.starts_word[heldout_rows]
   inside[:, 1:] &= vocab.is_ordinary[heldout_rows[:, :-1]]
   hidden = hidden[:NUM_HELDOUT]
-  row, place = np.nonzero(inside[:, 1:])
-  assert (hidden[row, place + 1] == hidden[row, place]).all()
+  row, position = np.nonzero(inside[:, 1:])
+  assert (hidden[row, position + 1] == hidden[row, position]).all()
 
 
 def test_heldout_batches_depend_on_no_setting_of_training(batches):
@@ -238,8 +238,8 @@ def test_heldout_batches_depend_on_no_setting_of_training(batches):
 
 @pytest.mark.parametrize("num_rows", [1, 2, 3, 7, 100, 1025])
 def test_shuffle_of_few_rows_is_a_permutation(num_rows):
-  places = pipeline.shuffled(0, 5 * num_rows, num_rows, seed=3).numpy()
-  for epoch in places.reshape(5, num_rows):
+  rows = pipeline.shuffled(0, 5 * num_rows, num_rows, seed=3).numpy()
+  for epoch in rows.reshape(5, num_rows):
     assert sorted(epoch) == list(range(num_rows))
 
 
