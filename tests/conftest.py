@@ -184,8 +184,13 @@ def start(recipe):
     }
     return subprocess.Popen(
       [
-        *(sys.executable, "-m", "mlm_jax", "train"),
-        *(f"--config={recipe}", f"--workdir={workdir}", *arguments),
+        sys.executable,
+        "-m",
+        "mlm_jax",
+        "train",
+        f"--config={recipe}",
+        f"--workdir={workdir}",
+        *arguments,
       ],
       cwd=ROOT,
       env=environment,

@@ -144,7 +144,9 @@ sys.exit(main.main(["prepare", "--config=a", "--workdir=w"]))
 """
   done = subprocess.run(
     [sys.executable, "-c", program],
-    **{"capture_output": True, "text": True, "timeout": 60},
+    capture_output=True,
+    text=True,
+    timeout=60,
   )
   assert (done.returncode, done.stderr) == (130, "mlm_jax: interrupted\n")
 

@@ -185,11 +185,13 @@ def test_heldout_batches_cover_every_row_once(batches, heldout_rows):
     {"data.packing": "single", "corruption.sentence_pairs": "nsp"},
     {"objective.name": "mixture", "corruption.prefix_share": 0.5},
     {
-      **{"objective.name": "seq2seq", "model.num_decoder_layers": 1},
+      "objective.name": "seq2seq",
+      "model.num_decoder_layers": 1,
       "corruption.kind": "mass",
     },
     {
-      **{"objective.name": "cmlm", "model.num_decoder_layers": 1},
+      "objective.name": "cmlm",
+      "model.num_decoder_layers": 1,
       "corruption.kind": "cmlm",
     },
   ],
