@@ -126,7 +126,7 @@ def test_interrupted_command_prints_one_line(capsys, monkeypatch):
 def test_interrupt_during_garbage_collection_is_not_lost():
   """Exceptions of its callbacks reach nobody; JAX has set up one."""
   program = """
-import gc, signal, sys
+import dataclasses, gc, signal, sys
 from mlm_jax.cli import main
 
 def collect(*_):
@@ -137,9 +137,9 @@ def collect(*_):
   while True:
     pass
 
-main.overrides_lib.load = main._values = lambda *_: None
+main._recipe = lambda *_: None
 command = main.COMMANDS["prepare"]
-main.COMMANDS["prepare"] = main.dataclasses.replace(command, run=collect)
+main.COMMANDS["prepare"] = dataclasses.replace(command, run=collect)
 sys.exit(main.main(["prepare", "--config=a", "--workdir=w"]))
 """
   done = subprocess.run(
