@@ -1,5 +1,6 @@
 """Eight fake devices, and a small run that tests share."""
 
+import json
 import os
 import pathlib
 import socket
@@ -40,6 +41,16 @@ def xla_flags(devices):
   """Returns this process's XLA_FLAGS for another number of fake devices."""
   flag = "--xla_force_host_platform_device_count"
   return os.environ["XLA_FLAGS"].replace(f"{flag}=8", f"{flag}={devices}")
+
+
+def records(workdir):
+  """Returns the records of a run, without what a clock says."""
+  clock = ("tokens_per_second", "mfu")
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  return [
+    {k: v for k, v in json.loads(line).items() if k not in clock}
+    for line in lines
+  ]
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ import mlm_jax
 from mlm_jax.cli.main import main
 from mlm_jax.errors import InputError
 from mlm_jax.training.hooks import Hook
-from mlm_jax.training.metrics import read_records
 from mlm_jax.workdir import Workdir
+from tests.conftest import records
 
 CORRUPTION = '''
 """Masks only tokens of even ids."""
@@ -176,14 +176,6 @@ class StopAt10(Hook):
 
   def run(self, moment):
     moment.stop = True
-
-
-def records(workdir):
-  clock = ("tokens_per_second", "mfu")
-  return [
-    {k: v for k, v in record.items() if k not in clock}
-    for record in read_records(Workdir.at(workdir))
-  ]
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)
