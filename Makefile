@@ -8,7 +8,7 @@ QUICK := --workdir=runs/quickstart
 PROCESSES ?= 2
 TEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile
 
-.PHONY: quickstart test test-fast test-tpu-compile lint format dist clean
+.PHONY: quickstart test test-fast test-tpu-compile lint format docs dist clean
 
 quickstart: .venv/installed
 	@$(RUN) train --config=quickstart $(QUICK)
@@ -44,6 +44,9 @@ lint: .venv/installed-test
 format: .venv/installed-test
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: .venv/installed
+	@$(BIN)/python -m mlm_jax.config.reference > docs/keys.md
 
 # What an earlier build left behind would go into the wheel.
 dist: | .venv/bin/pip

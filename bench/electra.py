@@ -95,7 +95,10 @@ class MaskDetection(Objective):
 
   title = "mask detection"
   tasks = ("fill_masks",)
-  fields = ("input_ids",)
+
+  @classmethod
+  def fields(cls, config):
+    return ("input_ids",)
 
   @functools.cached_property
   def model(self):

@@ -50,7 +50,12 @@ from mlm_jax.vocabulary import Vocabulary
 # Three pieces of four begin a word, as of English; one of twenty ends a
 # sentence.
 VOCAB = Vocabulary(
-  *(30_522, 0, 1, 2, 3, 4),
+  size=30_522,
+  pad_id=0,
+  unk_id=1,
+  start_id=2,
+  end_id=3,
+  mask_id=4,
   other_special_ids=tuple(range(5, 105)),
   sentinel_ids=tuple(range(5, 105)),
   starts_word=np.arange(30_522) % 4 > 0,
@@ -85,10 +90,7 @@ CORRUPTIONS = {
   },
   "bart": {"kind": "bart", "mask_rate": 0.3},
   "mass": {"kind": "mass", "mask_rate": 0.5},
-  "cmlm": {
-    **{"kind": "cmlm", "mask_rate": 0.3},
-    "noises": "text_infilling",
-  },
+  "cmlm": {"kind": "cmlm", "mask_rate": 0.3, "noises": "text_infilling"},
 }
 
 

@@ -76,8 +76,8 @@ class Recipe:
       )
       require(
         new <= old,
-        f"phase {after.name!r}: data.heldout_fraction cannot grow from {old} to "
-        f"{new}: documents that were trained on would be held out",
+        f"phase {after.name!r}: data.heldout_fraction cannot grow from {old} "
+        f"to {new}: documents that were trained on would be held out",
       )
 
   @functools.cached_property

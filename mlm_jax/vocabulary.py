@@ -42,8 +42,12 @@ class Vocabulary:
     return tuple(
       sorted(
         {
-          *(self.pad_id, self.unk_id, self.start_id),
-          *(self.end_id, self.mask_id, *self.other_special_ids),
+          self.pad_id,
+          self.unk_id,
+          self.start_id,
+          self.end_id,
+          self.mask_id,
+          *self.other_special_ids,
         }
       )
     )

@@ -1,5 +1,6 @@
 """Eight fake devices, and a small run that tests share."""
 
+import json
 import os
 import pathlib
 import socket
@@ -28,7 +29,7 @@ import numpy as np
 import pytest
 
 from mlm_jax import config as config_lib
-from mlm_jax import families
+from mlm_jax import families, registry
 from mlm_jax.data.corruption import batch_contract
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
@@ -40,6 +41,16 @@ def xla_flags(devices):
   """Returns this process's XLA_FLAGS for another number of fake devices."""
   flag = "--xla_force_host_platform_device_count"
   return os.environ["XLA_FLAGS"].replace(f"{flag}=8", f"{flag}={devices}")
+
+
+def records(workdir):
+  """Returns the records of a run, without what a clock says."""
+  clock = ("tokens_per_second", "mfu")
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  return [
+    {k: v for k, v in json.loads(line).items() if k not in clock}
+    for line in lines
+  ]
 
 
 @pytest.fixture(scope="session")
@@ -94,6 +105,20 @@ def make_batch(vocab):
     return batch_contract(config).random(vocab, seed)
 
   return make
+
+
+@pytest.fixture
+def forget():
+  """Returns a function that ends what recipe files have registered."""
+
+  def forget():
+    for table in registry.TABLES:
+      for name in list(table):
+        if path := table.registered_by(name):
+          table.forget(path)
+
+  yield forget
+  forget()
 
 
 @pytest.fixture
@@ -170,8 +195,13 @@ def start(recipe):
     }
     return subprocess.Popen(
       [
-        *(sys.executable, "-m", "mlm_jax", "train"),
-        *(f"--config={recipe}", f"--workdir={workdir}", *arguments),
+        sys.executable,
+        "-m",
+        "mlm_jax",
+        "train",
+        f"--config={recipe}",
+        f"--workdir={workdir}",
+        *arguments,
       ],
       cwd=ROOT,
       env=environment,

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 import mlm_jax
-from mlm_jax import registry
 from mlm_jax.cli.main import main
 from mlm_jax.errors import InputError
 from mlm_jax.training.hooks import Hook
-from mlm_jax.training.metrics import read_records
 from mlm_jax.workdir import Workdir
+from tests.conftest import records
 
 CORRUPTION = '''
 """Masks only tokens of even ids."""
@@ -177,28 +176,6 @@ class StopAt10(Hook):
 
   def run(self, moment):
     moment.stop = True
-
-
-@pytest.fixture
-def forget():
-  """Returns a function that ends what recipe files have registered."""
-
-  def forget():
-    for table in registry.TABLES:
-      for name in list(table):
-        if path := table.registered_by(name):
-          table.forget(path)
-
-  yield forget
-  forget()
-
-
-def records(workdir):
-  clock = ("tokens_per_second", "mfu")
-  return [
-    {k: v for k, v in record.items() if k not in clock}
-    for record in read_records(Workdir.at(workdir))
-  ]
 
 
 @pytest.mark.slow

@@ -9,7 +9,12 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "mlm_jax"
 
 # Each may import from those before it.
 ORDER = [
-  *("data", "models", "objectives", "training", "evaluation", "hf"),
+  "data",
+  "models",
+  "objectives",
+  "training",
+  "evaluation",
+  "hf",
   "tools",
   "cli",
 ]

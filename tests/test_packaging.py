@@ -80,8 +80,13 @@ def test_the_wheel_runs_outside_the_clone(unpacked, run):
   place = run("-c", "import mlm_jax; print(mlm_jax.__file__)").strip()
   assert pathlib.Path(place).is_relative_to(unpacked)
   shown = run(
-    *("-m", "mlm_jax", "show_corruption", "--config=bert_base", "--times=1"),
-    *("--text", "A list may be changed."),
+    "-m",
+    "mlm_jax",
+    "show_corruption",
+    "--config=bert_base",
+    "--times=1",
+    "--text",
+    "A list may be changed.",
   )
   assert "a list may be changed." in shown  # It is uncased.
 

@@ -313,8 +313,15 @@ def mosaicbert(layers, width, mlp_width):
   """The tensors of bert_layers.py in mosaicml/examples."""
   norm = [(width,), (width,)]
   layer = [
-    *((3 * width, width), (3 * width,), (width, width), (width,), *norm),
-    *((2 * mlp_width, width), (width, mlp_width), (width,), *norm),
+    (3 * width, width),
+    (3 * width,),
+    (width, width),
+    (width,),
+    *norm,
+    (2 * mlp_width, width),
+    (width, mlp_width),
+    (width,),
+    *norm,
   ]
   head = [(width, width), (width,), *norm, (30_528,)]
   shapes = [(30_528, width), (2, width), *norm, *layers * layer, *head]
@@ -324,8 +331,12 @@ def mosaicbert(layers, width, mlp_width):
 def neobert():
   """The tensors of model.py in chandar-lab/NeoBERT."""
   layer = [
-    *((3 * 768, 768), (768, 768), (768,)),
-    *((2 * 2048, 768), (768, 2048), (768,)),
+    (3 * 768, 768),
+    (768, 768),
+    (768,),
+    (2 * 2048, 768),
+    (768, 2048),
+    (768,),
   ]
   decoder = [(30_522, 768), (30_522,)]
   shapes = [(30_522, 768), *28 * layer, (768,), *decoder]
@@ -351,44 +362,57 @@ PUBLISHED = [
   ("albert_xlarge", albert, size(24, 2048, 32, 8192), 54_821_040),
   ("albert_xxlarge", albert, size(12, 4096, 64, 16_384), 206_368_944),
   (
-    *("electra_small", electra),
-    *(size(12, 256, 4, 1024, embedding_size=128), 13_546_682),
+    "electra_small",
+    electra,
+    size(12, 256, 4, 1024, embedding_size=128),
+    13_546_682,
   ),
   ("electra_base", electra, BASE, 109_514_298),
   ("electra_large", electra, LARGE, 335_174_458),
   ("distilbert_base", distilbert, {}, 66_985_530),
   (
-    *("mosaicbert_base", mosaicbert),
-    *({"layers": 12, "width": 768, "mlp_width": 3072}, 137_400_384),
+    "mosaicbert_base",
+    mosaicbert,
+    {"layers": 12, "width": 768, "mlp_width": 3072},
+    137_400_384,
   ),
   (
-    *("mosaicbert_large", mosaicbert),
-    *({"layers": 24, "width": 1024, "mlp_width": 4096}, 435_221_312),
+    "mosaicbert_large",
+    mosaicbert,
+    {"layers": 24, "width": 1024, "mlp_width": 4096},
+    435_221_312,
   ),
   ("modernbert_base", modernbert, size(22, 768, 12, 1152), 149_655_232),
   ("modernbert_large", modernbert, size(28, 1024, 16, 2624), 395_881_664),
   ("neobert", neobert, {}, 245_136_954),
   ("eurobert_210m", eurobert, BASE, 310_266_624),
   (
-    *("eurobert_610m", eurobert),
-    *(size(26, 1152, 18, 4096, num_key_value_heads=6), 755_625_600),
+    "eurobert_610m",
+    eurobert,
+    size(26, 1152, 18, 4096, num_key_value_heads=6),
+    755_625_600,
   ),
   (
-    *("eurobert_2_1b", eurobert),
-    *(size(32, 2304, 18, 6144, num_key_value_heads=6), 2_403_092_736),
+    "eurobert_2_1b",
+    eurobert,
+    size(32, 2304, 18, 6144, num_key_value_heads=6),
+    2_403_092_736,
   ),
   ("nomic_bert", nomic_bert, BASE, 137_354_304),
   ("t5_small", t5, {}, 60_492_288),
   (
-    *("t5_base", t5),
+    "t5_base",
+    t5,
     {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
     222_882_048,
   ),
   ("bart_base", bart, {}, 139_417_344),
   ("mass_base", bart_over_bert, {}, 123_498_810),
   (
-    *("cmlm_base", bart_over_bert),
-    *({"width": 512, "heads": 8, "mlp_width": 2048}, 60_322_618),
+    "cmlm_base",
+    bart_over_bert,
+    {"width": 512, "heads": 8, "mlp_width": 2048},
+    60_322_618,
   ),
 ]
 

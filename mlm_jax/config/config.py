@@ -40,8 +40,10 @@ class Config:
   def __post_init__(self):
     check_keys(self)
     self._check_lengths()
-    registry.OBJECTIVES[self.objective.name].check(self)
+    objective = registry.OBJECTIVES[self.objective.name]
+    objective.check(self)
     registry.CORRUPTIONS[self.corruption.kind](self.corruption).check(self)
+    objective.check_fields(self)
 
   def _check_lengths(self):
     """Checks what the lengths of rows and of the run have to be."""

@@ -5,14 +5,19 @@ from typing import Literal
 
 from mlm_jax import registry
 from mlm_jax.config.key import check_keys, key
-from mlm_jax.errors import require, unknown
+from mlm_jax.errors import require
 
-NOISES = (
-  "token_masking",
-  "token_deletion",
-  "text_infilling",
-  "sentence_permutation",
-  "document_rotation",
+_NOISES = "mlm_jax.data.corruption.primitives.noises"
+# In the order in which they are added to a text.
+NOISES = registry.Table(
+  "corruption.noises",
+  {
+    "sentence_permutation": f"{_NOISES}:permute_sentences",
+    "document_rotation": f"{_NOISES}:rotate_documents",
+    "token_masking": f"{_NOISES}:mask_tokens",
+    "token_deletion": f"{_NOISES}:delete_tokens",
+    "text_infilling": f"{_NOISES}:infill_text",
+  },
 )
 
 
@@ -96,8 +101,7 @@ class CorruptionConfig:
       f"together, not {shares[0]} and {shares[1]}",
     )
     for name in self.noise_names:
-      if name not in NOISES:
-        raise unknown("corruption.noises", name, NOISES)
+      NOISES.check(name)
     registry.CORRUPTIONS[self.kind](self).check_keys()
 
   @property

@@ -1,9 +1,10 @@
 """tf.data pipelines: row store to batches, on the fly and seekable.
 
 Training reads an endless stream of rows, epoch after epoch, each in an order
-of its own that is computed and never stored: the row at place `p` of the stream
-is a function of (seed, p), and step `s` holds places `s * B` to `(s + 1) * B`.
-So any step can be reached at once, on any number of processes.
+of its own that is computed and never stored: the row at position `p` of the
+stream is a function of (seed, p). A step holds the next B rows after those that
+were trained on before it, in batches of whatever size; a checkpoint records
+their number. So any step can be reached at once, on any number of processes.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ def train_batches(
     store: the prepared rows.
     vocab: their vocabulary.
     first_step: where to begin, in steps of the phase.
-    first_row: the place in the stream of the first row of that step; by
-      default as if all batches before it had had this size.
+    first_row: the position in the stream of the first row of that step, which
+      is the number of rows trained on before it; by default `first_step` times
+      the batch size.
     local_rows: which rows of the global batch this process feeds, as (start,
       stop); all by default.
   """
@@ -107,8 +109,8 @@ def heldout_batches(
   def load(step):
     first = step * batch_size + start
     count = stop - start + lookahead
-    places = first + tf.range(count, dtype=tf.int64)
-    rows = places % num_rows
+    positions = first + tf.range(count, dtype=tf.int64)
+    rows = positions % num_rows
     if lookahead:
       # Neighbours in the store are pieces of one document.
       rows = shuffled(first, count, num_rows, _HELDOUT_SEED)
@@ -119,7 +121,7 @@ def heldout_batches(
       vocab,
       _HELDOUT_SEED,
     )
-    is_row_B = places[: stop - start] < num_rows
+    is_row_B = positions[: stop - start] < num_rows
     return {
       name: tf.where(
         tf.reshape(is_row_B, [-1] + [1] * (value.shape.rank - 1)),
@@ -150,18 +152,18 @@ def heldout_corruption(
 
 
 def shuffled(first, count: int, num_rows: int, seed: int) -> tf.Tensor:
-  """Returns the rows at places `first` to `first + count` of the stream.
+  """Returns the rows at positions `first` to `first + count` of the stream.
 
   Each epoch is a permutation of all rows, another one for each epoch.
   """
-  places = first + tf.range(count, dtype=tf.int64)
-  epochs = tf.cast(places // num_rows, tf.int32)
+  positions = first + tf.range(count, dtype=tf.int64)
+  epochs = tf.cast(positions // num_rows, tf.int32)
   seeds = tf.stack(
     [tf.fill([count], seed), epochs, tf.zeros_like(epochs)], axis=1
   )
   # tf.random.experimental.index_shuffle, whose wrapper takes one seed alone.
   return tf.raw_ops.RandomIndexShuffle(
-    index=places % num_rows,
+    index=positions % num_rows,
     seed=seeds,
     max_index=tf.constant(num_rows - 1, tf.int64),
     rounds=_SHUFFLE_ROUNDS,

@@ -51,8 +51,8 @@ class Collector:
       term = name.removesuffix("_loss").removesuffix("_accuracy")
       require(
         name not in _RESERVED and term not in run.objective.terms,
-        f"train.metrics={name!r} is a name of the objective's own: register the "
-        "metric under another name",
+        f"train.metrics={name!r} is a name of the objective's own: register "
+        "the metric under another name",
       )
     self._metrics = {name: registry.METRICS[name]() for name in names}
     self._mesh = run.mesh

@@ -2,28 +2,14 @@
 
 from mlm_jax import registry
 from mlm_jax.config import Config
-from mlm_jax.data import corruption
-from mlm_jax.errors import InputError, require
+from mlm_jax.errors import InputError
 from mlm_jax.objectives.base import Objective
 from mlm_jax.vocabulary import Vocabulary
 
 
 def bind(config: Config, vocab: Vocabulary) -> Objective:
-  """Returns the objective that `config` names, bound to it and to `vocab`.
-
-  Raises:
-    InputError: the corruption does not make a batch field that it needs.
-  """
-  name, kind = config.objective.name, config.corruption.kind
-  objective = registry.OBJECTIVES[name](config, vocab)
-  made = corruption.batch_contract(config).fields
-  for field in objective.fields:
-    require(
-      field in made,
-      f"objective.name={name!r} needs the batch field {field!r}, which "
-      f"corruption.kind={kind!r} does not make: it makes {', '.join(made)}",
-    )
-  return objective
+  """Returns the objective that `config` names, bound to it and to `vocab`."""
+  return registry.OBJECTIVES[config.objective.name](config, vocab)
 
 
 def require_support(config: Config, feature: str, hint: str = "") -> None:

@@ -117,6 +117,27 @@ class Objective(abc.ABC):
           f"{' or '.join(map(repr, names))}, not {name!r}"
         )
 
+  @classmethod
+  @abc.abstractmethod
+  def fields(cls, config: Config) -> tuple[str, ...]:
+    """Returns the names of the batch fields that the loss needs."""
+
+  @classmethod
+  def check_fields(cls, config: Config) -> None:
+    """Checks that the corruption makes the batch fields that the loss needs.
+
+    Raises:
+      InputError: it does not, or two of its keys want a field differently.
+    """
+    made = corruption_lib.batch_contract(config).fields
+    for field in cls.fields(config):
+      require(
+        field in made,
+        f"objective.name={config.objective.name!r} needs the batch field "
+        f"{field!r}, which corruption.kind={config.corruption.kind!r} does not "
+        f"make: it makes {', '.join(made)}",
+      )
+
   @property
   @abc.abstractmethod
   def model(self) -> nn.Module:
@@ -126,11 +147,6 @@ class Objective(abc.ABC):
   @abc.abstractmethod
   def terms(self) -> Mapping[str, Term]:
     """The terms by name; "accuracy" is the first one's."""
-
-  @property
-  @abc.abstractmethod
-  def fields(self) -> tuple[str, ...]:
-    """The names of the batch fields that the loss needs."""
 
   @abc.abstractmethod
   def denominators(self, batch: Batch) -> dict[str, jax.Array]:

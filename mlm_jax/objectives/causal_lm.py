@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mlm_jax.config import Config
 from mlm_jax.data import corruption as corruption_lib
 from mlm_jax.models import flops
 from mlm_jax.models.composite import MaskedLM
@@ -35,9 +36,10 @@ class CausalLanguageModelling(Objective):
   def terms(self) -> Mapping[str, Term]:
     return {"causal_lm": Term(1.0, "next tokens")}
 
-  @property
-  def fields(self) -> tuple[str, ...]:
-    prefix = () if self.is_causal else ("prefix",)
+  @classmethod
+  def fields(cls, config: Config) -> tuple[str, ...]:
+    is_causal = corruption_lib.bind(config.corruption).is_causal
+    prefix = () if is_causal else ("prefix",)
     return ("input_ids", *TARGET_FIELDS, *prefix)
 
   @property

@@ -50,9 +50,9 @@ class ConditionalMaskedLanguageModelling(SequenceToSequence):
       "length": Term(1.0, "lengths"),
     }
 
-  @property
-  def fields(self) -> tuple[str, ...]:
-    return (*super().fields, "target_lengths")
+  @classmethod
+  def fields(cls, config: Config) -> tuple[str, ...]:
+    return (*super().fields(config), "target_lengths")
 
   def denominators(self, batch: Batch) -> dict[str, jax.Array]:
     num_lengths = jnp.sum(batch["target_lengths"] > 0, dtype=jnp.float32)

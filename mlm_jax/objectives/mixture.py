@@ -49,8 +49,8 @@ class Mixture(CausalLanguageModelling):
       "causal_lm": Term(share, "next tokens"),
     }
 
-  @property
-  def fields(self) -> tuple[str, ...]:
+  @classmethod
+  def fields(cls, config: Config) -> tuple[str, ...]:
     return ("input_ids", *TARGET_FIELDS, "prefix")
 
   def denominators(self, batch: Batch) -> dict[str, jax.Array]:

@@ -81,10 +81,10 @@ class MaskedLanguageModelling(Objective):
       terms["pair"] = Term(1.0, "sentence pairs")
     return terms
 
-  @property
-  def fields(self) -> tuple[str, ...]:
+  @classmethod
+  def fields(cls, config: Config) -> tuple[str, ...]:
     fields = ("input_ids", *TARGET_FIELDS)
-    if "pair" in self.terms:
+    if config.corruption.sentence_pairs != "none":
       fields += ("type_ids", "pair_labels", "pair_weights")
     return fields
 

@@ -69,8 +69,8 @@ class ReplacedTokenDetection(Objective):
       "generator": Term(1.0, "generator"),
     }
 
-  @property
-  def fields(self) -> tuple[str, ...]:
+  @classmethod
+  def fields(cls, config: Config) -> tuple[str, ...]:
     return ("input_ids", *TARGET_FIELDS)
 
   def denominators(self, batch: Batch) -> dict[str, jax.Array]:

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mlm_jax.config import Config
 from mlm_jax.models import flops
 from mlm_jax.models.composite import EncoderDecoder
 from mlm_jax.models.positions import segments_and_positions
@@ -36,8 +37,8 @@ class SequenceToSequence(Objective):
   def terms(self) -> Mapping[str, Term]:
     return {"seq2seq": Term(1.0, "decoder tokens")}
 
-  @property
-  def fields(self) -> tuple[str, ...]:
+  @classmethod
+  def fields(cls, config: Config) -> tuple[str, ...]:
     return ("input_ids", "decoder_ids", "target_ids", "target_weights")
 
   def denominators(self, batch: Batch) -> dict[str, jax.Array]:

@@ -102,8 +102,8 @@ def pretrain(
           return False
       if early_stopping.is_over:
         log.say(
-          f"Stopped at step {progress.step:,}: the held-out loss has not fallen "
-          f"since step {early_stopping.best_step:,}"
+          f"Stopped at step {progress.step:,}: the held-out loss has not "
+          f"fallen since step {early_stopping.best_step:,}"
         )
         return True
   return True

@@ -144,7 +144,9 @@ sys.exit(main.main(["prepare", "--config=a", "--workdir=w"]))
 """
   done = subprocess.run(
     [sys.executable, "-c", program],
-    **{"capture_output": True, "text": True, "timeout": 60},
+    capture_output=True,
+    text=True,
+    timeout=60,
   )
   assert (done.returncode, done.stderr) == (130, "mlm_jax: interrupted\n")
 
@@ -247,6 +249,62 @@ def test_failing_recipe_is_an_error(line_of, root, extra, parts):
   line = line_of("prepare", recipe=RECIPE.format(root=root, extra=extra))
   for part in parts:
     assert part in line
+
+
+NEEDY_OBJECTIVE = """
+from mlm_jax import registry
+from mlm_jax.objectives.mlm import MaskedLanguageModelling
+
+@registry.OBJECTIVES.register("needy")
+class Needy(MaskedLanguageModelling):
+  @classmethod
+  def fields(cls, config):
+    return (*super().fields(config), "labels")
+"""
+ODD_CORRUPTION = """
+import dataclasses
+
+from mlm_jax import registry
+from mlm_jax.batch import select
+from mlm_jax.data.corruption.token_masking import TokenMasking
+
+TYPES = select("type_ids")["type_ids"]
+
+@registry.CORRUPTIONS.register("odd")
+class Odd(TokenMasking):
+  fields = TokenMasking.fields | {
+    "type_ids": dataclasses.replace(TYPES, below=3)
+  }
+"""
+SENTENCE_PAIRS = """
+  config.data.packing = "single"
+  config.corruption.sentence_pairs = "sop"
+"""
+
+
+@pytest.mark.parametrize("command", ["show_config", "train"])
+@pytest.mark.parametrize(
+  ("own", "extra", "parts"),
+  [
+    (
+      NEEDY_OBJECTIVE,
+      "config.objective.name = 'needy'",
+      ["objective.name='needy'", "'labels'", "'token_masking'"],
+    ),
+    (
+      ODD_CORRUPTION,
+      f"config.corruption.kind = 'odd'{SENTENCE_PAIRS}",
+      ["corruption.kind='odd'", "sentence_pairs='sop'", "'type_ids'"],
+    ),
+  ],
+)
+def test_batch_fields_that_do_not_fit_are_an_error_before_preparing(
+  line_of, root, tmp_path, forget, command, own, extra, parts
+):
+  line = line_of(command, recipe=own + RECIPE.format(root=root, extra=extra))
+  for part in parts:
+    assert part in line
+  assert not (tmp_path / "work").exists()
 
 
 def test_recipe_without_get_config_is_an_error(line_of):

@@ -28,8 +28,12 @@ def run(capsys, *argv):
 
 def test_training_writes_the_workdir_layout(trained):
   assert {path.name for path in trained.iterdir()} == {
-    *("config.json", "tokenizer", "rows", "checkpoints"),
-    *("metrics.jsonl", "tensorboard"),
+    "config.json",
+    "tokenizer",
+    "rows",
+    "checkpoints",
+    "metrics.jsonl",
+    "tensorboard",
   }
   config = json.loads((trained / "config.json").read_text())
   assert config["train"]["steps"] == 60
@@ -219,8 +223,10 @@ def test_train_prints_the_attention_backend_once(start, tmp_path):
 @pytest.mark.parametrize(
   ("key", "value"),
   [
-    *(("model.remat", "full"), ("model.scan_layers", True)),
-    *(("model.attention", "chunked"), ("model.mlp_dropout", 0.2)),
+    ("model.remat", "full"),
+    ("model.scan_layers", True),
+    ("model.attention", "chunked"),
+    ("model.mlp_dropout", 0.2),
   ],
 )
 def test_resume_with_changed_compute_keys(tmp_path, make_config, key, value):

@@ -31,7 +31,12 @@ def noised(corrupt):
 
 
 @pytest.mark.parametrize(
-  "noises", [*((name,) for name in NOISES), NOISES, NOISES[2:4]]
+  "noises",
+  [
+    *((name,) for name in NOISES),
+    NOISES,
+    ("text_infilling", "sentence_permutation"),
+  ],
 )
 @pytest.mark.parametrize("mask_rate", [0.05, 0.5])
 def test_noises_keep_starts_and_ends_and_lengthen_no_row(

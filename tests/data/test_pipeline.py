@@ -185,11 +185,13 @@ def test_heldout_batches_cover_every_row_once(batches, heldout_rows):
     {"data.packing": "single", "corruption.sentence_pairs": "nsp"},
     {"objective.name": "mixture", "corruption.prefix_share": 0.5},
     {
-      **{"objective.name": "seq2seq", "model.num_decoder_layers": 1},
+      "objective.name": "seq2seq",
+      "model.num_decoder_layers": 1,
       "corruption.kind": "mass",
     },
     {
-      **{"objective.name": "cmlm", "model.num_decoder_layers": 1},
+      "objective.name": "cmlm",
+      "model.num_decoder_layers": 1,
       "corruption.kind": "cmlm",
     },
   ],
@@ -217,8 +219,8 @@ def test_heldout_words_are_masked_whole_for_runs_that_mask_words(
   inside = vocab.is_ordinary[heldout_rows] & ~vocab.starts_word[heldout_rows]
   inside[:, 1:] &= vocab.is_ordinary[heldout_rows[:, :-1]]
   hidden = hidden[:NUM_HELDOUT]
-  row, place = np.nonzero(inside[:, 1:])
-  assert (hidden[row, place + 1] == hidden[row, place]).all()
+  row, position = np.nonzero(inside[:, 1:])
+  assert (hidden[row, position + 1] == hidden[row, position]).all()
 
 
 def test_heldout_batches_depend_on_no_setting_of_training(batches):
@@ -238,8 +240,8 @@ def test_heldout_batches_depend_on_no_setting_of_training(batches):
 
 @pytest.mark.parametrize("num_rows", [1, 2, 3, 7, 100, 1025])
 def test_shuffle_of_few_rows_is_a_permutation(num_rows):
-  places = pipeline.shuffled(0, 5 * num_rows, num_rows, seed=3).numpy()
-  for epoch in places.reshape(5, num_rows):
+  rows = pipeline.shuffled(0, 5 * num_rows, num_rows, seed=3).numpy()
+  for epoch in rows.reshape(5, num_rows):
     assert sorted(epoch) == list(range(num_rows))
 
 

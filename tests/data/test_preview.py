@@ -35,7 +35,8 @@ def lines_of(out, name):
 def test_targets_in_place_of_their_masks_restore_the_text(kind, capsys):
   out = show(
     capsys,
-    *(f"corruption.kind={kind}", "corruption.random_share=0.0"),
+    f"corruption.kind={kind}",
+    "corruption.random_share=0.0",
     "corruption.mask_share=1.0",
   )
   (original,) = lines_of(out, "original")
@@ -72,7 +73,9 @@ def test_prefix_targets_are_the_text_after_the_prefix(capsys):
 
 def test_rows_of_a_mixture_are_masked_or_predict_the_next_token(capsys):
   out = show(
-    *(capsys, "objective.name=mixture", "corruption.next_token_share=0.5"),
+    capsys,
+    "objective.name=mixture",
+    "corruption.next_token_share=0.5",
     times=8,
   )
   (original,) = lines_of(out, "original")
@@ -88,7 +91,9 @@ def test_rows_of_a_mixture_are_masked_or_predict_the_next_token(capsys):
 def test_spans_in_place_of_their_sentinels_restore_the_text(capsys):
   out = show(
     capsys,
-    *(*SEQ2SEQ, "corruption.kind=span_corruption", "data.num_sentinels=10"),
+    *SEQ2SEQ,
+    "corruption.kind=span_corruption",
+    "data.num_sentinels=10",
   )
   (original,) = lines_of(out, "original")
   pairs = lines_of(out, "input"), lines_of(out, "targets")
@@ -102,7 +107,7 @@ def test_spans_in_place_of_their_sentinels_restore_the_text(capsys):
 
 
 def test_bart_targets_are_the_whole_text(capsys):
-  out = show(*(capsys, *SEQ2SEQ, "corruption.kind=bart"), texts=[SENTENCES])
+  out = show(capsys, *SEQ2SEQ, "corruption.kind=bart", texts=[SENTENCES])
   (original,) = lines_of(out, "original")
   for asked in lines_of(out, "targets"):
     assert "[CLS] " + asked.replace(" |", "") == original
@@ -114,8 +119,10 @@ def test_bart_targets_are_the_whole_text(capsys):
 def test_cmlm_shows_the_masks_of_the_decoder(capsys):
   out = show(
     capsys,
-    *("objective.name=cmlm", "corruption.kind=cmlm"),
-    *("model.num_decoder_layers=1", "model.position_kind=learned"),
+    "objective.name=cmlm",
+    "corruption.kind=cmlm",
+    "model.num_decoder_layers=1",
+    "model.position_kind=learned",
   )
   (original,) = lines_of(out, "original")
   pairs = lines_of(out, "decoder"), lines_of(out, "targets")
@@ -130,8 +137,10 @@ def test_cmlm_shows_the_masks_of_the_decoder(capsys):
 def test_pairs_are_labelled(kind, capsys):
   out = show(
     capsys,
-    *(f"corruption.sentence_pairs={kind}", "data.packing=single"),
-    *("corruption.mask_share=0.0", "corruption.random_share=0.0"),
+    f"corruption.sentence_pairs={kind}",
+    "data.packing=single",
+    "corruption.mask_share=0.0",
+    "corruption.random_share=0.0",
     texts=[SENTENCES, TEXT],
   )
   originals = dict(enumerate(lines_of(out, "original")))

@@ -155,7 +155,7 @@ def test_pairs_are_equal_for_any_number_of_processes(
 ):
   rows, _ = single_rows(40)
   store = write_store(
-    *(tmp_path / "store", vocab, LENGTH), train=rows, heldout=rows[:5]
+    tmp_path / "store", vocab, LENGTH, train=rows, heldout=rows[:5]
   )
   config = make_config(
     **{
@@ -181,7 +181,7 @@ def test_heldout_negatives_are_not_from_the_same_document(
   """In the store, the next row goes on with the same document."""
   rows, _ = single_rows(64)
   store = write_store(
-    *(tmp_path / "store", vocab, LENGTH), train=rows[:8], heldout=rows
+    tmp_path / "store", vocab, LENGTH, train=rows[:8], heldout=rows
   )
   config = make_config(
     **{

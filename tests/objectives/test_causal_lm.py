@@ -35,7 +35,9 @@ def influence(config, vocab, prefix=None):
     own = {"token_embedding": table.at[places[0]].set(vectors)}
     return encoder.apply(
       {"params": params["encoder"] | own},
-      *(places, segments, positions),
+      places,
+      segments,
+      positions,
       causal=True,
       prefix_BL=prefix,
     )[0]
@@ -99,8 +101,10 @@ def test_the_next_token_is_learnt(kind, make_config, make_run, vocab):
 @pytest.mark.parametrize(
   ("name", "kind"),
   [
-    *(("mlm", "next_token"), ("rtd", "prefix")),
-    *(("causal_lm", "token_masking"), ("causal_lm", "spans")),
+    ("mlm", "next_token"),
+    ("rtd", "prefix"),
+    ("causal_lm", "token_masking"),
+    ("causal_lm", "spans"),
   ],
 )
 def test_an_objective_with_a_corruption_of_another_task_raises(name, kind):

@@ -5,7 +5,7 @@ import pytest
 
 from mlm_jax import registry
 from mlm_jax.errors import InputError
-from mlm_jax.objectives import bind, require_support
+from mlm_jax.objectives import require_support
 from mlm_jax.objectives.base import Term
 from mlm_jax.objectives.mlm import MaskedLanguageModelling, predict
 
@@ -29,7 +29,9 @@ class SmallLogits(MaskedLanguageModelling):
 
 
 class Needy(MaskedLanguageModelling):
-  fields = ("input_ids", "labels")
+  @classmethod
+  def fields(cls, config):
+    return (*super().fields(config), "labels")
 
 
 @pytest.fixture(autouse=True)
@@ -59,10 +61,9 @@ def test_a_subclass_trains_and_its_term_counts(
   require_support(config, "fill_mask")
 
 
-def test_a_field_that_the_corruption_does_not_make_raises(make_config, vocab):
-  config = make_config(**{"objective.name": "needy"})
+def test_a_field_that_the_corruption_does_not_make_raises(make_config):
   with pytest.raises(InputError, match=r"'labels'.*'token_masking'"):
-    bind(config, vocab)
+    make_config(**{"objective.name": "needy"})
 
 
 def test_an_unsupported_command_raises_and_lists_the_objectives(make_config):

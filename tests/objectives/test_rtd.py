@@ -132,7 +132,8 @@ def test_submodels_compute_what_the_whole_model_does(run, params, vocab):
   assert isinstance(model, MaskedLM)
   expected = electra.apply(
     {"params": params},
-    *(*arrays, jnp.array([[2]])),
+    *arrays,
+    jnp.array([[2]]),
     method=lambda electra, *arrays: electra.generator(*arrays),
   ).logits_BPV
   found = model.apply({"params": alone}, *arrays, jnp.array([[2]])).logits_BPV

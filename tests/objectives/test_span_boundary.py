@@ -76,7 +76,10 @@ def test_both_terms_are_learnt_and_the_submodel_has_one_head(
   ids = jnp.array([[vocab.start_id, 9, vocab.mask_id, vocab.end_id]])
   model.apply(
     {"params": params},
-    *(ids, jnp.ones_like(ids), jnp.arange(4)[None], jnp.array([[2]])),
+    ids,
+    jnp.ones_like(ids),
+    jnp.arange(4)[None],
+    jnp.array([[2]]),
   )
 
 

@@ -15,7 +15,9 @@ def mesh_of(devices=8, **sizes):
 
 def test_mesh_axis_of_minus_one_takes_the_remaining_devices():
   assert dict(mesh_of(data=-1, tensor=2).shape) == {
-    **{"data": 4, "fsdp": 1, "tensor": 2}
+    "data": 4,
+    "fsdp": 1,
+    "tensor": 2,
   }
   assert mesh_of(data=2, fsdp=-1).shape["fsdp"] == 4
 

@@ -12,10 +12,10 @@ from mlm_jax.errors import InputError
 from mlm_jax.training import pretrain as pretrain_lib
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.hooks import Hook
-from mlm_jax.training.metrics import read_records
 from mlm_jax.training.run import Run
 from mlm_jax.training.state import counter_value
 from mlm_jax.workdir import Workdir
+from tests.conftest import records
 
 pytestmark = pytest.mark.slow
 
@@ -58,14 +58,6 @@ class StopAt(Hook):
 
   def run(self, moment):
     moment.stop = True
-
-
-def records(workdir):
-  clock = ("tokens_per_second", "mfu")
-  return [
-    {k: v for k, v in record.items() if k not in clock}
-    for record in read_records(Workdir.at(workdir))
-  ]
 
 
 def final_state(recipe, workdir):

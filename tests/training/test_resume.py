@@ -9,6 +9,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from tests.conftest import records
+
 pytestmark = pytest.mark.slow
 
 
@@ -16,18 +18,6 @@ def finish(process):
   output, _ = process.communicate(timeout=240)
   assert process.returncode == 0, output
   return output
-
-
-def metrics(workdir):
-  """Returns the records of a run, without what a clock says."""
-  records = [
-    json.loads(line)
-    for line in (workdir / "metrics.jsonl").read_text().splitlines()
-  ]
-  for record in records:
-    record.pop("tokens_per_second", None)
-    record.pop("mfu", None)
-  return records
 
 
 def final_arrays(workdir):
@@ -75,7 +65,7 @@ def test_resume_equals_an_uninterrupted_run(
     assert process.returncode == 75  # For launchers: stopped, and not over.
     assert "the same command continues" in output
   finish(start(tmp_path))
-  assert metrics(tmp_path) == metrics(uninterrupted)
+  assert records(tmp_path) == records(uninterrupted)
   jax.tree.map(
     np.testing.assert_array_equal,
     final_arrays(tmp_path),
@@ -99,7 +89,7 @@ def test_two_processes_train_as_one(start, uninterrupted, free_port, tmp_path):
   ]
   for process in processes:
     finish(process)
-  one, two = metrics(uninterrupted), metrics(tmp_path)
+  one, two = records(uninterrupted), records(tmp_path)
   assert [(r["step"], r["split"]) for r in one] == [
     (r["step"], r["split"]) for r in two
   ]

@@ -18,7 +18,7 @@ Shape suffixes:
   M  documents of a row
   W  words of a row
   S  spans of a row, or its sentences
-  C  places where a number may be cut into parts
+  C  positions where a number may be cut into parts
   1, 2  an axis of that length
 """
 

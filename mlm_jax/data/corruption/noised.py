@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from mlm_jax.config.corruption import NOISES
 from mlm_jax.data.corruption.base import Corruption
-from mlm_jax.data.corruption.primitives.noises import NOISES
 from mlm_jax.data.corruption.primitives.random import RowRandom
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary

@@ -162,10 +162,12 @@ def _decoder_lines(vocab: Vocabulary, original, row) -> dict[str, _Line]:
   if vocab.mask_id in decoded:
     masked = ["masked" if token in masks else "" for token in decoded]
     lines["decoder"] = (decoded, masked, decoded)
-    hidden = [_HIDDEN if place in missing else "" for place in positions]
+    hidden = [_HIDDEN if position in missing else "" for position in positions]
   elif np.array_equal(decoded, original):
     # Each token is predicted at the one before it.
-    hidden = [_HIDDEN if place + 1 in missing else "" for place in positions]
+    hidden = [
+      _HIDDEN if position + 1 in missing else "" for position in positions
+    ]
   else:
     hidden = ["masked" if token in masks else _HIDDEN for token in targets]
   return lines | {"targets": (targets, hidden, targets)}
@@ -186,15 +188,15 @@ def _moved_and_missing(original, ids, masks) -> tuple[list[str], dict]:
     for i in range(block.size):
       del missing[block.a + i]
       done[block.b + i] = ""
-  for place, token in enumerate(ids.tolist()):
-    if not done[place]:
+  for position, token in enumerate(ids.tolist()):
+    if not done[position]:
       continue
     if token in masks:
-      done[place] = "masked"
+      done[position] = "masked"
       continue
     found = next((i for i, other in missing.items() if other == token), None)
     moved = missing.pop(found, None) is not None
-    done[place] = _MOVED if moved else "replaced"
+    done[position] = _MOVED if moved else "replaced"
   return done, missing
 
 
@@ -207,8 +209,8 @@ def _replacement(vocab, token, target) -> str:
 def _line(name, tokenizer, line: _Line, between: str = "") -> rich.text.Text:
   text = rich.text.Text(f"{name:<11}")
   read = lambda token: tokenizer.display_text(int(token))
-  for place, (token, what, like) in enumerate(zip(*line, strict=True)):
-    text.append(between if place else "")
+  for position, (token, what, like) in enumerate(zip(*line, strict=True)):
+    text.append(between if position else "")
     text.append(" " if read(like).startswith(" ") else "")
     text.append(read(token).removeprefix(" "), STYLES.get(what, ""))
   return text

@@ -1,7 +1,8 @@
 """The noises of BART (Lewis et al. 2020).
 
 Each keeps the start and the end of every document and makes no row longer, so
-any number of them may follow one another.
+any number of them may follow one another. `config.corruption.NOISES` names them
+and says in what order.
 """
 
 from __future__ import annotations
@@ -153,13 +154,3 @@ def _sample_tokens(rows_BL, rate, corruption, vocab, random):
   count_B1 = corruption.num_masked(maskable_BL, rate)
   slots = corruption.num_hidden(rows_BL.shape[1])
   return sample_tokens(maskable_BL, count_B1, slots, random)
-
-
-# By their names in corruption.noises, in the order in which they are added.
-NOISES = {
-  "sentence_permutation": permute_sentences,
-  "document_rotation": rotate_documents,
-  "token_masking": mask_tokens,
-  "token_deletion": delete_tokens,
-  "text_infilling": infill_text,
-}
