@@ -14,8 +14,9 @@ What differs: SentencePiece BPE replaces WordPiece; attention probabilities have
 no dropout; the generator never samples a special token.
 
 The :tiny variants of ELECTRA run, but do not learn to detect: within 1,000
-steps the detection stays at the share of replaced tokens, and the generator near
-token frequencies. Other widths, rates and weights of the detection did not help.
+steps the detection stays at the share of replaced tokens, and the generator
+near token frequencies. Other widths, rates and weights of the detection did not
+help.
 
 110M parameters beside the generator's. GLUE (dev) of the published model: 85.1.
 """
