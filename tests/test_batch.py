@@ -88,13 +88,12 @@ def test_fields_that_two_providers_want_differently_raise_input_error():
   assert "\n" not in str(raised.value)
 
 
-def test_configurations_and_specs_need_no_tensorflow_and_no_jax_to_build():
+def test_config_and_batch_spec_need_no_tensorflow():
   code = """
 import sys
 sys.modules["tensorflow"] = None
 import mlm_jax.config
 config = mlm_jax.config.Config()
-assert "jax" not in sys.modules
 from mlm_jax.data.corruption import batch_contract
 assert batch_contract(config).spec()["input_ids"].shape == (256, 512)
 from mlm_jax.tools import compile_check

@@ -103,13 +103,13 @@ class Evaluation(Hook):
   """
 
   def __init__(self, train: TrainConfig, evaluate: Evaluator, corruption: str):
-    self._train, self._evaluate = train, evaluate
+    self._every, self._evaluate = train.eval_every, evaluate
     self._corruption = corruption
 
   def is_due(self, moment: Moment) -> bool:
     # A state that was restored was evaluated when it was new.
     is_new = moment.is_new or moment.step == 0
-    return is_new and moment.is_multiple_of(self._train.eval_every)
+    return is_new and moment.is_multiple_of(self._every)
 
   def run(self, moment: Moment) -> None:
     moment.heldout = self._evaluate(moment.state.params)
@@ -136,7 +136,7 @@ class EarlyStopping(Hook):
   def __init__(
     self, train: TrainConfig, workdir: Workdir, phase: str, last_step: int
   ):
-    self._train = train
+    self._patience, self._min_gain = train.patience, train.min_gain
     self._best, self._waited, self.best_step = math.inf, 0, 0
     for record in read_records(workdir):
       ours = record["split"] == "heldout" and record.get("phase") == phase
@@ -146,7 +146,7 @@ class EarlyStopping(Hook):
   @property
   def is_over(self) -> bool:
     """True if no gain was seen for `train.patience` evaluations."""
-    return 0 < self._train.patience <= self._waited
+    return 0 < self._patience <= self._waited
 
   def is_due(self, moment: Moment) -> bool:
     return moment.heldout is not None or self.is_over
@@ -155,13 +155,11 @@ class EarlyStopping(Hook):
     if moment.heldout is not None:
       self._update(moment.step, moment.heldout["loss"])
       # What a run stops for should be there when it stops.
-      moment.save |= bool(
-        self._train.patience and self.best_step == moment.step
-      )
+      moment.save |= self._patience > 0 and self.best_step == moment.step
     moment.stop |= self.is_over
 
   def _update(self, step: int, loss: float) -> None:
-    if loss < self._best - self._train.min_gain:
+    if loss < self._best - self._min_gain:
       self._best, self._waited, self.best_step = loss, 0, step
     else:
       self._waited += 1
@@ -184,12 +182,11 @@ class Checkpointing(Hook):
     phase: int,
     streams: Callable[[TrainState], Mapping[str, int]],
   ):
-    self._train, self._checkpoints = train, checkpoints
+    self._every, self._checkpoints = train.checkpoint_every, checkpoints
     self._phase, self._streams = phase, streams
 
   def is_due(self, moment: Moment) -> bool:
-    every = self._train.checkpoint_every
-    wanted = moment.stop or moment.save or moment.is_multiple_of(every)
+    wanted = moment.stop or moment.save or moment.is_multiple_of(self._every)
     return moment.is_new and wanted
 
   def run(self, moment: Moment) -> None:

@@ -129,6 +129,9 @@ def test_interrupt_during_garbage_collection_is_not_lost():
 import dataclasses, gc, signal, sys
 from mlm_jax.cli import main
 
+# A shell starts what runs in the background with the signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def collect(*_):
   callback = lambda phase, info: phase == "start" and signal.raise_signal(2)
   gc.callbacks.append(callback)
