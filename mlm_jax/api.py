@@ -196,18 +196,19 @@ def embed_file(
   """Writes the encoder's vector of each line of a file, float32 [lines, width].
 
   Args:
-    workdir: what `pretrain` or `import_hf` made; read after the other arguments
-      have been checked.
+    workdir: what `pretrain` or `import_hf` made; its model is read after all
+      other arguments have been checked.
     texts: a UTF-8 file with one text per line.
     out: a .npy file; replaced if it exists.
     checkpoint: "last", "best" by the held-out loss, or a step.
     pool: "mean" over all tokens, or "start", the start token's vector.
     batch_size: texts at a time.
   """
+  workdir = Workdir.at(workdir)
   embed_lib.embed_file(
     os.fspath(texts),
     os.fspath(out),
-    lambda: restore(workdir, checkpoint)[:3],
+    lambda: restoring.restore(workdir, checkpoint)[:3],
     pool=pool,
     batch_size=batch_size,
   )

@@ -132,7 +132,7 @@ def test_unknown_recipes_and_variants_raise_input_error(name, said):
 def test_a_recipe_without_an_argument_has_no_variants(write):
   path = write("def get_config():", "  return config.default()")
   assert recipes.read(path).values == recipes.read("bert_base").values
-  with pytest.raises(InputError, match=r"mine.py: .*no variants.*'tiny'"):
+  with pytest.raises(InputError, match=r"mine.py: .*no variant.*'tiny'"):
     recipes.read(f"{path}:tiny")
 
 

@@ -241,7 +241,7 @@ def test_a_renamed_kind_raises_input_error_with_the_new_name(old, new):
   [
     {"kind": "spans", "mask_rate": 0.6},
     {"kind": "span_corruption", "mask_rate": 0.8},
-    {"kind": "span_corruption", "mean_span": 0.5, "mask_rate": 0.1},
+    {"kind": "span_corruption", "mask_rate": 0.1, "mean_span": 0.5},
     {"kind": "bart", "mask_rate": 0.6},
     *({"kind": k, "masks_per_row": 1} for k in ("mass", "prefix")),
     {"kind": "prefix", "next_token_share": 0.1},

@@ -247,7 +247,10 @@ def test_a_checkpoint_is_used_with_the_values_of_its_phase(uninterrupted):
       ["'short'", "'renamed'"],
     ),
     (
-      {"short": {"train.steps": 4}, "long": TWO_PHASES["long"]},
+      {
+        "short": {"train.steps": 4},
+        "long": TWO_PHASES["long"] | {"train.steps": 9},
+      },
       ["'short'", "train.steps"],
     ),
     (
