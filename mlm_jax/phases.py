@@ -6,7 +6,6 @@ progress of training (learning rate, mask rate) depends on that of the phase;
 weights, optimizer state and the counts of steps, rows and tokens continue.
 """
 
-import copy
 import dataclasses
 import functools
 import itertools
@@ -85,17 +84,19 @@ class Recipe:
     """The phases in order; each one's configuration is valid by itself."""
     if not self.diffs:
       return (Phase(ONLY_PHASE, self.base),)
-    phases, values = [], dataclasses.asdict(self.base)
+    phases, values = [], config_lib.flat(self.base)
     for name, diff in self.diffs.items():
       _check_name(name)
       require(
         "train.steps" in diff,
         f"phase {name!r} needs a budget of its own: train.steps",
       )
-      for key, value in diff.items():
-        _set(values, key, value, name)
+      for key in diff:
+        if key not in values:
+          raise unknown(f"configuration key of phase {name!r}", key, values)
+      values |= diff
       try:
-        config = config_lib.build(copy.deepcopy(values))
+        config = config_lib.build(config_lib.nest(values))
       except InputError as error:
         raise InputError(f"phase {name!r}: {error}") from error
       first_step = phases[-1].last_step if phases else 0
@@ -115,6 +116,14 @@ class Recipe:
     return next(
       (p for p in self.phases if step <= p.last_step), self.phases[-1]
     )
+
+  def phase_keys(self) -> dict[str, Any]:
+    """Returns what the phases set, by keys of the form phases.NAME.KEY."""
+    return {
+      f"phases.{name}.{key}": value
+      for name, diff in self.diffs.items()
+      for key, value in diff.items()
+    }
 
   def to_json(self) -> dict[str, Any]:
     """Returns what config.json holds: base values, phases, and the path."""
@@ -153,11 +162,3 @@ def _check_name(name: str) -> None:
     isinstance(name, str) and name and not set(name) - set(_NAME_CHARACTERS),
     f"a phase's name has small letters, digits and _ only, not {name!r}",
   )
-
-
-def _set(values: dict, key: str, value: Any, phase: str) -> None:
-  known = config_lib.key_types()
-  if key not in known:
-    raise unknown(f"configuration key of phase {phase!r}", key, known)
-  group, _, field = key.rpartition(".")
-  (values[group] if group else values)[field] = value

@@ -151,7 +151,7 @@ def _override(values, diffs, path, keys) -> phases.Recipe:
       + " and ".join(f"phases.{name}.{key}" for name in setting),
     )
     values[key] = value
-  return phases.Recipe(config_lib.build(_nest(values)), diffs, path)
+  return phases.Recipe(config_lib.build(config_lib.nest(values)), diffs, path)
 
 
 def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,14 +162,6 @@ def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     else:
       flat[name] = value
   return flat
-
-
-def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-  values = {}
-  for key, value in flat.items():
-    group, _, name = key.rpartition(".")
-    (values.setdefault(group, {}) if group else values)[name] = value
-  return values
 
 
 def base(name: str, variant: str = "") -> ml_collections.ConfigDict:

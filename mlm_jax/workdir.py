@@ -156,7 +156,10 @@ class Workdir:
     """
     if not self.config.exists():
       return {}
-    old, new = map(_flat, (self.load_recipe(), recipe))
+    old, new = (
+      config_lib.flat(one.base) | one.phase_keys()
+      for one in (self.load_recipe(), recipe)
+    )
     return {
       key: (old.get(key), new.get(key))
       for key in [*new, *(key for key in old if key not in new)]
@@ -172,13 +175,6 @@ class Workdir:
     self.make()
     text = json.dumps(recipe.to_json(), indent=2) + "\n"
     write_atomically(self.config, text)
-
-
-def _flat(recipe: Recipe) -> dict:
-  values = config_lib.flat(recipe.base)
-  for name, diff in recipe.diffs.items():
-    values |= {f"phases.{name}.{key}": value for key, value in diff.items()}
-  return values
 
 
 def write_atomically(path: epath.Path, text: str) -> None:

@@ -17,7 +17,10 @@ def show_config(args, recipe: Recipe) -> None:
   config = recipe.base
   values = _values(config)
   if args.explain is None:
-    print("\n".join([*values.values(), *_of_phases(recipe)]))
+    of_phases = [
+      f"{key}  {value!r}" for key, value in recipe.phase_keys().items()
+    ]
+    print("\n".join([*values.values(), *of_phases]))
     return
   paragraphs = []
   for name in _explained(args.explain):
@@ -39,15 +42,6 @@ def _values(config: Config) -> dict[str, str]:
     if value != default:
       lines[name] += f"  (not {default!r})"
   return lines
-
-
-def _of_phases(recipe: Recipe) -> list[str]:
-  """Returns a line for each key that a phase sets."""
-  return [
-    f"phases.{name}.{key}  {value!r}"
-    for name, diff in recipe.diffs.items()
-    for key, value in diff.items()
-  ]
 
 
 def _explained(asked: str) -> list[str]:

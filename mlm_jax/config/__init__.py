@@ -16,6 +16,7 @@ from mlm_jax.config.build import (
   groups,
   key_types,
   keys,
+  nest,
 )
 from mlm_jax.config.config import Config
 from mlm_jax.config.corruption import CorruptionConfig
@@ -58,5 +59,6 @@ __all__ = [
   "key_types",
   "keys",
   "may_follow",
+  "nest",
   "when",
 ]

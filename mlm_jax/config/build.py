@@ -6,6 +6,7 @@ import operator
 import typing
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import ml_collections
 
@@ -33,6 +34,15 @@ def build(values) -> Config:
 def flat(config: Config) -> dict:
   """Returns the value of every dotted key."""
   return {name: operator.attrgetter(name)(config) for name in keys()}
+
+
+def nest(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the nested values of dotted keys, as `build` takes them."""
+  nested = {}
+  for key, value in values.items():
+    group, _, name = key.rpartition(".")
+    (nested.setdefault(group, {}) if group else nested)[name] = value
+  return nested
 
 
 def groups() -> dict[str, type]:
