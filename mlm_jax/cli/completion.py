@@ -46,10 +46,10 @@ def _whole_parser() -> argparse.ArgumentParser:
       if flag in added:
         added[flag].completer = completer
     if command.configured:
-      for name, key in config_lib.keys().items():
+      for key_name, key in config_lib.keys().items():
         # argparse would expand a "%".
         summary = key.summary.replace("%", "%%")
-        option = one.add_argument(_KEY + name, help=summary)
+        option = one.add_argument(_KEY + key_name, help=summary)
         option.completer = _values(key)
   return whole
 
