@@ -8,7 +8,7 @@
 The decoder attends to both sides, and any number of its tokens are masked, all
 numbers equally likely; it predicts them given a text that the encoder has read,
 whose start token also predicts the target's length. `mask_predict` decodes in a
-few passes, in each of which the least certain tokens are masked again:
+few passes; each masks the least certain tokens again and predicts them:
 
   python -m mlm_jax mask_predict --workdir=DIR --passes=10 --text="..."
 

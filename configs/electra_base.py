@@ -7,8 +7,8 @@
 Clark et al. 2020, "ELECTRA": a generator of a third of the width fills in
 masked tokens, and the encoder detects which tokens were replaced. 766,000 steps
 of 256 rows of 512 at 2e-4; detection has a weight of 50. 15% of the tokens are
-targets, of which 85% are masked and the others left as they are (the authors'
-repository).
+targets; 85% of the targets are masked and the rest are left unchanged (the
+authors' repository).
 
 What differs: SentencePiece BPE replaces WordPiece; attention probabilities have
 no dropout; the generator never samples a special token.

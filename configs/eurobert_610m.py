@@ -4,8 +4,8 @@
     --workdir=gs://.../eurobert_610m \
     --config.data.corpus='parquet:gs://.../multilingual/*.parquet'
 
-eurobert_210m with 26 layers of width 1,152 and 18 heads, three of which share
-keys and values.
+eurobert_210m with 26 layers of width 1,152 and 18 heads in
+groups of three, which share keys and values.
 
 756M parameters, 608M without the output embeddings, which the paper does not
 count. No expected score: its evaluations are not ours.

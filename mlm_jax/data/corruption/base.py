@@ -15,8 +15,8 @@ from mlm_jax.vocabulary import Vocabulary
 if TYPE_CHECKING:
   from mlm_jax.config import Config, CorruptionConfig
 
-# What the model is asked to do with a batch; an objective declares which of
-# them it trains on.
+# What the model learns to do with a batch; each objective declares the tasks it
+# trains on.
 #   fill_masks: an encoder predicts the tokens at the masked positions.
 #   predict_next: a causal or prefix language model predicts the next token.
 #   generate: a decoder generates text from left to right.
@@ -32,7 +32,7 @@ class Corruption:
   file. Geometry and requirements need no TensorFlow.
 
   Attributes:
-    task: what the model is asked to do.
+    task: what the model learns to do with a batch.
     fields: what `corrupt` returns.
     uses_masks_per_row: whether corruption.masks_per_row may replace the rate.
     masks_spans: whether the targets are spans with an unmasked token between

@@ -29,7 +29,7 @@ def mix_causal_rows(
 ) -> dict[str, tf.Tensor]:
   """Returns a batch some of whose rows predict the next token.
 
-  In the other rows every token is in the prefix, which tells them apart.
+  In a masked row every token is in the prefix: that is how the model knows it.
 
   Args:
     masked: the batch with masks in all rows.

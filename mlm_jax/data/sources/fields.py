@@ -1,4 +1,4 @@
-"""Examples of named fields, one of which is `data.text_field`."""
+"""Examples with named fields; `data.text_field` names that of the text."""
 
 from collections.abc import Iterable
 

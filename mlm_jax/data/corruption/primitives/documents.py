@@ -35,7 +35,7 @@ class Documents(NamedTuple):
 
 
 def find_documents(rows_BL: tf.Tensor, vocab: Vocabulary) -> Documents:
-  """Returns the documents of rows, in each of which every start has one end."""
+  """Returns the documents of rows where each start is followed by its end."""
   length = rows_BL.shape[1]
   is_start_BL, is_end_BL = rows_BL == vocab.start_id, rows_BL == vocab.end_id
   number_BL = tf.cumsum(tf.cast(is_start_BL, tf.int32), axis=1) - 1
