@@ -161,8 +161,9 @@ class _Progress:
   ) -> Moment:
     """Trains a phase from here on; returns its last moment."""
     phase, run, train = part.phase, part.run, part.phase.config.train
-    self._enter(run, is_next=part.number > 0 and self.step == phase.first_step)
+    self.state = jax.device_put(self.state, run.state_shardings)
     if part.number and self.step == phase.first_step:
+      self._reset_metrics(run)
       log.say(f"Phase {phase.name!r}: {train.steps:,} steps")
     before = counter_value(self.state.rows_seen)
     place, others = self.streams.get(part.stream, 0), dict(self.streams)
@@ -193,18 +194,15 @@ class _Progress:
     self.streams = streams(moment.state)
     return moment
 
-  def _enter(self, run: Run, is_next: bool) -> None:
-    """Places the state on a phase's mesh, and resets what is the phase's."""
+  def _reset_metrics(self, run: Run) -> None:
+    """Starts the sums of the phase's metrics at zero, on its mesh."""
 
-    def enter(state: TrainState) -> TrainState:
+    def reset(state: TrainState) -> TrainState:
       return state.replace(metric_sums=zero_sums(run.objective.terms))
 
-    self.state = jax.device_put(self.state, run.state_shardings)
-    if is_next:
-      enter = jax.jit(
-        enter, out_shardings=run.state_shardings, donate_argnums=0
-      )
-      self.state = enter(self.state)
+    self.state = jax.jit(
+      reset, out_shardings=run.state_shardings, donate_argnums=0
+    )(self.state)
 
 
 def _prepare(
