@@ -182,12 +182,7 @@ def _heldout_loss(
 def _heldout_corruption(config: Config) -> str:
   """Returns which held-out tokens are predicted, and what replaces them."""
   corruption = corruption_lib.bind(config.corruption)
+  described = corruption.describe_heldout()
   if corruption.task != "fill_masks":
-    return "as in training"
-  keys = corruption.heldout()
-  unchanged = 1 - keys.mask_share - keys.random_share
-  return (
-    f"{corruption_lib.bind(keys).describe()}: {keys.mask_share:.0%} of them "
-    f"replaced by the mask token, {keys.random_share:.0%} by a random token, "
-    f"{unchanged:.0%} unchanged; the same whatever the recipe masks"
-  )
+    return described
+  return f"{described}; the same whatever the recipe masks"
