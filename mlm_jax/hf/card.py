@@ -1,5 +1,6 @@
 """The model card: what was trained, on what, how well, and how to load it."""
 
+import dataclasses
 import json
 
 import flax.linen as nn
@@ -56,6 +57,8 @@ def write(
     "parity": parity,
   }
   rows = "\n".join(f"| {name} | {value} |" for name, value in table.items())
+  # Where the recipe file lies is no one else's business.
+  published = dataclasses.replace(recipe, path="")
   return f"""---
 library_name: {"transformers" if family else "mlm_jax"}
 pipeline_tag: {task}
@@ -76,7 +79,7 @@ Trained with mlm_jax {__version__} for {step:,} steps, from {started}.
 ## Configuration
 
 ```json
-{json.dumps(recipe.to_json(), indent=2)}
+{json.dumps(published.to_json(), indent=2)}
 ```
 """
 

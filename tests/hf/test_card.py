@@ -1,5 +1,6 @@
 """The model card of a run with several phases."""
 
+import dataclasses
 import json
 import re
 
@@ -60,6 +61,11 @@ def test_the_card_has_a_row_for_each_phase_trained(write, recipe):
   for part in ("600 steps", "32 tokens", "4 a step", "30%", "rate 0.005"):
     assert part in phases["phase long"]
   assert "corruption" not in rows
+
+
+def test_the_card_does_not_name_the_recipe_file(write, recipe):
+  _, values = write(dataclasses.replace(recipe, path="/home/me/mine.py"), 1)
+  assert from_json(values) == recipe
 
 
 @pytest.mark.parametrize(
