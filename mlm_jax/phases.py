@@ -135,11 +135,6 @@ class Recipe:
     return values
 
 
-def one_phase(config: Config) -> Recipe:
-  """Returns the recipe of a single configuration."""
-  return Recipe(config)
-
-
 def from_json(values: Mapping[str, Any]) -> Recipe:
   """Returns the recipe that `Recipe.to_json` wrote."""
   values = dict(values)

@@ -168,7 +168,7 @@ class Workdir:
 
   def save_config(self, config: Config) -> None:
     """Writes config.json, of one phase."""
-    self.save_recipe(phases.one_phase(config))
+    self.save_recipe(Recipe(config))
 
   def save_recipe(self, recipe: Recipe) -> None:
     """Writes config.json."""

@@ -15,7 +15,7 @@ BASE = config_lib.Config()
 
 
 def test_a_recipe_without_phases_is_one():
-  (phase,) = phases.one_phase(BASE).phases
+  (phase,) = phases.Recipe(BASE).phases
   assert (phase.config, phase.first_step) == (BASE, 0)
   assert phase.last_step == BASE.train.steps
 
@@ -150,7 +150,7 @@ def test_heldout_documents_do_not_grow_between_phases():
 
 
 def test_a_recipe_file_with_an_old_kind_is_read():
-  values = phases.one_phase(BASE).to_json()
+  values = phases.Recipe(BASE).to_json()
   values["corruption"]["kind"] = "uniform_masking"
   kind = phases.from_json(values).base.corruption.kind
   assert kind == "uniform_mask_rate"

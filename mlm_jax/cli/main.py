@@ -13,7 +13,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-from mlm_jax import __version__, phases, recipes
+from mlm_jax import __version__, recipes
 from mlm_jax import config as config_lib
 from mlm_jax.cli import overrides as overrides_lib
 from mlm_jax.cli.table import COMMANDS, parser
@@ -75,7 +75,7 @@ def _recipe(args, overrides: list[str]) -> Recipe:
     return recipes.load(args.config, keys)
   if getattr(args, "explain", None) is not None and not args.workdir:
     # Whoever looks for a key may have no recipe yet.
-    return recipes.override(phases.one_phase(config_lib.Config()), keys)
+    return recipes.override(Recipe(config_lib.Config()), keys)
   require(args.workdir, "--config=RECIPE or --workdir=DIR is needed")
   workdir = Workdir.at(args.workdir)
   require(

@@ -14,7 +14,7 @@ from mlm_jax.data.tokenizers import MASK, load
 from mlm_jax.errors import InputError
 from mlm_jax.evaluation import fill_mask
 from mlm_jax.hf.tokenizer_export import export_tokenizer
-from mlm_jax.phases import one_phase
+from mlm_jax.phases import Recipe
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir
@@ -232,6 +232,6 @@ def test_train_prints_the_attention_backend_once(start, tmp_path):
 def test_resume_with_changed_compute_keys(tmp_path, make_config, key, value):
   workdir = Workdir.at(tmp_path)
   workdir.save_config(make_config())
-  recipe = one_phase(make_config(**{key: value}))
+  recipe = Recipe(make_config(**{key: value}))
   workdir.check(recipe)
   assert list(workdir.changed(recipe)) == [key]

@@ -13,7 +13,7 @@ from mlm_jax import recipes
 from mlm_jax.cli import overrides as overrides_lib
 from mlm_jax.cli.main import main
 from mlm_jax.cli.table import COMMANDS, parser
-from mlm_jax.phases import one_phase
+from mlm_jax.phases import Recipe
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -27,7 +27,7 @@ def test_each_command_has_examples_that_parse(name):
     if COMMANDS[name].configured:
       keys = overrides_lib.parse(overrides)
       # Without a recipe, a work directory has the values; any will do here.
-      recipe = one_phase(config_lib.Config())
+      recipe = Recipe(config_lib.Config())
       if args.config:
         recipe = recipes.load(args.config)
       recipes.override(recipe, keys)

@@ -9,7 +9,7 @@ import pytest
 from mlm_jax import config as config_lib
 from mlm_jax.config import Config, may_follow
 from mlm_jax.errors import InputError
-from mlm_jax.phases import one_phase
+from mlm_jax.phases import Recipe
 from mlm_jax.workdir import Workdir
 
 KEYS = config_lib.keys()
@@ -176,7 +176,7 @@ def test_growing_takes_depth_and_widths():
 
 def test_a_work_directory_names_itself_and_what_changed(tmp_path, make_config):
   workdir = Workdir.at(tmp_path)
-  check = lambda **keys: workdir.check(one_phase(make_config(**keys)))
+  check = lambda **keys: workdir.check(Recipe(make_config(**keys)))
   check()
   workdir.save_config(make_config())
   check(**{"train.steps": 60, "mesh.fsdp": 2})
