@@ -188,7 +188,9 @@ def trained(recipe, tmp_path_factory):
 def start(recipe):
   """Returns a function that starts the train command in a work directory."""
 
-  def start(workdir, *arguments, devices=1):
+  def start(workdir, *arguments, devices=1, config=recipe):
+    if config:  # Else the work directory's own.
+      arguments = (f"--config={config}", *arguments)
     environment = os.environ | {
       "XLA_FLAGS": xla_flags(devices),
       "PYTHONPATH": str(ROOT),
@@ -199,7 +201,6 @@ def start(recipe):
         "-m",
         "mlm_jax",
         "train",
-        f"--config={recipe}",
         f"--workdir={workdir}",
         *arguments,
       ],
@@ -211,3 +212,30 @@ def start(recipe):
     )
 
   return start
+
+
+@pytest.fixture
+def start_two(start, free_port):
+  """Returns a function that starts the train command as two processes."""
+
+  def start_two(workdir, **keywords):
+    port = free_port()
+    return [
+      start(
+        workdir,
+        f"--coordinator=localhost:{port}",
+        "--num_processes=2",
+        f"--process_id={index}",
+        **keywords,
+      )
+      for index in range(2)
+    ]
+
+  return start_two
+
+
+def finish(process):
+  """Waits for a process that must succeed; returns what it printed."""
+  output, _ = process.communicate(timeout=240)
+  assert process.returncode == 0, output
+  return output

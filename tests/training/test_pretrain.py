@@ -15,7 +15,7 @@ from mlm_jax.training.hooks import Hook
 from mlm_jax.training.run import Run
 from mlm_jax.training.state import counter_value
 from mlm_jax.workdir import Workdir
-from tests.conftest import records
+from tests.conftest import finish, records
 
 pytestmark = pytest.mark.slow
 
@@ -116,6 +116,26 @@ def test_a_stopped_run_resumes_exactly_in_any_phase(
   )
 
 
+def test_two_processes_continue_in_any_phase_as_one(
+  two_phases, uninterrupted, start_two, tmp_path
+):
+  """Real processes, which go on in the first phase and end in the second."""
+  assert not api.pretrain(two_phases, tmp_path, hooks=[StopAt(3)])
+  for process in start_two(tmp_path, config=None):
+    assert "from step 3" in finish(process)
+  one, two = records(uninterrupted), records(tmp_path)
+  place = lambda r: (r["step"], r["phase"], r["split"], r["tokens_seen"])
+  assert [place(r) for r in one] == [place(r) for r in two]
+  # Sums in another order drift apart, but slowly.
+  losses = [[r["loss"] for r in run] for run in (one, two)]
+  np.testing.assert_allclose(*losses, rtol=1e-4)
+  streams = []
+  for workdir in (uninterrupted, tmp_path):
+    with Checkpoints(Workdir.at(workdir)) as checkpoints:
+      streams.append(checkpoints.streams(11))
+  assert streams[0] == streams[1]
+
+
 def test_rows_of_another_length_are_a_stream_of_their_own(
   two_phases, uninterrupted
 ):
@@ -134,7 +154,7 @@ def test_a_stream_continues_where_an_earlier_phase_left_it(base, tmp_path):
   alone = phases.Recipe(base, {"b": long | {"optim.peak_lr": 1e-3}})
   for name, recipe in (
     ("three", three),
-    ("whole", phases.one_phase(base)),
+    ("whole", phases.Recipe(base)),
     ("alone", alone),
   ):
     assert api.pretrain(recipe, tmp_path / name)
@@ -150,9 +170,9 @@ def test_another_corpus_in_mid_run_is_read_from_its_beginning(
   other = dataclasses.replace(
     base, data=dataclasses.replace(base.data, corpus=f"text:{half}")
   )
-  recipe = phases.one_phase(base)
+  recipe = phases.Recipe(base)
   assert not api.pretrain(recipe, tmp_path / "w", hooks=[StopAt(3)])
-  assert api.pretrain(phases.one_phase(other), tmp_path / "w")
+  assert api.pretrain(phases.Recipe(other), tmp_path / "w")
   with Checkpoints(Workdir.at(tmp_path / "w")) as checkpoints:
     assert sorted(checkpoints.streams(6).values()) == [48, 48]
 
@@ -214,7 +234,7 @@ def test_another_batch_size_skips_and_repeats_no_row(base, tmp_path):
     base,
     {"a": {"train.steps": 3}, "b": {"train.steps": 6, "train.batch_size": 8}},
   )
-  whole = phases.one_phase(base)
+  whole = phases.Recipe(base)
   for name, recipe in (("halved", halved), ("whole", whole)):
     assert api.pretrain(recipe, tmp_path / name)
   # And where it changes in the middle of a phase.
@@ -222,7 +242,7 @@ def test_another_batch_size_skips_and_repeats_no_row(base, tmp_path):
   assert not api.pretrain(whole, changed, hooks=[StopAt(3)])
   train = dataclasses.replace(base.train, batch_size=8, steps=9)
   smaller = dataclasses.replace(base, train=train)
-  assert api.pretrain(phases.one_phase(smaller), changed)
+  assert api.pretrain(phases.Recipe(smaller), changed)
   seen = {
     name: records(tmp_path / name)[-1]["tokens_seen"]
     for name in ("halved", "whole", "changed")
@@ -283,7 +303,7 @@ def test_a_hook_records_metrics_and_asks_for_a_checkpoint(base, tmp_path):
       moment.record("probe", norm=float(np.linalg.norm(table)))
       moment.save = True
 
-  assert api.pretrain(phases.one_phase(base), tmp_path, hooks=[Norm()])
+  assert api.pretrain(phases.Recipe(base), tmp_path, hooks=[Norm()])
   (found,) = [r for r in records(tmp_path) if r["split"] == "probe"]
   assert found["step"] == 5 and found["norm"] > 0
   saved = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
@@ -291,7 +311,7 @@ def test_a_hook_records_metrics_and_asks_for_a_checkpoint(base, tmp_path):
 
 
 def test_a_state_of_another_format_is_refused_by_name(base, tmp_path):
-  recipe = phases.one_phase(base)
+  recipe = phases.Recipe(base)
   assert not api.pretrain(recipe, tmp_path, hooks=[StopAt(3)])
   for path in (tmp_path / "checkpoints").glob("*/format"):
     for file in path.iterdir():

@@ -9,15 +9,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.conftest import records
+from tests.conftest import finish, records
 
 pytestmark = pytest.mark.slow
-
-
-def finish(process):
-  output, _ = process.communicate(timeout=240)
-  assert process.returncode == 0, output
-  return output
 
 
 def final_arrays(workdir):
@@ -73,21 +67,11 @@ def test_resume_equals_an_uninterrupted_run(
   )
 
 
-def test_two_processes_train_as_one(start, uninterrupted, free_port, tmp_path):
+def test_two_processes_train_as_one(start, start_two, uninterrupted, tmp_path):
   """Real processes. Sums in another order drift apart, but slowly."""
   if not (uninterrupted / "metrics.jsonl").exists():
     finish(start(uninterrupted))
-  port = free_port()
-  processes = [
-    start(
-      tmp_path,
-      f"--coordinator=localhost:{port}",
-      "--num_processes=2",
-      f"--process_id={index}",
-    )
-    for index in range(2)
-  ]
-  for process in processes:
+  for process in start_two(tmp_path):
     finish(process)
   one, two = records(uninterrupted), records(tmp_path)
   assert [(r["step"], r["split"]) for r in one] == [
