@@ -47,7 +47,6 @@ setuptools.setup(
     "sentencepiece>=0.2",
     f"tensorflow-cpu>=2.18; {CPU_BUILD}",
     f"tensorflow>=2.18; {OTHER_BUILD}",
-    "tensorboardX",
     "tensorflow-datasets>=4.9.7",
     "tensorstore>=0.1.70",
     "tokenizers>=0.21",

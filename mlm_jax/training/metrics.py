@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from mlm_jax.training.tensorboard import EventWriter
 from mlm_jax.workdir import Workdir, write_atomically
 
 
@@ -38,19 +39,13 @@ class MetricsWriter:
       text = "".join(json.dumps(record) + "\n" for record in kept)
       if text != self._path.read_text():
         write_atomically(self._path, text)
-    self._tensorboard = None
-    if "://" not in str(workdir.root):  # tensorboardX writes local files.
-      # It imports PyTorch where that is installed: seconds that only training
-      # should take.
-      import tensorboardX
-
-      self._tensorboard = tensorboardX.SummaryWriter(
-        str(workdir.tensorboard), purge_step=last_step + 1
-      )
+    self._events = None
+    if "://" not in str(workdir.root):
+      self._events = EventWriter(workdir.tensorboard, last_step + 1)
 
   def close(self) -> None:
-    if self._tensorboard:
-      self._tensorboard.close()
+    if self._events:
+      self._events.close()
 
   def write(self, step: int, split: str, phase: str, values: dict) -> None:
     """Appends a record; values that are None are left out."""
@@ -58,9 +53,13 @@ class MetricsWriter:
     record = {"step": step, "phase": phase, "split": split, **values}
     with self._path.open("a") as file:
       file.write(json.dumps(record) + "\n")
-    for name, value in values.items() if self._tensorboard else ():
-      if not isinstance(value, str):
-        self._tensorboard.add_scalar(f"{split}/{name}", value, step)
+    if self._events:
+      scalars = {
+        f"{split}/{name}": value
+        for name, value in values.items()
+        if not isinstance(value, str)
+      }
+      self._events.write(step, scalars)
 
 
 class Throughput:
