@@ -1,5 +1,6 @@
 """Eight fake devices, and a small run that tests share."""
 
+import gc
 import json
 import os
 import pathlib
@@ -11,7 +12,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 # Programs this small take longer to optimise than to run.
 os.environ["XLA_FLAGS"] = (
   "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1 "
-  "--xla_llvm_disable_expensive_passes=true"
+  "--xla_llvm_disable_expensive_passes=true "
+  "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
 )
 # Many tests and the commands that they start compile the same programs.
 # `pytest --cache-clear` empties the folder.
@@ -19,7 +21,7 @@ os.environ.setdefault(
   "JAX_COMPILATION_CACHE_DIR",
   str(pathlib.Path(__file__).parents[1] / ".pytest_cache/d/xla"),
 )
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
@@ -33,6 +35,10 @@ from mlm_jax import families, registry
 from mlm_jax.data.corruption import batch_contract
 from mlm_jax.training.run import Run
 from mlm_jax.vocabulary import Vocabulary
+
+# Traced programs are a million objects: to look through them as often as Python
+# does by default takes a fifth of the time.
+gc.set_threshold(200_000, 20, 100)
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -89,7 +95,7 @@ def make_run(vocab):
   """Returns a function of a configuration and a number of devices."""
 
   def make(config, devices=1):
-    return Run.on(config, vocab, jax.devices()[:devices])
+    return Run.on(config, vocab, jax.local_devices()[:devices])
 
   return make
 
@@ -119,6 +125,28 @@ def forget():
 
   yield forget
   forget()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def on_one_device():
+  """Trains on one device: eight on two cores take twice the time."""
+  devices = jax.devices()[:1]
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jax, "devices", lambda: devices)
+    yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+  """Frees what the tests of a file have compiled."""
+  yield
+  jax.clear_caches()
+
+
+@pytest.fixture
+def on_eight_devices(monkeypatch):
+  """Trains on all fake devices."""
+  monkeypatch.setattr(jax, "devices", jax.local_devices)
 
 
 @pytest.fixture
@@ -173,14 +201,16 @@ def get_config():
 
 @pytest.fixture(scope="session")
 def trained(recipe, tmp_path_factory):
-  """The work directory of a run of 60 steps; not to be changed."""
+  """The work directory of 60 steps on eight devices; not to be changed."""
   from mlm_jax.cli.main import main
 
   workdir = tmp_path_factory.mktemp("trained")
   arguments = [f"--config={recipe}", f"--workdir={workdir}"]
   short = ["--config.train.steps=60", "--config.train.checkpoint_every=30"]
-  assert main(["prepare", *arguments, *short]) == 0
-  assert main(["train", *arguments, *short]) == 0
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jax, "devices", jax.local_devices)  # All eight.
+    assert main(["prepare", *arguments, *short]) == 0
+    assert main(["train", *arguments, *short]) == 0
   return workdir
 
 
@@ -212,30 +242,3 @@ def start(recipe):
     )
 
   return start
-
-
-@pytest.fixture
-def start_two(start, free_port):
-  """Returns a function that starts the train command as two processes."""
-
-  def start_two(workdir, **keywords):
-    port = free_port()
-    return [
-      start(
-        workdir,
-        f"--coordinator=localhost:{port}",
-        "--num_processes=2",
-        f"--process_id={index}",
-        **keywords,
-      )
-      for index in range(2)
-    ]
-
-  return start_two
-
-
-def finish(process):
-  """Waits for a process that must succeed; returns what it printed."""
-  output, _ = process.communicate(timeout=240)
-  assert process.returncode == 0, output
-  return output

@@ -51,6 +51,7 @@ SMALL = {
   "train.log_every": 100,
 }
 SINGLE = {"data.packing": "single", "train.batch_size": 24}
+QUICK = {"train.steps": 200, "train.eval_every": 200}
 DECODER = {"model.num_decoder_layers": 2, "objective.name": "seq2seq"}
 LEARN = {
   "whole_words": {"corruption.kind": "whole_words"},
@@ -64,17 +65,24 @@ LEARN = {
     "objective.name": "mixture",
     "corruption.next_token_share": 0.25,
     "corruption.prefix_share": 0.25,
+    **QUICK,
   },
   "rtd": {"objective.name": "rtd", "objective.generator_share": 0.5},
   "causal": {
     "objective.name": "causal_lm",
     "corruption.kind": "next_token",
+    **QUICK,
   },
-  "prefix": {"objective.name": "causal_lm", "corruption.kind": "prefix"},
+  "prefix": {
+    "objective.name": "causal_lm",
+    "corruption.kind": "prefix",
+    **QUICK,
+  },
   "t5": {
     "corruption.kind": "span_corruption",
     "data.num_sentinels": 10,
     **DECODER,
+    **QUICK,
   },
   "bart": {
     "corruption.kind": "bart",
@@ -86,6 +94,7 @@ LEARN = {
     "corruption.kind": "mass",
     "model.position_kind": "learned",
     **DECODER,
+    **QUICK,
   },
 }
 

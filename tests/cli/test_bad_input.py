@@ -134,7 +134,7 @@ def test_invalid_override_names_the_key(line_of, root, override, parts):
   ],
 )
 def test_mesh_that_does_not_fit_the_devices_is_an_error(
-  line_of, overrides, parts
+  line_of, on_eight_devices, overrides, parts
 ):
   line = line_of("train", *(f"--config.{o}" for o in overrides))
   for part in parts:

@@ -210,16 +210,6 @@ def test_evaluate_discrepancy_prints_a_loss_per_input(trained, capsys):
   assert len(set(losses.values())) == 3
 
 
-@pytest.mark.slow
-def test_train_prints_the_attention_backend_once(start, tmp_path):
-  steps = "--config.train.steps=11"
-  said, _ = start(tmp_path, steps).communicate(timeout=300)
-  lines = [line for line in said.splitlines() if "attention on" in line]
-  assert lines == [
-    "attention on cpu, 32 tokens, float32, whole documents: dense"
-  ]
-
-
 @pytest.mark.parametrize(
   ("key", "value"),
   [

@@ -30,7 +30,7 @@ def make_model(make_config, tokenizer):
   def make(devices=1, **overrides):
     sizes = {"model.max_positions": LONGEST, "data.vocab_size": 400}
     config = make_config(**(sizes | overrides))
-    run = Run.on(config, tokenizer.vocabulary, jax.devices()[:devices])
+    run = Run.on(config, tokenizer.vocabulary, jax.local_devices()[:devices])
     # Larger than at initialization, so that differences show.
     params = jax.tree.map(lambda x: x * 3, run.init_state().params)
     return run, params, tokenizer

@@ -25,6 +25,12 @@ BERT_BASE = pytest.mark.xdist_group("bert_base")
 BERT_LARGE = pytest.mark.xdist_group("bert_large")
 
 
+@pytest.fixture(autouse=True)
+def without_cpu_flags(monkeypatch):
+  """libtpu ends a process that has a flag it does not know."""
+  monkeypatch.delenv("XLA_FLAGS")
+
+
 def configured(name, *overrides):
   keys = parse([f"--config.{override}" for override in overrides])
   return recipes.load(name, keys).base

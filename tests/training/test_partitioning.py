@@ -9,7 +9,7 @@ from mlm_jax.training import partitioning
 
 def mesh_of(devices=8, **sizes):
   return partitioning.make_mesh(
-    Config(mesh=MeshConfig(**sizes)), jax.devices()[:devices]
+    Config(mesh=MeshConfig(**sizes)), jax.local_devices()[:devices]
   )
 
 

@@ -15,7 +15,7 @@ from mlm_jax.training.hooks import Hook
 from mlm_jax.training.run import Run
 from mlm_jax.training.state import counter_value
 from mlm_jax.workdir import Workdir
-from tests.conftest import finish, records
+from tests.conftest import records
 
 pytestmark = pytest.mark.slow
 
@@ -117,12 +117,24 @@ def test_a_stopped_run_resumes_exactly_in_any_phase(
 
 
 def test_two_processes_continue_in_any_phase_as_one(
-  two_phases, uninterrupted, start_two, tmp_path
+  two_phases, uninterrupted, start, free_port, tmp_path
 ):
   """Real processes, which go on in the first phase and end in the second."""
   assert not api.pretrain(two_phases, tmp_path, hooks=[StopAt(3)])
-  for process in start_two(tmp_path, config=None):
-    assert "from step 3" in finish(process)
+  port = free_port()
+  processes = [
+    start(
+      tmp_path,
+      f"--coordinator=localhost:{port}",
+      "--num_processes=2",
+      f"--process_id={index}",
+      config=None,
+    )
+    for index in range(2)
+  ]
+  for process in processes:
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
   one, two = records(uninterrupted), records(tmp_path)
   place = lambda r: (r["step"], r["phase"], r["split"], r["tokens_seen"])
   assert [place(r) for r in one] == [place(r) for r in two]
@@ -177,7 +189,9 @@ def test_another_corpus_in_mid_run_is_read_from_its_beginning(
     assert sorted(checkpoints.streams(6).values()) == [48, 48]
 
 
-def test_phases_on_other_meshes_resume_exactly(base, tmp_path):
+def test_phases_on_other_meshes_resume_exactly(
+  base, on_eight_devices, tmp_path
+):
   recipe = phases.Recipe(
     base,
     {"a": {"train.steps": 3}, "b": {"train.steps": 4, "mesh.fsdp": 8}},

@@ -1,5 +1,6 @@
 """Every number of processes is fed the same global batches, bit for bit."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -8,6 +9,9 @@ import numpy as np
 import pytest
 
 from mlm_jax.cli.main import main
+from mlm_jax.data import pipeline, prepare
+from mlm_jax.data.host_tensorflow import iterate
+from mlm_jax.workdir import Workdir
 from tests.conftest import xla_flags
 
 WORKER = """
@@ -41,10 +45,10 @@ np.savez("{out}/" + sys.argv[1], **seen)
 """
 
 
-def global_batches(count, recipe, workdir, out, port):
-  out.mkdir()
+def batches_of_two(recipe, workdir, out, port):
+  """Returns global batches put together of what two processes read."""
   code = WORKER.format(
-    port=port, count=count, recipe=recipe, workdir=workdir, out=out
+    port=port, count=2, recipe=recipe, workdir=workdir, out=out
   )
   environment = os.environ | {
     "XLA_FLAGS": xla_flags(devices=1),
@@ -52,11 +56,11 @@ def global_batches(count, recipe, workdir, out, port):
   }
   processes = [
     subprocess.Popen([sys.executable, "-c", code, str(i)], env=environment)
-    for i in range(count)
+    for i in range(2)
   ]
-  assert [p.wait(timeout=240) for p in processes] == [0] * count
+  assert [p.wait(timeout=240) for p in processes] == [0, 0]
   shards = {}
-  for i in range(count):
+  for i in range(2):
     with np.load(out / f"{i}.npz") as saved:
       shards.update({key: saved[key] for key in saved})
   whole = {}
@@ -69,8 +73,17 @@ def global_batches(count, recipe, workdir, out, port):
 def test_two_processes_read_the_batches_of_one(recipe, free_port, tmp_path):
   workdir = tmp_path / "workdir"
   assert main(["prepare", f"--config={recipe}", f"--workdir={workdir}"]) == 0
-  one = global_batches(1, recipe, workdir, tmp_path / "one", free_port())
-  two = global_batches(2, recipe, workdir, tmp_path / "two", free_port())
+  config = Workdir.at(workdir).load_config()
+  tokenizer, store = prepare.load(config, Workdir.at(workdir))
+  batches = iterate(
+    pipeline.train_batches(config, store, tokenizer.vocabulary, first_step=30)
+  )
+  one = {
+    f"{step} {name}": array
+    for step, batch in enumerate(itertools.islice(batches, 3))
+    for name, array in batch.items()
+  }
+  two = batches_of_two(recipe, workdir, tmp_path, free_port())
   assert one.keys() == two.keys() and len(one) == 3 * 4
   for key in one:
     np.testing.assert_array_equal(one[key], two[key])

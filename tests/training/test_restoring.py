@@ -33,7 +33,7 @@ def test_restore_selects_a_checkpoint(trained):
     restore(Workdir.at(trained), "31")
 
 
-def test_restore_uses_the_devices_at_hand(trained, tmp_path):
+def test_restore_uses_the_devices_at_hand(trained, on_eight_devices, tmp_path):
   for name in ("tokenizer", "checkpoints"):
     (tmp_path / name).symlink_to(trained / name)
   text = (trained / "config.json").read_text()

@@ -1,6 +1,7 @@
 """A run that was stopped is the run that was not."""
 
 import json
+import re
 import signal
 import time
 
@@ -9,7 +10,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.conftest import finish, records
+from mlm_jax.cli.main import main
+from tests.conftest import records
 
 pytestmark = pytest.mark.slow
 
@@ -22,9 +24,11 @@ def final_arrays(workdir):
     return dict(manager.restore(200, args=arguments).items())
 
 
-@pytest.fixture(scope="session")
-def uninterrupted(tmp_path_factory):
-  return tmp_path_factory.mktemp("uninterrupted")
+@pytest.fixture(scope="module")
+def uninterrupted(recipe, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("uninterrupted")
+  assert main(["train", f"--config={recipe}", f"--workdir={workdir}"]) == 0
+  return workdir
 
 
 def wait_for_step(workdir, process, step):
@@ -46,10 +50,8 @@ def wait_for_step(workdir, process, step):
   [(signal.SIGKILL, 7), (signal.SIGKILL, 77), (signal.SIGTERM, 77)],
 )
 def test_resume_equals_an_uninterrupted_run(
-  number, step, start, uninterrupted, tmp_path
+  number, step, start, recipe, uninterrupted, tmp_path
 ):
-  if not (uninterrupted / "metrics.jsonl").exists():
-    finish(start(uninterrupted))
   process = start(tmp_path)
   wait_for_step(tmp_path, process, step)
   process.send_signal(number)
@@ -58,26 +60,14 @@ def test_resume_equals_an_uninterrupted_run(
   if number == signal.SIGTERM:
     assert process.returncode == 75  # For launchers: stopped, and not over.
     assert "the same command continues" in output
-  finish(start(tmp_path))
+    backends = re.findall("(?m)^attention on .*", output)
+    assert backends == [
+      "attention on cpu, 32 tokens, float32, whole documents: dense"
+    ]
+  assert main(["train", f"--config={recipe}", f"--workdir={tmp_path}"]) == 0
   assert records(tmp_path) == records(uninterrupted)
   jax.tree.map(
     np.testing.assert_array_equal,
     final_arrays(tmp_path),
     final_arrays(uninterrupted),
   )
-
-
-def test_two_processes_train_as_one(start, start_two, uninterrupted, tmp_path):
-  """Real processes. Sums in another order drift apart, but slowly."""
-  if not (uninterrupted / "metrics.jsonl").exists():
-    finish(start(uninterrupted))
-  for process in start_two(tmp_path):
-    finish(process)
-  one, two = records(uninterrupted), records(tmp_path)
-  assert [(r["step"], r["split"]) for r in one] == [
-    (r["step"], r["split"]) for r in two
-  ]
-  assert [r["tokens_seen"] for r in one] == [r["tokens_seen"] for r in two]
-  losses = [[r["loss"] for r in run if r["step"] <= 50] for run in (one, two)]
-  assert len(losses[0]) == 9
-  np.testing.assert_allclose(*losses, rtol=1e-3)
