@@ -1,10 +1,14 @@
-"""Errors in the user's input, one line each."""
+"""Errors that end a command: in the user's input, or in training."""
 
 import difflib
 
 
 class InputError(Exception):
   """The user's input cannot be used. One line; the command exits with 2."""
+
+
+class TrainingError(Exception):
+  """Training cannot go on. The lines say why; the command exits with 1."""
 
 
 def unknown(kind: str, name, known, listed: str = "") -> InputError:

@@ -17,7 +17,7 @@ from mlm_jax import __version__, recipes
 from mlm_jax import config as config_lib
 from mlm_jax.cli import overrides as overrides_lib
 from mlm_jax.cli.table import COMMANDS, parser
-from mlm_jax.errors import InputError, require, unknown
+from mlm_jax.errors import InputError, TrainingError, require, unknown
 from mlm_jax.phases import Recipe
 from mlm_jax.workdir import Workdir
 
@@ -55,6 +55,9 @@ def main(argv: list[str] | None = None) -> int:
   except InputError as error:
     print(f"mlm_jax: {error}", file=sys.stderr)
     return 2
+  except TrainingError as error:
+    print(f"mlm_jax: {error}", file=sys.stderr)
+    return 1
   except KeyboardInterrupt:
     print("mlm_jax: interrupted", file=sys.stderr)
     return 130  # As shells have it.

@@ -1,6 +1,7 @@
 """`data.*`: from a corpus to rows of token ids."""
 
 import dataclasses
+import re
 from typing import Literal
 
 from mlm_jax.config.key import check_keys, key
@@ -60,6 +61,11 @@ class DataConfig:
     "Folder of the prepared rows, to share them between runs. Empty is "
     "WORKDIR/rows.",
     scope="data")
+  skip_rows: str = key("",
+    "Rows of the stream to leave out, such as 128..160,512..520. These are "
+    "positions in it, and a range ends before its second. A run that continues "
+    "may add ranges that it has not reached.",
+    scope="data")
   tfds_data_dir: str = key("",
     "Folder of tensorflow-datasets' data. Empty is its own default.",
     scope="data")
@@ -67,8 +73,24 @@ class DataConfig:
 
   def __post_init__(self):
     check_keys(self, "data.")
+    _ = self.skipped_ranges  # Raises where they are malformed.
     require(
       self.vocab_size >= 300 + self.num_sentinels,
       f"data.vocab_size={self.vocab_size} is too small: 256 bytes and the "
       f"special tokens alone take {261 + self.num_sentinels}",
     )
+
+  @property
+  def skipped_ranges(self) -> list[tuple[int, int]]:
+    """Returns the ranges of `skip_rows`, in order: (first, end)."""
+    ranges, end = [], 0
+    for part in self.skip_rows.split(",") if self.skip_rows else ():
+      match = re.fullmatch(r"(\d+)\.\.(\d+)", part.strip())
+      require(
+        match is not None and end <= int(match[1]) < int(match[2]),
+        f"data.skip_rows={self.skip_rows!r} must list ranges in order, such as "
+        f"128..160,512..520: {part!r} is none, is empty, or overlaps",
+      )
+      end = int(match[2])
+      ranges.append((int(match[1]), end))
+    return ranges

@@ -40,6 +40,10 @@ class OptimConfig:
     "Maximum global gradient norm. Larger gradients are scaled down to it; 0 "
     "does not clip.",
     scope="optimizer", at_least=0)
+  max_spike: float = key(0.0,
+    "Skips steps with a gradient norm over so many times the running median. "
+    "The median is of the last 128 steps that were applied; 0 skips none.",
+    scope="optimizer", at_least=0)
   # fmt: on
 
   def __post_init__(self):

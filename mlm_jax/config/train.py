@@ -44,6 +44,11 @@ class TrainConfig:
   keep_best: int = key(1,
     "How many checkpoints with the lowest held-out loss to keep as well.",
     scope="logging", at_least=0)
+  max_skipped: int = key(10,
+    "Steps in a row that may be skipped before the run is stopped. A step is "
+    "skipped where its loss or gradient is not finite, or is a spike "
+    "(optim.max_spike).",
+    scope="logging", above=0)
   patience: int = key(0,
     "Early stopping: evaluations in a row without an improvement. An "
     "improvement lowers the held-out loss by min_gain; 0 never stops early.",

@@ -5,13 +5,14 @@ of its own that is computed and never stored: the row at position `p` of the
 stream is a function of (seed, p). A step holds the next B rows after those that
 were trained on before it, in batches of whatever size; a checkpoint records
 their number. So any step can be reached at once, on any number of processes.
+`data.skip_rows` leaves positions out; the row read n-th is masked by n.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -48,9 +49,8 @@ def train_batches(
     store: the prepared rows.
     vocab: their vocabulary.
     first_step: where to begin, in steps of the phase.
-    first_row: the position in the stream of the first row of that step, which
-      is the number of rows trained on before it; by default `first_step` times
-      the batch size.
+    first_row: the number of rows of the stream read before that step; by
+      default `first_step` times the batch size.
     local_rows: which rows of the global batch this process feeds, as (start,
       stop); all by default.
   """
@@ -63,8 +63,9 @@ def train_batches(
 
   def load(step):
     first = first_row + (step - first_step) * batch_size + start
-    num_rows = store.info["train"].num_rows
-    rows = shuffled(first, count, num_rows, config.seed)
+    places = first + tf.range(count, dtype=tf.int64)
+    positions = leave_out(config.data.skipped_ranges, places, tf.where)
+    rows = shuffled(positions, store.info["train"].num_rows, config.seed)
     return corruption_lib.corrupt(
       _read(store, "train", rows),
       first,
@@ -113,7 +114,7 @@ def heldout_batches(
     rows = positions % num_rows
     if lookahead:
       # Neighbours in the store are pieces of one document.
-      rows = shuffled(first, count, num_rows, _HELDOUT_SEED)
+      rows = shuffled(positions, num_rows, _HELDOUT_SEED)
     batch = corruption_lib.corrupt(
       _read(store, "heldout", rows),
       first,
@@ -151,15 +152,27 @@ def heldout_corruption(
   return dataclasses.replace(heldout, **changes)
 
 
-def shuffled(first, count: int, num_rows: int, seed: int) -> tf.Tensor:
-  """Returns the rows at positions `first` to `first + count` of the stream.
+def leave_out(ranges: Sequence[tuple[int, int]], places, where=np.where):
+  """Returns the position in the stream of the n-th row that is read of it.
+
+  Args:
+    ranges: positions that are not read, in order.
+    places: how many rows are read before each.
+    where: that of the library whose integers `places` are.
+  """
+  for first, end in ranges:
+    places = where(places >= first, places + (end - first), places)
+  return places
+
+
+def shuffled(positions: tf.Tensor, num_rows: int, seed: int) -> tf.Tensor:
+  """Returns the rows at int64 positions [n] of the stream.
 
   Each epoch is a permutation of all rows, another one for each epoch.
   """
-  positions = first + tf.range(count, dtype=tf.int64)
   epochs = tf.cast(positions // num_rows, tf.int32)
   seeds = tf.stack(
-    [tf.fill([count], seed), epochs, tf.zeros_like(epochs)], axis=1
+    [tf.fill(tf.shape(epochs), seed), epochs, tf.zeros_like(epochs)], axis=1
   )
   # tf.random.experimental.index_shuffle, whose wrapper takes one seed alone.
   return tf.raw_ops.RandomIndexShuffle(

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from mlm_jax.config import TrainConfig
-from mlm_jax.errors import require
+from mlm_jax.errors import TrainingError, require
 from mlm_jax.phases import Phase
 from mlm_jax.training import hardware
 from mlm_jax.training.checkpoint import Checkpoints
@@ -141,7 +141,8 @@ class EarlyStopping(Hook):
     for record in read_records(workdir):
       ours = record["split"] == "heldout" and record.get("phase") == phase
       if ours and record["step"] <= last_step:
-        self._update(record["step"], record["loss"])
+        loss = record["loss"]
+        self._update(record["step"], math.nan if loss is None else loss)
 
   @property
   def is_over(self) -> bool:
@@ -190,12 +191,73 @@ class Checkpointing(Hook):
     return moment.is_new and wanted
 
   def run(self, moment: Moment) -> None:
+    heldout = moment.heldout
+    if heldout is not None and not math.isfinite(heldout["loss"]):
+      heldout = None  # It would rank as the best for ever.
     self._checkpoints.save(
       moment.state,
-      moment.heldout,
+      heldout,
       phase=self._phase,
       streams=self._streams(moment.state),
     )
+
+
+class SkippedSteps(Hook):
+  """Ends the run where too many steps in a row were skipped, or are empty.
+
+  Args:
+    phase: what is trained.
+    log: where messages go.
+    diagnose: state, a step before it that was skipped -> lines on that step.
+  """
+
+  def __init__(
+    self,
+    phase: Phase,
+    log: Log,
+    diagnose: Callable[[TrainState, int], list[str]],
+  ):
+    self._phase, self._log, self._diagnose = phase, log, diagnose
+    self._applied, self._last_skipped = None, None
+
+  def observe(self, step, metrics, seconds_in_hooks) -> None:
+    in_a_row = int(metrics["skipped_in_a_row"])
+    if in_a_row == self._phase.config.train.max_skipped:
+      self._last_skipped = step
+    if in_a_row == 1:
+      self._log.say(
+        f"Step {step:,} is skipped: gradient norm {metrics['grad_norm']:.3g}"
+      )
+    if not in_a_row and not self._last_skipped:
+      self._applied = step, metrics
+    every = self._phase.config.train.log_every
+    if step % every and step != self._phase.last_step:
+      return
+    if not in_a_row and not metrics["num_predictions"]:
+      raise TrainingError(
+        f"nothing was predicted in the steps to {step:,}: their rows have no "
+        "token that corruption.kind="
+        f"{self._phase.config.corruption.kind!r} can predict. show_corruption "
+        "shows them"
+      )
+
+  def is_due(self, moment: Moment) -> bool:
+    return self._last_skipped is not None
+
+  def run(self, moment: Moment) -> None:
+    lines = [
+      f"{self._phase.config.train.max_skipped:,} steps in a row were skipped, "
+      f"the last of them step {self._last_skipped:,}: loss or gradient is not "
+      "finite, or a spike"
+    ]
+    if self._applied:
+      step, metrics = self._applied
+      lines.append(
+        f"last step applied: {step:,}, loss {metrics['loss']:.3g}, gradient "
+        f"norm {metrics['grad_norm']:.3g}"
+      )
+    lines += self._diagnose(moment.state, self._last_skipped)
+    raise TrainingError("\n  ".join(lines))
 
 
 class Logging(Hook):
@@ -228,6 +290,9 @@ class Logging(Hook):
     # What is looked for most comes first.
     first = {key: metrics[key] for key in ("loss", "accuracy")}
     scalars = {k: float(x) for k, x in (first | metrics).items() if not x.ndim}
+    if not scalars.pop("num_predictions"):  # All steps were skipped.
+      scalars |= dict.fromkeys(first, math.nan)
+    del scalars["skipped_in_a_row"]
     scalars |= {
       "tokens_seen": tokens_seen,
       "tokens_per_second": rate and round(rate, 1),

@@ -1,6 +1,7 @@
 """metrics.jsonl and TensorBoard: one record a line, the same after a resume."""
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -48,16 +49,23 @@ class MetricsWriter:
       self._events.close()
 
   def write(self, step: int, split: str, phase: str, values: dict) -> None:
-    """Appends a record; values that are None are left out."""
-    values = {k: v for k, v in values.items() if v is not None}
+    """Appends a record, without values that are None.
+
+    Numbers that are not finite are null there, since JSON has none.
+    """
+    values = {
+      k: v if isinstance(v, str) or math.isfinite(v) else None
+      for k, v in values.items()
+      if v is not None
+    }
     record = {"step": step, "phase": phase, "split": split, **values}
     with self._path.open("a") as file:
-      file.write(json.dumps(record) + "\n")
+      file.write(json.dumps(record, allow_nan=False) + "\n")
     if self._events:
       scalars = {
         f"{split}/{name}": value
         for name, value in values.items()
-        if not isinstance(value, str)
+        if value is not None and not isinstance(value, str)
       }
       self._events.write(step, scalars)
 

@@ -9,8 +9,10 @@ import numpy as np
 from mlm_jax.data import corruption, pipeline, prepare
 from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.data.rows import RowStore
-from mlm_jax.phases import Phase, Recipe
-from mlm_jax.training import loop, partitioning
+from mlm_jax.data.tokenizers import Tokenizer
+from mlm_jax.errors import require
+from mlm_jax.phases import ONLY_PHASE, Phase, Recipe
+from mlm_jax.training import diagnosis, loop, partitioning
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.hooks import (
   Checkpointing,
@@ -20,11 +22,11 @@ from mlm_jax.training.hooks import (
   Hook,
   Logging,
   Moment,
+  SkippedSteps,
 )
 from mlm_jax.training.log import Log
 from mlm_jax.training.run import Run
 from mlm_jax.training.state import TrainState, counter_value, zero_sums
-from mlm_jax.vocabulary import Vocabulary
 from mlm_jax.workdir import Workdir
 
 # run, rows -> parameters -> held-out metrics.
@@ -57,12 +59,13 @@ def pretrain(
     InputError: recipe, corpus, mesh and work directory do not fit together.
   """
   workdir.check(recipe)
+  _check_skipped_rows(recipe, workdir)
   # An error in the mesh should not come up after hours of preparing.
   for phase in recipe.phases:
     partitioning.make_mesh(phase.config)
-  vocab, stores = _prepare(recipe, workdir)
+  tokenizer, stores = _prepare(recipe, workdir)
   runs = [
-    Run.on(phase.config, vocab, first_step=phase.first_step)
+    Run.on(phase.config, tokenizer.vocabulary, first_step=phase.first_step)
     for phase in recipe.phases
   ]
   for run in runs:
@@ -84,7 +87,9 @@ def pretrain(
         if phase.config.data.heldout_fraction:
           evaluate = make_evaluator(runs[number], stores[number])
         moment = progress.train(
-          _PhaseOfRun(number, phase, runs[number], stores[number], evaluate),
+          _PhaseOfRun(
+            number, phase, runs[number], stores[number], evaluate, tokenizer
+          ),
           [early_stopping, *hooks],
           workdir,
           log,
@@ -118,11 +123,55 @@ class _PhaseOfRun:
   run: Run
   store: RowStore
   evaluate: Evaluator | None
+  tokenizer: Tokenizer
 
   @property
   def stream(self) -> str:
     """The name of the order of rows that the phase reads."""
     return f"{self.store.path.name}, seed {self.phase.config.seed}"
+
+  def diagnose(
+    self, streams: Callable[[TrainState], Mapping[str, int]]
+  ) -> Callable[[TrainState, int], list[str]]:
+    """Returns what says why a step was skipped: state, step -> lines.
+
+    Args:
+      streams: state -> the rows that were read of each stream.
+    """
+
+    def lines(state: TrainState, step: int) -> list[str]:
+      size = self.phase.config.train.batch_size
+      steps_since = int(state.step) - step + 1
+      first_row = streams(state)[self.stream] - steps_since * size
+      # Batches are a function of their place: this one need not be kept.
+      batches = _batches(self, step - 1 - self.phase.first_step, first_row)
+      data = self.phase.config.data
+      start, stop = self.run.local_rows
+      rows = [
+        int(pipeline.leave_out(data.skipped_ranges, first_row + n))
+        for n in range(start, stop)
+      ]
+      key = "data.skip_rows"
+      if self.phase.name != ONLY_PHASE:
+        key = f"phases.{self.phase.name}.{key}"
+      skip = f"{rows[0]}..{rows[-1] + 1}"
+      if data.skip_rows:
+        skip = f"{data.skip_rows},{skip}"
+      return [
+        f"its rows: {rows[0]:,} to {rows[-1]:,} of the stream {self.stream!r}",
+        *diagnosis.diagnose(
+          self.run,
+          # Of whose step the random key is.
+          state.replace(step=state.step - steps_since),
+          next(batches),
+          rows,
+          self.tokenizer.decode,
+        ),
+        "the last checkpoint is good. To leave rows out when it is continued: "
+        f"--config.{key}={skip}",
+      ]
+
+    return lines
 
 
 @dataclasses.dataclass
@@ -178,6 +227,7 @@ class _Progress:
         described = corruption.bind(phase.config.corruption).describe_heldout()
         first = [Evaluation(train, part.evaluate, described)]
       last = [
+        SkippedSteps(phase, log, part.diagnose(streams)),
         Checkpointing(train, checkpoints, part.number, streams),
         Logging(phase, log, run.objective.flops_per_token),
       ]
@@ -205,17 +255,42 @@ class _Progress:
     )(self.state)
 
 
+def _check_skipped_rows(recipe: Recipe, workdir: Workdir) -> None:
+  """Raises InputError where `data.skip_rows` would repeat or lose rows."""
+  step = workdir.last_step
+  if not step:
+    return
+  old, new = (
+    one.phase_at(step).config.data for one in (workdir.load_recipe(), recipe)
+  )
+  if old.skipped_ranges == new.skipped_ranges:
+    return
+  with Checkpoints(workdir) as checkpoints:
+    for stream, count in checkpoints.streams(step).items():
+      # The last row that was read.
+      before, after = (
+        int(pipeline.leave_out(data.skipped_ranges, count - 1))
+        for data in (old, new)
+      )
+      require(
+        before == after,
+        f"data.skip_rows={new.skip_rows!r} cannot replace {old.skip_rows!r}: "
+        f"{workdir.root} has read the stream {stream!r} to row {before:,}, so "
+        "ranges up to there must stay, and new ones begin after it",
+      )
+
+
 def _prepare(
   recipe: Recipe, workdir: Workdir
-) -> tuple[Vocabulary, list[RowStore]]:
-  """Returns the vocabulary, and the row store of each phase."""
+) -> tuple[Tokenizer, list[RowStore]]:
+  """Returns the tokenizer, and the row store of each phase."""
   if jax.process_index() == 0:
     for key, (old, new) in workdir.changed(recipe).items():
       print(f"{key} is {new!r} from here on, and was {old!r}")
     prepare.prepare_phases(recipe, workdir)
   partitioning.wait_for_all("prepared")
   loaded = [prepare.load(phase.config, workdir) for phase in recipe.phases]
-  return loaded[0][0].vocabulary, [store for _, store in loaded]
+  return loaded[0][0], [store for _, store in loaded]
 
 
 def _restore(

@@ -95,7 +95,7 @@ class Run:
   @functools.cached_property
   def train_step(self):
     """state, batch -> state, metrics; the state given is consumed."""
-    return self._on_mesh(self._train_step)
+    return self.on_mesh(self._train_step)
 
   def trace_train_step(self, batch) -> jax.stages.Traced:
     """Returns the same, traced for the shapes of a batch."""
@@ -137,7 +137,7 @@ class Run:
   @functools.cached_property
   def eval_step(self):
     """params, batch -> the loss sums of each term, and their denominator."""
-    return self._on_mesh(self._eval_step)
+    return self.on_mesh(self._eval_step)
 
   @functools.cached_property
   def _eval_step(self):
@@ -193,7 +193,9 @@ class Run:
 
     return jax.jit(encode)
 
-  def _on_mesh(self, compiled):
+  def on_mesh(self, compiled):
+    """Returns a compiled function that is called within the run's mesh."""
+
     def call(*args):
       with partitioning.on(self.mesh):
         return compiled(*args)

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import optax
 
 from mlm_jax.objectives.base import LossSums
+from mlm_jax.training.guard import GuardState, init_guard
 
 # Counts up when the state's fields change. A checkpoint of another version is
 # refused by name; its parameters can still be read.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -29,6 +30,7 @@ class TrainState(flax.struct.PyTreeNode):
       writes the same records.
     tokens_seen: real tokens trained on.
     rows_seen: rows trained on, of all phases.
+    guard: the steps that were skipped, and what spikes are measured by.
   """
 
   step: jax.Array
@@ -37,6 +39,7 @@ class TrainState(flax.struct.PyTreeNode):
   metric_sums: LossSums
   tokens_seen: jax.Array
   rows_seen: jax.Array
+  guard: GuardState
 
 
 def init_state(
@@ -52,6 +55,7 @@ def init_state(
     metric_sums=zero_sums(terms),
     tokens_seen=jnp.zeros([2], jnp.uint32),
     rows_seen=jnp.zeros([2], jnp.uint32),
+    guard=init_guard(),
   )
 
 

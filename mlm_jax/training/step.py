@@ -1,13 +1,15 @@
 """The training step: a pure function of state and batch."""
 
-import functools
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from mlm_jax.config import Config
-from mlm_jax.objectives.base import Batch, Objective
+from mlm_jax.objectives.base import Batch, LossSums, Objective
+from mlm_jax.training import guard
 from mlm_jax.training.state import TrainState, add_to_counter
 
 
@@ -22,7 +24,8 @@ def train_step(
   """Returns the next state, and the metrics since the last logged step.
 
   The gradient is that of the mean loss over all targets of the batch, however
-  unequally they lie on micro-batches, devices and hosts.
+  unequally they lie on micro-batches, devices and hosts. `guard` says whether
+  its update is applied; metrics are of the steps that were.
 
   Args:
     state: to go on from.
@@ -31,11 +34,67 @@ def train_step(
     objective: gives the loss.
     optimizer: turns gradients into updates.
   """
+  grads, new = gradient(state, batch, config=config, objective=objective)
+  loss, grad_norm = objective.ratios(new)["loss"], optax.global_norm(grads)
+  is_good, guard_state = guard.judge(
+    state.guard, loss, grad_norm, config.optim.max_spike
+  )
+  updates, opt_state = optimizer.update(
+    grads, state.opt_state, state.params, step=state.step
+  )
+  # Selected, not multiplied: zero times NaN is NaN.
+  keep = lambda new, old: jax.tree.map(partial(jnp.where, is_good), new, old)
+  params = keep(optax.apply_updates(state.params, updates), state.params)
+  opt_state = keep(opt_state, state.opt_state)
+
+  is_first = state.step % config.train.log_every == 0
+  metric_sums = jax.tree.map(
+    lambda old, add: jnp.where(is_first, 0, old) + jnp.where(is_good, add, 0),
+    state.metric_sums,
+    new,
+  )
+  # As floats, which count exactly so far, they are added up with the weights.
+  exact = jnp.float32 if batch["input_ids"].size <= 1 << 24 else jnp.int32
+  is_real_BL = batch["input_ids"] != objective.vocab.pad_id
+  tokens = jnp.sum(is_real_BL, dtype=exact)
+  tokens_seen = add_to_counter(state.tokens_seen, tokens)
+  metrics = {
+    **objective.ratios(metric_sums),
+    "num_predictions": sum(sums["weight"] for sums in metric_sums.values()),
+    "tokens_seen": tokens_seen,
+    "learning_rate": opt_state.learning_rate,
+    "grad_norm": grad_norm,
+    "skipped_steps": guard_state.skipped_steps,
+    "skipped_in_a_row": guard_state.skipped_in_a_row,
+  }
+  state = state.replace(
+    step=state.step + 1,
+    params=params,
+    opt_state=opt_state,
+    metric_sums=metric_sums,
+    tokens_seen=tokens_seen,
+    rows_seen=add_to_counter(state.rows_seen, len(batch["input_ids"])),
+    guard=guard_state,
+  )
+  return state, metrics
+
+
+def gradient(
+  state: TrainState, batch: Batch, *, config: Config, objective: Objective
+) -> tuple[Any, LossSums]:
+  """Returns the gradient of a step's loss, and its loss sums.
+
+  Args:
+    state: gives the parameters, and by its step the random key.
+    batch: the rows of the step.
+    config: the run.
+    objective: gives the loss.
+  """
   key = jax.random.fold_in(jax.random.key(config.seed), state.step)
   terms, denominators = objective.terms, objective.denominators(batch)
 
-  @functools.partial(jax.grad, has_aux=True)
-  def gradient(params, microbatch, key):
+  @partial(jax.grad, has_aux=True)
+  def of_microbatch(params, microbatch, key):
     sums = objective.loss_sums(params, microbatch, key)
     # The whole batch's denominators are known before any loss, so that the
     # gradients of micro-batches need only be added up.
@@ -45,38 +104,12 @@ def train_step(
     )
     return loss, sums
 
-  grads, new = accumulate(
-    gradient, state.params, batch, config.train.microbatches, key
+  grads, sums = accumulate(
+    of_microbatch, state.params, batch, config.train.microbatches, key
   )
-  new = {name: {**new[name], "weight": denominators[name]} for name in terms}
-  updates, opt_state = optimizer.update(
-    grads, state.opt_state, state.params, step=state.step
-  )
-
-  fresh = state.step % config.train.log_every == 0
-  metric_sums = jax.tree.map(
-    lambda old, add: jnp.where(fresh, 0, old) + add, state.metric_sums, new
-  )
-  # As floats, which count exactly so far, they are added up with the weights.
-  exact = jnp.float32 if batch["input_ids"].size <= 1 << 24 else jnp.int32
-  is_real_BL = batch["input_ids"] != objective.vocab.pad_id
-  tokens = jnp.sum(is_real_BL, dtype=exact)
-  tokens_seen = add_to_counter(state.tokens_seen, tokens)
-  metrics = {
-    **objective.ratios(metric_sums),
-    "tokens_seen": tokens_seen,
-    "learning_rate": opt_state.learning_rate,
-    "grad_norm": optax.global_norm(grads),
+  return grads, {
+    name: {**sums[name], "weight": denominators[name]} for name in terms
   }
-  state = state.replace(
-    step=state.step + 1,
-    params=optax.apply_updates(state.params, updates),
-    opt_state=opt_state,
-    metric_sums=metric_sums,
-    tokens_seen=tokens_seen,
-    rows_seen=add_to_counter(state.rows_seen, len(batch["input_ids"])),
-  )
-  return state, metrics
 
 
 def accumulate(function, params, batch, num_microbatches: int, key: jax.Array):

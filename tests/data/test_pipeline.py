@@ -7,7 +7,7 @@ import pytest
 
 from mlm_jax.data import pipeline
 from mlm_jax.data.corruption import bind
-from mlm_jax.data.host_tensorflow import iterate
+from mlm_jax.data.host_tensorflow import iterate, tf
 
 SEQ_LEN = 32
 NUM_ROWS = 53
@@ -240,14 +240,18 @@ def test_heldout_batches_depend_on_no_setting_of_training(batches):
 
 @pytest.mark.parametrize("num_rows", [1, 2, 3, 7, 100, 1025])
 def test_shuffle_of_few_rows_is_a_permutation(num_rows):
-  rows = pipeline.shuffled(0, 5 * num_rows, num_rows, seed=3).numpy()
+  rows = pipeline.shuffled(
+    tf.range(5 * num_rows, dtype=tf.int64), num_rows, seed=3
+  ).numpy()
   for epoch in rows.reshape(5, num_rows):
     assert sorted(epoch) == list(range(num_rows))
 
 
 def biases(num_rows, sigmas_from_uniform, seed=0, count=200_000, bins=200):
   """Returns how far values, gaps and correlations are from chance."""
-  rows = pipeline.shuffled(0, count, num_rows, seed).numpy()
+  rows = pipeline.shuffled(
+    tf.range(count, dtype=tf.int64), num_rows, seed
+  ).numpy()
   gaps = np.diff(rows) % num_rows
   histogram = lambda x: np.bincount(x * bins // num_rows, minlength=bins)
   centred = (rows - rows.mean()) / rows.std()
