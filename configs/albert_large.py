@@ -4,8 +4,7 @@
     --workdir=gs://.../albert_large \
     --config.data.corpus=tfds:wikipedia/20230601.en
 
-albert_base with one block of width 1,024 and 16 heads, applied 24 times. The
-learning rate is RoBERTa-large's, untested.
+albert_base with one block of width 1,024 and 16 heads, applied 24 times.
 
 17M parameters; the paper's 18M include a pooler. The paper's mean of SQuAD 1.1
 and 2.0, MNLI, SST-2 and RACE: 82.4.
@@ -17,5 +16,4 @@ from mlm_jax import families, recipes
 def get_config(variant=""):
   config = recipes.base("albert_base")
   config.model.update(families.LARGE)
-  config.optim.peak_lr = 4e-4
   return recipes.vary(config, variant, tiny=recipes.tiny)

@@ -6,8 +6,7 @@
 
 albert_base with one block of width 2,048, applied 24 times. It has 32 heads,
 one for each 64 of the width, as in the paper; the released model has 16, for as
-many parameters: set model.num_heads to compare. The learning rate is a guess,
-untested.
+many parameters: set model.num_heads to compare.
 
 55M parameters; the paper's 60M include a pooler. The paper's mean of SQuAD 1.1
 and 2.0, MNLI, SST-2 and RACE: 85.5.
@@ -19,5 +18,4 @@ from mlm_jax import recipes
 def get_config(variant=""):
   config = recipes.base("albert_base")
   config.model.update(num_layers=24, width=2048, num_heads=32, mlp_width=8192)
-  config.optim.peak_lr = 2e-4
   return recipes.vary(config, variant, tiny=recipes.tiny)

@@ -10,9 +10,9 @@ BERT-base, pre-norm, with SwiGLU, RMSNorm, RoPE, untied output embeddings and no
 dense layer before the logits. Betas, epsilon, weight decay, clipping and the
 RoPE base of 10,000 are the defaults of the authors' trainer.
 
-What differs: the rate decays linearly to 0, where the paper's stays at the peak
-until the second phase. That phase, at length 8,192 with 10% masked, is not
-here; released models have its RoPE base, 250,000. SentencePiece BPE replaces
+What differs: the second phase, at length 8,192 with 10% masked, in which the
+rate falls, is not here; released models have its RoPE base, 250,000.
+SentencePiece BPE replaces
 Llama 3's tokenizer, with as many pieces. Nothing here samples languages: the
 corpus must come mixed and shuffled, as the tokenizer is trained on its first
 data.tokenizer_sample_mb. And the paper's 4.8T tokens, 9.4M of them a step, its
@@ -40,6 +40,7 @@ def get_config(variant=""):
   config.corruption.random_share = 0.0
 
   config.optim.warmup_steps = 2_000
+  config.optim.schedule = "constant"
   config.optim.b2 = 0.95
   config.optim.eps = 1e-5
   config.optim.weight_decay = 0.1

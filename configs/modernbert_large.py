@@ -10,8 +10,7 @@ modernbert_base with 28 layers of width 1,024, 16 heads, 4,928 rows a step, and
 What differs, beside what modernbert_base lists: the paper's model starts as
 ModernBERT-base, grown by tiling its weights from the middle. `import_hf` can do
 that; without it this recipe starts at random. And the paper keeps 5e-4 for 900B
-tokens, then restarts from there at 5e-5 for 800B; here the rate decays linearly
-to 0.
+tokens, then restarts from there at 5e-5 for 800B; here it stays at 5e-4.
 
 395,881,664 parameters. GLUE (dev) of the published model: 90.4.
 """
@@ -25,7 +24,6 @@ def get_config(variant=""):
 
   config.optim.peak_lr = 5e-4
   config.optim.warmup_steps = 396
-  config.optim.weight_decay = 0.02
 
   config.train.steps = 340_648
   config.train.batch_size = 4_928

@@ -20,5 +20,4 @@ def get_config(variant=""):
   config = recipes.base("mosaicbert_base")
   config.model.update(families.LARGE)
   config.optim.peak_lr = 2e-4
-  config.optim.weight_decay = 0.05
   return recipes.vary(config, variant, tiny=recipes.tiny)

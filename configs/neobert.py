@@ -10,8 +10,8 @@ of width 768, pre-norm, SwiGLU (2,048 wide, two thirds of 3,072), RMSNorm, RoPE;
 the output embeddings are not tied, with a bias, and there is no dense layer
 before the logits, as in the authors' code.
 
-What differs: the cosine ends at 0 with the last step, where the paper's ends at
-10% of the peak after 90% of the steps. Weights start from a truncated normal,
+What differs: the cosine ends at 10% of the peak with the last step, where the
+paper's does after 90% of the steps. Weights start from a truncated normal,
 where the authors' code draws them uniformly from -0.02 to 0.02. SentencePiece
 BPE replaces WordPiece. The 50,000 steps at length 4,096 are not here.
 
@@ -36,6 +36,7 @@ def get_config(variant=""):
   config.optim.peak_lr = 6e-4
   config.optim.warmup_steps = 2_000
   config.optim.schedule = "cosine"
+  config.optim.final_lr_share = 0.1
   config.optim.b2 = 0.95
   config.optim.eps = 1e-8
   config.optim.weight_decay = 0.1

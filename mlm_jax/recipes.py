@@ -235,7 +235,14 @@ def tiny(values: ml_collections.ConfigDict) -> None:
     model.init_stddev = 0.05
   # More targets a row are more to learn from in a run this short.
   values.corruption.mask_rate = max(values.corruption.mask_rate, 0.3)
-  values.optim.update(peak_lr=2e-3, warmup_steps=100, b2=0.98, clip_norm=1.0)
+  values.optim.update(
+    peak_lr=2e-3,
+    warmup_steps=100,
+    schedule="linear",
+    decay_steps=0,
+    b2=0.98,
+    clip_norm=1.0,
+  )
   values.train.update(
     steps=1_000,
     batch_size=32,

@@ -186,13 +186,25 @@ OBJECTIVES = Table(
   attributes=("title", "tasks", "submodels"),
 )
 
-OPTIMIZERS = Table("optim.name", {"adamw": "mlm_jax.training.optimizers:adamw"})
+OPTIMIZERS = Table(
+  "optim.name",
+  {
+    name: f"mlm_jax.training.optimizers:{name}"
+    for name in ("adamw", "stable_adamw", "lamb", "lion")
+  },
+)
 
 SCHEDULES = Table(
   "optim.schedule",
   {
-    "linear": "mlm_jax.training.schedules:linear",
-    "cosine": "mlm_jax.training.schedules:cosine",
+    name: f"mlm_jax.training.schedules:{name}"
+    for name in (
+      "constant",
+      "linear",
+      "cosine",
+      "one_minus_sqrt",
+      "inverse_sqrt",
+    )
   },
 )
 

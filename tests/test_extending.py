@@ -95,13 +95,13 @@ import optax
 from mlm_jax import registry
 
 
-@registry.SCHEDULES.register("constant")
-def constant(optim, steps):
+@registry.SCHEDULES.register("flat")
+def flat(optim, steps):
   return optax.constant_schedule(optim.peak_lr)
 
 
 def change(config):
-  config.optim.schedule = "constant"
+  config.optim.schedule = "flat"
 '''
 
 CORPUS_FORMAT = '''
@@ -219,12 +219,12 @@ def test_a_work_directory_without_its_recipe_says_what_is_missing(
 
 
 @pytest.mark.parametrize(
-  ("name", "owner"), [("cosine", "mlm_jax"), ("constant", "own.py")]
+  ("name", "owner"), [("cosine", "mlm_jax"), ("flat", "own.py")]
 )
 def test_a_name_that_is_taken_raises_input_error(name, owner, forget, tmp_path):
   path = tmp_path / "own.py"
-  twice = SCHEDULE.partition("def change")[0].replace("constant(", "second(")
-  twice = twice.replace('"constant"', f'"{name}"')
+  twice = SCHEDULE.partition("def change")[0].replace("flat(", "second(")
+  twice = twice.replace('"flat"', f'"{name}"')
   path.write_text(SCHEDULE + twice + "def get_config(): pass\n")
   with pytest.raises(InputError) as error:
     mlm_jax.load_recipe(str(path))

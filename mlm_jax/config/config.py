@@ -58,6 +58,12 @@ class Config:
       f"train.steps={self.train.steps}",
     )
     require(
+      self.optim.warmup_steps + self.optim.decay_steps <= self.train.steps,
+      f"optim.warmup_steps={self.optim.warmup_steps} and "
+      f"optim.decay_steps={self.optim.decay_steps} together are over "
+      f"train.steps={self.train.steps}",
+    )
+    require(
       not self.train.patience or self.data.heldout_fraction,
       "train.patience needs a held-out loss: data.heldout_fraction is 0",
     )

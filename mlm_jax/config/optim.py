@@ -1,6 +1,7 @@
 """`optim.*`: from gradients to updates."""
 
 import dataclasses
+from typing import Literal
 
 from mlm_jax.config.key import check_keys, key
 from mlm_jax.registry import OPTIMIZERS, SCHEDULES
@@ -21,9 +22,17 @@ class OptimConfig:
     "Steps of linear learning-rate warmup from 0.",
     scope="schedule", at_least=0)
   schedule: str = key("linear",
-    "Learning-rate schedule after the warmup. It decays from peak_lr to 0 at "
-    "train.steps.",
+    "Learning-rate schedule after the warmup. It falls from peak_lr to "
+    "final_lr_share of it at train.steps.",
     scope="schedule", choices=SCHEDULES)
+  decay_steps: int = key(0,
+    "Last steps of the phase, in which the learning rate falls. It stays at "
+    "peak_lr before them (warmup-stable-decay); 0 is all steps after the "
+    "warmup.",
+    scope="schedule", at_least=0)
+  final_lr_share: float = key(0.0,
+    "Learning rate at the end of the phase, as a share of peak_lr.",
+    scope="schedule", at_least=0, at_most=1)
   b1: float = key(0.9,
     "Decay rate of Adam's first moment.",
     scope="optimizer", at_least=0, below=1)
@@ -36,6 +45,11 @@ class OptimConfig:
   weight_decay: float = key(0.01,
     "Decoupled weight decay. It does not apply to norms and biases.",
     scope="optimizer", at_least=0)
+  weight_decay_times: Literal["rate", "relative_rate"] = key("rate",
+    "What weight decay is multiplied by in each step. rate is the learning "
+    "rate, as in PyTorch's AdamW; relative_rate is the learning rate over "
+    "peak_lr, as in MosaicML's decoupled optimizers.",
+    scope="optimizer")
   clip_norm: float = key(1.0,
     "Maximum global gradient norm. Larger gradients are scaled down to it; 0 "
     "does not clip.",
@@ -48,3 +62,10 @@ class OptimConfig:
 
   def __post_init__(self):
     check_keys(self, "optim.")
+
+  @property
+  def decay_per_rate(self) -> float:
+    """Returns the weight decay as a factor of the learning rate."""
+    if self.weight_decay_times == "rate":
+      return self.weight_decay
+    return self.weight_decay / self.peak_lr

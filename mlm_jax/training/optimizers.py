@@ -12,6 +12,7 @@ import optax
 
 from mlm_jax import registry
 from mlm_jax.config import OptimConfig
+from mlm_jax.models import axes
 
 # Parameters of these names are norms and biases, which do not decay.
 _NOT_DECAYED = ("bias", "scale")
@@ -76,7 +77,82 @@ def adamw(
     b1=optim.b1,
     b2=optim.b2,
     eps=optim.eps,
-    weight_decay=optim.weight_decay,
+    weight_decay=optim.decay_per_rate,
+    mask=decays,
+  )
+
+
+def stable_adamw(
+  optim: OptimConfig, learning_rate: jax.Array
+) -> optax.GradientTransformation:
+  """Returns AdamW that clips the update of each tensor (Wortsman et al. 2023).
+
+  The learning rate of a tensor is divided by the root mean square of its
+  gradient over Adam's denominator, where that is more than 1.
+  """
+  adam = optax.scale_by_adam(optim.b1, optim.b2, optim.eps)
+  decay = optax.add_decayed_weights(optim.decay_per_rate, decays)
+
+  def update(grads, state, params):
+    updates, state = adam.update(grads, state, params)
+    updates, _ = decay.update(updates, decay.init(params), params)
+    correction = 1 - optim.b2**state.count
+
+    def clip(path, update, grad, nu):
+      variances = jnp.maximum(nu / correction, optim.eps**2)
+      ratios = _split(path, grad**2 / variances)
+      return _scale(
+        path, update, [1 / jnp.maximum(1, jnp.sqrt(r.mean())) for r in ratios]
+      )
+
+    return jax.tree.map_with_path(clip, updates, grads, state.nu), state
+
+  return optax.chain(
+    optax.GradientTransformation(adam.init, update),
+    optax.scale_by_learning_rate(learning_rate),
+  )
+
+
+def lamb(
+  optim: OptimConfig, learning_rate: jax.Array
+) -> optax.GradientTransformation:
+  """Returns LAMB: Adam's updates, as long as their tensors (You et al. 2020).
+
+  Norms and biases keep the length of Adam's update, as in the authors' code.
+  """
+
+  def adapt(updates, state, params):
+    def scale(path, update, param, is_adapted):
+      if not is_adapted:
+        return update
+      pairs = zip(_split(path, param), _split(path, update), strict=True)
+      return _scale(path, update, [_trust_ratio(*pair) for pair in pairs])
+
+    return jax.tree.map_with_path(scale, updates, params, decays(params)), state
+
+  return optax.chain(
+    optax.scale_by_adam(optim.b1, optim.b2, optim.eps),
+    optax.add_decayed_weights(optim.decay_per_rate, decays),
+    optax.GradientTransformation(optax.identity().init, adapt),
+    optax.scale_by_learning_rate(learning_rate),
+  )
+
+
+def _trust_ratio(param, update):
+  norms = jnp.linalg.norm(param.ravel()), jnp.linalg.norm(update.ravel())
+  both = (norms[0] > 0) & (norms[1] > 0)
+  return jnp.where(both, norms[0] / jnp.where(both, norms[1], 1), 1)
+
+
+def lion(
+  optim: OptimConfig, learning_rate: jax.Array
+) -> optax.GradientTransformation:
+  """Returns Lion, the sign of a momentum (Chen et al. 2023)."""
+  return optax.lion(
+    learning_rate,
+    b1=optim.b1,
+    b2=optim.b2,
+    weight_decay=optim.decay_per_rate,
     mask=decays,
   )
 
@@ -85,7 +161,28 @@ def decays(params):
   """Returns, for each parameter, whether weight decay applies to it."""
 
   def one(path, _):
-    names = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
-    return not set(names).intersection(_NOT_DECAYED)
+    return not set(_name(path).split("/")).intersection(_NOT_DECAYED)
 
   return jax.tree.map_with_path(one, params)
+
+
+def _name(path) -> str:
+  return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _split(path, array) -> list[jax.Array]:
+  """Returns the tensors fused in an array: q, k, v, or gate and input."""
+  try:
+    return axes.split(_name(path), array)
+  except ValueError:  # A parameter of a model from a recipe file.
+    return [array]
+
+
+def _scale(path, array, factors):
+  """Returns an array whose fused tensors are multiplied by their factors."""
+  parts = _split(path, array)
+  if len(parts) == 1:
+    return array * factors[0]
+  axis = next(i for i, n in enumerate(array.shape) if n != parts[0].shape[i])
+  scaled = [part * f for part, f in zip(parts, factors, strict=True)]
+  return jnp.concatenate(scaled, axis)

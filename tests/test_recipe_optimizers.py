@@ -1,0 +1,78 @@
+"""Recipes have the optimizers and learning rates of their papers."""
+
+import jax
+import numpy as np
+import pytest
+
+from mlm_jax import recipes
+from mlm_jax.training import schedules
+
+
+@pytest.mark.parametrize(
+  ("recipe", "optimizer", "rates"),
+  [
+    # Lan et al. 2020: LAMB at 1.76e-3, linear; one rate for all sizes.
+    *(
+      (
+        f"albert_{size}",
+        "lamb",
+        {1_562: 8.797e-4, 3_125: 1.76e-3, 64_062: 8.8e-4, 125_000: 0},
+      )
+      for size in ("base", "large", "xlarge", "xxlarge")
+    ),
+    # Warner et al. 2024, first phase: 3B tokens of warm-up, then constant.
+    (
+      "modernbert_base",
+      "stable_adamw",
+      {318: 4e-4, 636: 8e-4, 200_000: 8e-4, 364_304: 8e-4},
+    ),
+    (
+      "modernbert_large",
+      "stable_adamw",
+      {198: 2.5e-4, 396: 5e-4, 100_000: 5e-4},
+    ),
+    # The authors' repository: 6% warm-up, linear to 2%.
+    (
+      "mosaicbert_base",
+      "adamw",
+      {2_100: 2.5e-4, 4_200: 5e-4, 37_100: 2.55e-4, 70_000: 1e-5},
+    ),
+    # Le Breton et al. 2025: a cosine to 10%.
+    (
+      "neobert",
+      "adamw",
+      {1_000: 3e-4, 2_000: 6e-4, 501_000: 3.3e-4, 1_000_000: 6e-5},
+    ),
+    # Devlin et al. 2019.
+    (
+      "bert_base",
+      "adamw",
+      {5_000: 5e-5, 10_000: 1e-4, 505_000: 5e-5, 1_000_000: 0},
+    ),
+  ],
+)
+def test_rates_are_the_papers(recipe, optimizer, rates):
+  config = recipes.load(recipe).base
+  assert config.optim.name == optimizer
+  rate = jax.jit(schedules.learning_rate(config.optim, config.train.steps))
+  found = [float(rate(step)) for step in rates]
+  np.testing.assert_allclose(found, list(rates.values()), rtol=1e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+  ("recipe", "decay"),
+  [
+    # A step's decay of the weights at the peak: 1e-5 in both repositories.
+    ("mosaicbert_base", 1e-5),
+    ("mosaicbert_large", 1e-5),
+    ("modernbert_base", 1e-5),
+    ("modernbert_large", 1e-5),
+    # Times the learning rate.
+    ("bert_base", 0.01 * 1e-4),
+    ("albert_base", 0.01 * 1.76e-3),
+    ("neobert", 0.1 * 6e-4),
+  ],
+)
+def test_weight_decay_a_step_is_the_papers(recipe, decay):
+  optim = recipes.load(recipe).base.optim
+  assert optim.decay_per_rate * optim.peak_lr == pytest.approx(decay)

@@ -1,0 +1,191 @@
+"""Optimizers beside reference implementations, over 50 steps.
+
+The references hold q, k and v, or gate and input, as tensors of their own.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimi
+import pytest
+import torch
+
+from mlm_jax.config import OptimConfig
+from mlm_jax.models import axes
+from mlm_jax.training import optimizers, schedules
+
+STEPS = 50
+# By path: D = 8, two groups of two queries, heads of 4, F = 6, 10 pieces.
+SHAPES = {
+  "encoder/blocks_0/attention/qkv/kernel": (8, 2, 4, 4),
+  "encoder/blocks_0/mlp/in/kernel": (8, 2, 6),
+  "encoder/blocks_0/mlp/in/bias": (2, 6),
+  "encoder/blocks_0/mlp_norm/scale": (8,),
+  "encoder/token_embedding": (10, 8),
+}
+TENSORS = 3 + 2 + 2 + 1 + 1
+
+
+def random_trees(count):
+  rng = np.random.default_rng(0)
+  scales = 10 ** rng.uniform(-3, 1, count)  # Some gradients are spikes.
+  return [
+    {
+      path: (scale * rng.standard_normal(shape)).astype(np.float32)
+      for path, shape in SHAPES.items()
+    }
+    for scale in scales
+  ]
+
+
+def split(tree):
+  """Returns all tensors, and whether each decays, in the order of `tree`."""
+  tensors, decays = [], []
+  for path, array in tree.items():
+    parts = axes.split(path, np.asarray(array))
+    tensors += parts
+    decays += [not path.endswith(("bias", "scale"))] * len(parts)
+  assert len(tensors) == TENSORS
+  return tensors, decays
+
+
+def ours(optim, params, gradients):
+  """Returns the tensors after training."""
+  optimizer = optimizers.optimizer(
+    optim, schedules.learning_rate(optim, len(gradients))
+  )
+  nest = lambda tree: {tuple(k.split("/")): v for k, v in tree.items()}
+  nested = lambda tree: _nested(nest(tree))
+  params = jax.tree.map(jnp.asarray, nested(params))
+  state, update = optimizer.init(params), jax.jit(optimizer.update)
+  for step, gradient in enumerate(gradients):
+    updates, state = update(nested(gradient), state, params, step=step)
+    params = jax.tree.map(jnp.add, params, updates)
+  flat = {path: _get(params, path.split("/")) for path in SHAPES}
+  return split(flat)[0]
+
+
+def _nested(tree):
+  result = {}
+  for path, value in tree.items():
+    inner = result
+    for name in path[:-1]:
+      inner = inner.setdefault(name, {})
+    inner[path[-1]] = value
+  return result
+
+
+def _get(tree, path):
+  for name in path:
+    tree = tree[name]
+  return tree
+
+
+def rates(optim):
+  schedule = schedules.learning_rate(optim, STEPS)
+  return [float(schedule(step)) for step in range(STEPS)]
+
+
+def torch_reference(optim, make, params, gradients):
+  """Returns the tensors after training by a PyTorch optimizer."""
+  tensors, decays = split(params)
+  tensors = [torch.nn.Parameter(torch.tensor(t)) for t in tensors]
+  groups = [
+    {"params": [t], "weight_decay": optim.weight_decay * decay}
+    for t, decay in zip(tensors, decays, strict=True)
+  ]
+  optimizer = make(groups)
+  for rate, gradient in zip(rates(optim), gradients, strict=True):
+    for tensor, part in zip(tensors, split(gradient)[0], strict=True):
+      tensor.grad = torch.tensor(part)
+    for group in optimizer.param_groups:
+      group["lr"] = rate
+    optimizer.step()
+  return [t.detach().numpy() for t in tensors]
+
+
+def lamb_reference(optim, params, gradients):
+  """Returns the tensors after training by the formula, in float64."""
+  tensors, decays = split(params)
+  tensors = [t.astype(np.float64) for t in tensors]
+  moments = [[np.zeros_like(t), np.zeros_like(t)] for t in tensors]
+  for step, (rate, gradient) in enumerate(
+    zip(rates(optim), gradients, strict=True), 1
+  ):
+    for i, grad in enumerate(split(gradient)[0]):
+      grad, (m, v) = grad.astype(np.float64), moments[i]
+      m[:] = optim.b1 * m + (1 - optim.b1) * grad
+      v[:] = optim.b2 * v + (1 - optim.b2) * grad**2
+      m_hat, v_hat = m / (1 - optim.b1**step), v / (1 - optim.b2**step)
+      update = m_hat / (np.sqrt(v_hat) + optim.eps)
+      if decays[i]:
+        update += optim.weight_decay * tensors[i]
+        ratio = np.linalg.norm(tensors[i]) / np.linalg.norm(update)
+        update *= ratio
+      tensors[i] = tensors[i] - rate * update
+  return tensors
+
+
+OPTIM = {
+  "peak_lr": 0.02,
+  "warmup_steps": 5,
+  "clip_norm": 0.0,
+  "weight_decay": 0.1,
+  "b1": 0.9,
+  "b2": 0.98,
+}
+
+
+@pytest.fixture(scope="module")
+def problem():
+  params, *gradients = random_trees(STEPS + 1)
+  return params, gradients
+
+
+def assert_equal(found, expected):
+  for a, b in zip(found, expected, strict=True):
+    np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("times", ["rate", "relative_rate"])
+@pytest.mark.parametrize("eps", [1e-6, 1e-2])
+def test_stable_adamw_equals_optimi(problem, times, eps):
+  optim = OptimConfig(
+    name="stable_adamw", weight_decay_times=times, eps=eps, **OPTIM
+  )
+  make = lambda groups: optimi.StableAdamW(
+    groups,
+    lr=optim.peak_lr,
+    betas=(optim.b1, optim.b2),
+    eps=eps,
+    decouple_lr=times == "relative_rate",
+    max_lr=optim.peak_lr,
+    foreach=False,
+    triton=False,
+  )
+  assert_equal(ours(optim, *problem), torch_reference(optim, make, *problem))
+
+
+def test_lion_equals_optimi(problem):
+  optim = OptimConfig(name="lion", **OPTIM)
+  make = lambda groups: optimi.Lion(
+    groups,
+    lr=optim.peak_lr,
+    betas=(optim.b1, optim.b2),
+    foreach=False,
+    triton=False,
+  )
+  assert_equal(ours(optim, *problem), torch_reference(optim, make, *problem))
+
+
+def test_adamw_equals_pytorch(problem):
+  optim = OptimConfig(name="adamw", **OPTIM)
+  make = lambda groups: torch.optim.AdamW(
+    groups, lr=optim.peak_lr, betas=(optim.b1, optim.b2), eps=optim.eps
+  )
+  assert_equal(ours(optim, *problem), torch_reference(optim, make, *problem))
+
+
+def test_lamb_equals_the_formula(problem):
+  optim = OptimConfig(name="lamb", **OPTIM)
+  assert_equal(ours(optim, *problem), lamb_reference(optim, *problem))
