@@ -49,7 +49,7 @@ def test_a_folder_does_not_hide_a_recipe_but_a_file_does(tmp_path, monkeypatch):
 def test_every_recipe_has_a_tiny_variant_of_its_family(path):
   full, small = build(path.stem), build(f"{path.stem}:tiny")
   assert small.data.corpus == "tfds:python_docs"
-  assert small.model.width <= 128 and small.train.steps <= 1_600
+  assert small.model.width <= 128 and small.train.steps <= 2_000
   assert small.objective.name == full.objective.name
   assert small.corruption.kind == full.corruption.kind
   sizes = {"num_layers", "num_decoder_layers", "width", "num_heads"}

@@ -56,7 +56,7 @@ def test_explain_of_a_key_shows_its_declaration_in_full(capsys):
   ):
     assert part in text
   text = words(show(capsys, "--explain", "optim.schedule"))
-  assert "allowed 'linear', 'cosine'" in text
+  assert "allowed 'constant', 'linear', 'cosine'" in text
   assert "type str" in text
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from mlm_jax import config as config_lib
-from mlm_jax import recipes
+from mlm_jax import recipes, registry
 from mlm_jax.cli import overrides as overrides_lib
 from mlm_jax.cli.main import main
 from mlm_jax.cli.table import COMMANDS, parser
@@ -104,7 +104,7 @@ def complete(tmp_path):
     ),
     (
       "mlm_jax train --config.optim.schedule=",
-      ["--config.optim.schedule=linear", "--config.optim.schedule=cosine"],
+      [f"--config.optim.schedule={name}" for name in registry.SCHEDULES],
     ),
     ("mlm_jax show_config --explain=mesh.f", ["--explain=mesh.fsdp "]),
     ("mlm_jax evaluate --config.s", [""]),

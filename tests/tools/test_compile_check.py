@@ -201,11 +201,11 @@ def test_a_step_is_traced_from_the_batch_spec_alone(
 OWN_SCHEDULE = """
 from mlm_jax import config, registry
 
-registry.SCHEDULES.register("constant", lambda optim, steps: optim.peak_lr)
+registry.SCHEDULES.register("flat", lambda optim, steps: optim.peak_lr)
 
 def get_config():
   values = config.default()
-  values.optim.schedule = "constant"
+  values.optim.schedule = "flat"
   return values
 """
 
@@ -230,7 +230,7 @@ def test_the_subprocess_reads_a_recipe_that_registers_kinds_of_its_own(
   command = ["compile_check", f"--config={path}", "--topology=v5e:1x1"]
   assert main(command) == 0
   ((config, topology),) = checked
-  assert (config.optim.schedule, topology) == ("constant", "v5e:1x1")
+  assert (config.optim.schedule, topology) == ("flat", "v5e:1x1")
   registry.SCHEDULES.forget(str(path))
 
 

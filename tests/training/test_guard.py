@@ -120,7 +120,7 @@ def test_skipped_steps_in_a_row_end_the_run_and_name_the_row(
 
 @pytest.mark.slow
 def test_rows_left_out_are_read_by_no_step(base, tmp_path):
-  """A run that leaves rows out has seen other rows, and the same at a resume."""
+  """And a run that goes on leaves out the same, and may leave out more."""
   data = dataclasses.replace(base.data, skip_rows="16..40,100..101")
   base = dataclasses.replace(base, data=data)
   assert api.pretrain(phases.Recipe(base), tmp_path / "run")
