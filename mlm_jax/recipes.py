@@ -243,6 +243,8 @@ def tiny(values: ml_collections.ConfigDict) -> None:
     b2=0.98,
     clip_norm=1.0,
   )
+  if values.optim.name == "lamb":
+    values.optim.name = "adamw"  # LAMB is for batches of thousands of rows.
   if values.objective.name == "rtd":
     # Beside a heavy detection loss, a small generator learns no context here.
     values.objective.update(generator_share=1.0, rtd_weight=1.0)
