@@ -260,6 +260,7 @@ def test_every_recipe_but_the_quickstart_is_a_published_model():
   assert names == {name for name, *_ in PUBLISHED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "reference", "values", "published"),
   PUBLISHED,

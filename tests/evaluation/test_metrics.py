@@ -39,6 +39,7 @@ def metric():
   registry.METRICS.forget("a recipe")
 
 
+@pytest.mark.slow
 def test_a_metric_sees_all_heldout_predictions(metric, trained):
   run, params, _, _ = restore(Workdir.at(trained))
   # All of them: padding fills up the last batch.

@@ -54,6 +54,7 @@ def trained_as(recipe, tmp_path_factory):
   return train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "architecture"),
   [
@@ -82,6 +83,7 @@ def test_export_has_parity(trained_as, name, architecture, tmp_path, capsys):
   assert model.generation_config.forced_eos_token_id is None
 
 
+@pytest.mark.slow
 def test_export_without_an_equivalent_is_an_input_error(
   trained_as, tmp_path, capsys
 ):

@@ -247,6 +247,7 @@ def test_other_treatment_of_spaces_is_an_input_error(lines, options):
   assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_export_is_the_same_in_every_process(lines, tmp_path):
   """Sets of strings have another order in each."""
   data = DataConfig(tokenizer="bpe", vocab_size=900)

@@ -171,6 +171,7 @@ def pairs(supported):
   ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("impl", "case"), pairs(supported=True))
 def test_backend_matches_dense_with_gradients(impl, case, compute):
   found, tolerance = compute(impl, case)

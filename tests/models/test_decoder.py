@@ -65,6 +65,7 @@ def arrays(*rows):
     yield from (ids, *segments_and_positions(ids, VOCAB))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_packed_documents_decode_as_if_alone(kind, make_model):
   model, params = make_model(**kind)
@@ -111,6 +112,7 @@ DECODED_SEGMENTS = np.array([1] * 4 + [2] * 5 + [0] * 2)
 REAL = DECODED_SEGMENTS > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("causal", [True, False])
 def test_no_leakage_from_later_tokens_or_other_documents(

@@ -30,6 +30,7 @@ def logits(model, params, vocab, ids, targets):
   return out.logits_BPV
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_leakage_across_packed_documents(kind, make_config, vocab):
   config = make_config(**kind)

@@ -70,6 +70,7 @@ SHAPES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_remat_and_scan_layers_change_no_gradient(
   shape, make_config, make_run, make_batch
@@ -90,6 +91,7 @@ def test_remat_and_scan_layers_change_no_gradient(
       np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_scanned_layers_have_independent_dropout(make_config, make_run):
   # Blocks that add only dropout of a constant, so that sums show their masks.
   config = make_config(
@@ -126,6 +128,7 @@ def test_scanned_layers_have_independent_dropout(make_config, make_run):
   assert len(np.unique(sums[0, 0].round(3))) > 3
 
 
+@pytest.mark.slow
 def test_remat_recomputes_more_the_less_it_saves(
   make_config, make_run, make_batch
 ):

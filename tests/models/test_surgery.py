@@ -70,6 +70,7 @@ def check_shapes(params, config, size=SIZE):
   assert listed(params) == listed(shapes(config, size))
 
 
+@pytest.mark.slow
 @EVERY_FAMILY
 def test_added_tokens_change_no_other_logit(family, make_small):
   config, params = make_small(family)
@@ -142,6 +143,7 @@ def wider(config, times, **changes):
   )
 
 
+@pytest.mark.slow
 @EVERY_FAMILY
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_wider_model_has_equal_logits(family, times, make_small):
@@ -155,6 +157,7 @@ def test_wider_model_has_equal_logits(family, times, make_small):
   )
 
 
+@pytest.mark.slow
 @EVERY_FAMILY
 def test_width_that_is_no_multiple_starts_close(family, make_small):
   small, params = make_small(family)

@@ -51,6 +51,7 @@ SAME = SEGMENTS[:, None] == SEGMENTS
 BEFORE = np.tri(12, dtype=bool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_attention_is_causal_and_within_documents(kind, make_config, vocab):
   found = influence(make_config(**kind), vocab)

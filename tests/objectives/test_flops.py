@@ -66,6 +66,7 @@ SIZES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("microbatches", [1, 2])
 @pytest.mark.parametrize(("objective", "model"), CASES)
 def test_the_formula_is_the_count(

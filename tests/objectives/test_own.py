@@ -43,6 +43,7 @@ def registered():
   registry.OBJECTIVES.forget("a recipe")
 
 
+@pytest.mark.slow
 def test_a_subclass_trains_and_its_term_counts(
   make_config, make_run, make_batch
 ):

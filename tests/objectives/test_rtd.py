@@ -35,6 +35,7 @@ def norms(tree):
   return {name(path): float(jnp.abs(x).max()) for path, x in leaves}
 
 
+@pytest.mark.slow
 def test_each_submodel_has_gradients_of_its_own_loss_alone(
   run, params, make_batch
 ):
@@ -54,6 +55,7 @@ def test_each_submodel_has_gradients_of_its_own_loss_alone(
     assert min(of("embeddings/token")) > 0, "both teach the embeddings"
 
 
+@pytest.mark.slow
 def test_the_discriminator_reads_what_the_generator_samples(
   run, params, make_batch, vocab, monkeypatch
 ):

@@ -95,6 +95,7 @@ def test_fsdp_gathers_no_parameter_twice_in_a_forward(make_config, make_run):
       assert gathered[size] <= expected[size], size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [2, 3])
 def test_tensor_parallel_layers_all_reduce_twice(layers, make_config, make_run):
   sums = []
