@@ -51,6 +51,8 @@ def train(
   for step in range(first, phase.last_step + 1):
     moment = Moment(phase, step, state, log, is_new=step > first)
     moment.stop = is_interrupted(step)
+    if moment.ends_phase:
+      observed.finish()  # There is no later step at which to decide on it.
     for hook in hooks:
       if hook.is_due(moment):
         # Before a checkpoint stands, all that led to it should be written.

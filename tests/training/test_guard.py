@@ -1,7 +1,6 @@
 """No update that is not finite is applied, and a run of them ends clearly."""
 
 import dataclasses
-import json
 import re
 
 import jax
@@ -119,6 +118,20 @@ def test_skipped_steps_in_a_row_end_the_run_and_name_the_row(
 
 
 @pytest.mark.slow
+def test_a_last_step_that_is_skipped_is_not_a_finished_run(poisoned, tmp_path):
+  """Its metrics are read before the end of the phase is decided on."""
+  train = dataclasses.replace(poisoned.train, max_skipped=1)
+  with pytest.raises(TrainingError) as error:
+    recipe = dataclasses.replace(poisoned, train=train)
+    api.pretrain(phases.Recipe(recipe), tmp_path / "whole")
+  (step,) = re.findall(r"the last of them step (\d+)", str(error.value))
+  short = dataclasses.replace(train, steps=int(step))
+  recipe = dataclasses.replace(poisoned, train=short)
+  with pytest.raises(TrainingError, match=f"the last of them step {step}:"):
+    api.pretrain(phases.Recipe(recipe), tmp_path / "short")
+
+
+@pytest.mark.slow
 def test_rows_left_out_are_read_by_no_step(base, tmp_path):
   """And a run that goes on leaves out the same, and may leave out more."""
   data = dataclasses.replace(base.data, skip_rows="16..40,100..101")
@@ -183,21 +196,3 @@ def test_a_skipped_step_changes_neither_weights_nor_optimizer(
   )
   assert metrics["skipped_in_a_row"] == 1 and state.step == 1
   assert metrics["num_predictions"] == 0
-
-
-def test_what_is_not_finite_is_null_in_metrics(tmp_path):
-  from mlm_jax.training.metrics import MetricsWriter
-
-  workdir = Workdir.at(tmp_path)
-  writer = MetricsWriter(workdir, -1)
-  values = {"loss": np.nan, "grad_norm": np.inf, "accuracy": 0.5, "mfu": None}
-  writer.write(3, "train", "pretrain", values)
-  writer.close()
-
-  def refuse(constant):
-    raise AssertionError(constant)
-
-  (record,) = workdir.metrics.read_text().splitlines()
-  record = json.loads(record, parse_constant=refuse)
-  assert record["loss"] is None and record["grad_norm"] is None
-  assert record["accuracy"] == 0.5 and "mfu" not in record

@@ -1,5 +1,8 @@
 """What a run writes down, and what a run that continues replaces."""
 
+import json
+
+import numpy as np
 import pytest
 
 from mlm_jax.data.host_tensorflow import tf
@@ -43,3 +46,19 @@ def test_tensorboard_reads_scalars_and_where_each_process_begins(workdir):
     (10, {"train/loss": 3.0}),
     (10, {"train/loss": 2.5}),
   ]
+
+
+def test_what_is_not_finite_is_null_in_metrics(tmp_path):
+  workdir = Workdir.at(tmp_path)
+  writer = MetricsWriter(workdir, -1)
+  values = {"loss": np.nan, "grad_norm": np.inf, "accuracy": 0.5, "mfu": None}
+  writer.write(3, "train", "pretrain", values)
+  writer.close()
+
+  def refuse(constant):
+    raise AssertionError(constant)
+
+  (record,) = workdir.metrics.read_text().splitlines()
+  record = json.loads(record, parse_constant=refuse)
+  assert record["loss"] is None and record["grad_norm"] is None
+  assert record["accuracy"] == 0.5 and "mfu" not in record
