@@ -10,13 +10,13 @@ BERT-base, pre-norm, with SwiGLU, RMSNorm, RoPE, untied output embeddings and no
 dense layer before the logits. Betas, epsilon, weight decay, clipping and the
 RoPE base of 10,000 are the defaults of the authors' trainer.
 
-What differs: the second phase, at length 8,192 with 10% masked, in which the
-rate falls, is not here; released models have its RoPE base, 250,000.
-SentencePiece BPE replaces
-Llama 3's tokenizer, with as many pieces. Nothing here samples languages: the
-corpus must come mixed and shuffled, as the tokenizer is trained on its first
-data.tokenizer_sample_mb. And the paper's 4.8T tokens, 9.4M of them a step, its
-mask rate and its warm-up have not been checked against its text.
+What differs: the second phase, at length 8,192 with 10% masked, is not
+included, so the learning rate never decays; released models have its RoPE base,
+250,000. SentencePiece BPE replaces Llama 3's tokenizer, with as many pieces.
+Nothing here samples languages: the corpus must come mixed and shuffled, as the
+tokenizer is trained on its first data.tokenizer_sample_mb. And the paper's 4.8T
+tokens, 9.4M of them a step, its mask rate and its warm-up have not been checked
+against its text.
 
 310M parameters, 212M without the output embeddings, which the paper does not
 count. No expected score: its evaluations are not ours.

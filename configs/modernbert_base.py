@@ -9,8 +9,8 @@ a step, a constant 8e-4 after 3B tokens of warm-up, 30% masked, both RoPE bases
 10,000, StableAdamW with a weight decay of 1e-5 a step. Two layers of three
 attend to a window of 128 tokens.
 
-What differs: the phases at length 8,192, in the last of which the rate falls,
-are not here. The batch has its full size from the start, where the paper's
+What differs: the two phases at length 8,192 are not included, so the learning
+rate never decays. The batch has its full size from the start, where the paper's
 grows from 768 over 50B tokens. SentencePiece BPE replaces OLMo's BPE, with as
 many pieces as the paper's table has rows.
 

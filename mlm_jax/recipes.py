@@ -245,17 +245,18 @@ def tiny(values: ml_collections.ConfigDict) -> None:
   )
   if values.optim.name == "lamb":
     values.optim.name = "adamw"  # LAMB is for batches of thousands of rows.
-  if values.objective.name == "rtd":
-    # Beside a heavy detection loss, a small generator learns no context here.
-    values.objective.update(generator_share=1.0, rtd_weight=1.0)
   values.train.update(
-    steps=2_000 if values.objective.name == "rtd" else 1_000,
+    steps=1_000,
     batch_size=32,
     microbatches=1,
     log_every=50,
     eval_every=500,
     checkpoint_every=500,
   )
+  if values.objective.name == "rtd":
+    # Beside a heavy detection loss, a small generator learns no context here.
+    values.objective.update(generator_share=1.0, rtd_weight=1.0)
+    values.train.steps = 2_000
 
 
 def _find(name: str) -> tuple[str, str]:

@@ -57,7 +57,7 @@ def write(
     "parity": parity,
   }
   rows = "\n".join(f"| {name} | {value} |" for name, value in table.items())
-  # Where the recipe file lies is no one else's business.
+  # A card is published: it must not name local paths.
   published = dataclasses.replace(recipe, path="")
   return f"""---
 library_name: {"transformers" if family else "mlm_jax"}

@@ -116,9 +116,10 @@ def stable_adamw(
 def lamb(
   optim: OptimConfig, learning_rate: jax.Array
 ) -> optax.GradientTransformation:
-  """Returns LAMB: Adam's updates, as long as their tensors (You et al. 2020).
+  """Returns LAMB: Adam with a trust ratio per tensor (You et al. 2020).
 
-  Norms and biases keep the length of Adam's update, as in the authors' code.
+  Each update is scaled to the norm of its tensor, but for norms and biases, as
+  in the authors' code.
   """
 
   def adapt(updates, state, params):

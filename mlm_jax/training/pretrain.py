@@ -130,48 +130,40 @@ class _PhaseOfRun:
     """The name of the order of rows that the phase reads."""
     return f"{self.store.path.name}, seed {self.phase.config.seed}"
 
-  def diagnose(
-    self, streams: Callable[[TrainState], Mapping[str, int]]
-  ) -> Callable[[TrainState, int], list[str]]:
-    """Returns what says why a step was skipped: state, step -> lines.
+  def diagnose(self, state: TrainState, step: int, place: int) -> list[str]:
+    """Returns lines on why a step was skipped.
 
     Args:
-      streams: state -> the rows that were read of each stream.
+      state: of that step or a later one.
+      step: the step that was skipped.
+      place: the number of rows of the stream read before `state`.
     """
-
-    def lines(state: TrainState, step: int) -> list[str]:
-      size = self.phase.config.train.batch_size
-      steps_since = int(state.step) - step + 1
-      first_row = streams(state)[self.stream] - steps_since * size
-      # Batches are a function of their place: this one need not be kept.
-      batches = _batches(self, step - 1 - self.phase.first_step, first_row)
-      data = self.phase.config.data
-      start, stop = self.run.local_rows
-      rows = [
-        int(pipeline.leave_out(data.skipped_ranges, first_row + n))
-        for n in range(start, stop)
-      ]
-      key = "data.skip_rows"
-      if self.phase.name != ONLY_PHASE:
-        key = f"phases.{self.phase.name}.{key}"
-      skip = f"{rows[0]}..{rows[-1] + 1}"
-      if data.skip_rows:
-        skip = f"{data.skip_rows},{skip}"
-      return [
-        f"its rows: {rows[0]:,} to {rows[-1]:,} of the stream {self.stream!r}",
-        *diagnosis.diagnose(
-          self.run,
-          # Of whose step the random key is.
-          state.replace(step=state.step - steps_since),
-          next(batches),
-          rows,
-          self.tokenizer.decode,
-        ),
-        "the last checkpoint is good. To leave rows out when it is continued: "
-        f"--config.{key}={skip}",
-      ]
-
-    return lines
+    data, train = self.phase.config.data, self.phase.config.train
+    steps_since = int(state.step) - step + 1
+    first_row = place - steps_since * train.batch_size
+    # Batches are a function of their place: this one need not be kept.
+    batches = _batches(self, step - 1 - self.phase.first_step, first_row)
+    start, stop = self.run.local_rows
+    rows = [
+      int(pipeline.leave_out(data.skipped_ranges, first_row + n))
+      for n in range(start, stop)
+    ]
+    key = "data.skip_rows"
+    if self.phase.name != ONLY_PHASE:
+      key = f"phases.{self.phase.name}.{key}"
+    skip = f"{rows[0]}..{rows[-1] + 1}"
+    if data.skip_rows:
+      skip = f"{data.skip_rows},{skip}"
+    # Its step is that of the random key.
+    before = state.replace(step=state.step - steps_since)
+    return [
+      f"its rows: {rows[0]:,} to {rows[-1]:,} of the stream {self.stream!r}",
+      *diagnosis.diagnose(
+        self.run, before, next(batches), rows, self.tokenizer.decode
+      ),
+      "the last checkpoint is good. To leave rows out when it is continued: "
+      f"--config.{key}={skip}",
+    ]
 
 
 @dataclasses.dataclass
@@ -227,7 +219,13 @@ class _Progress:
         described = corruption.bind(phase.config.corruption).describe_heldout()
         first = [Evaluation(train, part.evaluate, described)]
       last = [
-        SkippedSteps(phase, log, part.diagnose(streams)),
+        SkippedSteps(
+          phase,
+          log,
+          lambda state, step: part.diagnose(
+            state, step, streams(state)[part.stream]
+          ),
+        ),
         Checkpointing(train, checkpoints, part.number, streams),
         Logging(phase, log, run.objective.flops_per_token),
       ]

@@ -110,6 +110,8 @@ def line_of(root, tmp_path, capsys):
     ("data.corpus=jsonl:{root}/short.jsonl", ["data.seq_len", "batch_size"]),
     ("data.text_field=body", ["data.text_field='body'", "its fields: text"]),
     ("train.batch_size=100000", ["rows", "train.batch_size=100000"]),
+    ("data.skip_rows=9..3", ["data.skip_rows='9..3'", "128..160"]),
+    ("data.skip_rows=1..5,4..9", ["data.skip_rows='1..5,4..9'", "'4..9'"]),
     ("data.vocab_size=401", ["400 pieces", "data.vocab_size=401"]),
     ("data.tokenizer={root}/none.model", ["no tokenizer at"]),
     ("data.tokenizer={root}/empty", ["no tokenizer in", "tokenizer.json"]),

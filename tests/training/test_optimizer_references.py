@@ -9,6 +9,7 @@ import numpy as np
 import optimi
 import pytest
 import torch
+from flax import traverse_util
 
 from mlm_jax.config import OptimConfig
 from mlm_jax.models import axes
@@ -54,31 +55,14 @@ def ours(optim, params, gradients):
   optimizer = optimizers.optimizer(
     optim, schedules.learning_rate(optim, len(gradients))
   )
-  nest = lambda tree: {tuple(k.split("/")): v for k, v in tree.items()}
-  nested = lambda tree: _nested(nest(tree))
+  nested = lambda tree: traverse_util.unflatten_dict(tree, sep="/")
   params = jax.tree.map(jnp.asarray, nested(params))
   state, update = optimizer.init(params), jax.jit(optimizer.update)
   for step, gradient in enumerate(gradients):
     updates, state = update(nested(gradient), state, params, step=step)
     params = jax.tree.map(jnp.add, params, updates)
-  flat = {path: _get(params, path.split("/")) for path in SHAPES}
-  return split(flat)[0]
-
-
-def _nested(tree):
-  result = {}
-  for path, value in tree.items():
-    inner = result
-    for name in path[:-1]:
-      inner = inner.setdefault(name, {})
-    inner[path[-1]] = value
-  return result
-
-
-def _get(tree, path):
-  for name in path:
-    tree = tree[name]
-  return tree
+  found = traverse_util.flatten_dict(params, sep="/")
+  return split({path: found[path] for path in SHAPES})[0]
 
 
 def rates(optim):
