@@ -60,9 +60,14 @@ class Checkpoints:
         preservation_policy=policies.AnyPreservationPolicy(kept)
         if kept
         else None,
-        cleanup_tmp_directories=train is not None,
       ),
     )
+    if train and jax.process_index() == 0:
+      # Orbax would do it in the background, where two managers of one process
+      # get in each other's way, and the next save fails.
+      for path in workdir.checkpoints.iterdir():
+        if ocp.utils.is_tmp_checkpoint(path):
+          path.rmtree()
 
   def __enter__(self):
     return self

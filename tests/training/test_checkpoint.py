@@ -136,3 +136,17 @@ def test_inference_skips_a_damaged_checkpoint_without_moving_it(run, workdir):
     params, _ = checkpoints.restore_params(run.abstract_state.params)
   jax.tree.map(np.testing.assert_array_equal, params, run.init_state().params)
   assert kept(workdir) == [1, 2]
+
+
+def test_what_a_killed_process_was_writing_is_removed_at_once(run, workdir):
+  """Not in the background, while a second one opens the same folder."""
+  save(run, workdir, [None])
+  for number in range(50):
+    folder = workdir.checkpoints / "2.orbax-checkpoint-tmp" / str(number)
+    folder.mkdir(parents=True)
+    (folder / "part").write_text("")
+  with Checkpoints(workdir, run.config.train):
+    names = [path.name for path in workdir.checkpoints.iterdir()]
+    assert names == ["1"]
+  save(run, workdir, [None, None])
+  assert kept(workdir) == [1, 2]
