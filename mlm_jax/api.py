@@ -64,7 +64,11 @@ def prepare(recipe: Recipe | str, workdir: Path) -> None:
 
 
 def pretrain(
-  recipe: Recipe | str, workdir: Path, hooks: Sequence[Hook] = ()
+  recipe: Recipe | str,
+  workdir: Path,
+  hooks: Sequence[Hook] = (),
+  *,
+  stop_after_phase: str = "",
 ) -> bool:
   """Pre-trains, or continues from the last checkpoint; prepares first.
 
@@ -73,12 +77,19 @@ def pretrain(
     workdir: where everything is kept; made if need be.
     hooks: called between steps, after evaluation and before saving
       (`mlm_jax.training.hooks`).
+    stop_after_phase: the name of the phase to end with, for now; the same call
+      without it goes on.
 
   Returns:
-    True if the run finished; False if it was interrupted.
+    True if the run finished, or the phase to stop after; False if it was
+    interrupted.
   """
   return pretrain_lib.pretrain(
-    _recipe(recipe), Workdir.at(workdir), heldout.evaluator, hooks
+    _recipe(recipe),
+    Workdir.at(workdir),
+    heldout.evaluator,
+    hooks,
+    stop_after_phase=stop_after_phase,
   )
 
 

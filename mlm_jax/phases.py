@@ -33,7 +33,7 @@ class Phase:
 
   Attributes:
     name: unique in its recipe.
-    config: every key's value; `train.steps` is the phase's own number of steps.
+    config: every key's value; its length is the phase's own.
     first_step: how many steps the phases before it have.
   """
 
@@ -44,7 +44,7 @@ class Phase:
   @property
   def last_step(self) -> int:
     """Returns the step of the whole run that ends the phase."""
-    return self.first_step + self.config.train.steps
+    return self.first_step + self.config.num_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,13 +88,14 @@ class Recipe:
     for name, diff in self.diffs.items():
       _check_name(name)
       require(
-        "train.steps" in diff,
-        f"phase {name!r} needs a budget of its own: train.steps",
+        "train.steps" in diff or "train.tokens" in diff,
+        f"phase {name!r} needs a length of its own: train.steps or "
+        "train.tokens",
       )
       for key in diff:
         if key not in values:
           raise unknown(f"configuration key of phase {name!r}", key, values)
-      values |= diff
+      values = config_lib.merge(values, diff)
       try:
         config = config_lib.build(config_lib.nest(values))
       except InputError as error:

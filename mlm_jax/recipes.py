@@ -133,7 +133,7 @@ def override(recipe: phases.Recipe, keys: Mapping[str, Any]) -> phases.Recipe:
 
 
 def _override(values, diffs, path, keys) -> phases.Recipe:
-  values, diffs = dict(values), {name: dict(d) for name, d in diffs.items()}
+  diffs, of_base, of_phases = dict(diffs), {}, {}
   for key, value in keys.items():
     if key.startswith("phases."):
       require(key.count(".") > 1, f"{key} is not of the form phases.NAME.KEY")
@@ -141,7 +141,7 @@ def _override(values, diffs, path, keys) -> phases.Recipe:
       if name not in diffs:
         raise unknown("phase", name, diffs, "the recipe has no phases")
       config_lib.check_key(key)
-      diffs[name][key] = value
+      of_phases.setdefault(name, {})[key] = value
       continue
     config_lib.check_key(key)
     setting = [name for name, diff in diffs.items() if key in diff]
@@ -150,7 +150,10 @@ def _override(values, diffs, path, keys) -> phases.Recipe:
       f"{key} is set by the phases {', '.join(setting)}: override "
       + " and ".join(f"phases.{name}.{key}" for name in setting),
     )
-    values[key] = value
+    of_base[key] = value
+  values = config_lib.merge(values, of_base)
+  for name, of_phase in of_phases.items():
+    diffs[name] = config_lib.merge(diffs[name], of_phase)
   return phases.Recipe(config_lib.build(config_lib.nest(values)), diffs, path)
 
 
@@ -204,6 +207,10 @@ def vary(
   return values
 
 
+def single(values: ml_collections.ConfigDict) -> None:
+  """Leaves the values as they are: one phase, for a recipe of several."""
+
+
 def tiny(values: ml_collections.ConfigDict) -> None:
   """Shrinks a recipe to what two CPU cores train in minutes.
 
@@ -238,6 +245,7 @@ def tiny(values: ml_collections.ConfigDict) -> None:
   values.optim.update(
     peak_lr=2e-3,
     warmup_steps=100,
+    warmup_tokens=0,
     schedule="linear",
     decay_steps=0,
     b2=0.98,
@@ -247,7 +255,10 @@ def tiny(values: ml_collections.ConfigDict) -> None:
     values.optim.name = "adamw"  # LAMB is for batches of thousands of rows.
   values.train.update(
     steps=1_000,
+    tokens=0,
     batch_size=32,
+    initial_batch_size=0,
+    batch_warmup_tokens=0,
     microbatches=1,
     log_every=50,
     eval_every=500,

@@ -6,7 +6,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from etils import epath
 
@@ -86,6 +86,7 @@ class Workdir:
       isinstance(values, dict),
       f"{self.config} must hold a group of keys, not {values!r}",
     )
+    values.pop("history", None)
     recipe_file = values.get("recipe", "")
     if recipe_file and os.path.isfile(recipe_file):
       # It may register what the values name.
@@ -129,7 +130,8 @@ class Workdir:
     old, step = self.load_recipe(), self.last_step
     require(
       step <= recipe.last_step,
-      f"{self.root} is at step {step}, past train.steps={recipe.last_step}",
+      f"{self.root} is at step {step}, past train.steps={recipe.last_step}, "
+      "the recipe's last",
     )
     for before, after in zip(old.phases, recipe.phases, strict=False):
       if 0 < before.first_step >= step:
@@ -143,6 +145,15 @@ class Workdir:
         step <= before.last_step or before.last_step == after.last_step,
         f"phase {before.name!r} of {self.root} has ended at step "
         f"{before.last_step:,}: its train.steps cannot change any more",
+      )
+      done = min(step, before.last_step) - before.first_step
+      require(
+        not after.config.train.tokens
+        or before.config.timeline.rows_before(done)
+        == after.config.timeline.rows_before(done),
+        f"phase {before.name!r} of {self.root} is {done:,} steps old: batches "
+        "of another size need a length in train.steps, as some of its "
+        "train.tokens are trained on",
       )
       try:
         config_lib.may_follow(before.config, after.config, "restart")
@@ -171,10 +182,26 @@ class Workdir:
     self.save_recipe(Recipe(config))
 
   def save_recipe(self, recipe: Recipe) -> None:
-    """Writes config.json."""
+    """Writes config.json, with a history of what changed in mid-run."""
     self.make()
-    text = json.dumps(recipe.to_json(), indent=2) + "\n"
-    write_atomically(self.config, text)
+    values, step = recipe.to_json(), self.last_step
+    history = self.history()
+    changed = self.changed(recipe)
+    if step and changed:
+      history.append({"step": step, "changed": changed})
+    if history:
+      values["history"] = history
+    write_atomically(self.config, json.dumps(values, indent=2) + "\n")
+
+  def history(self) -> list[dict[str, Any]]:
+    """Returns the changes of keys in mid-run, oldest first.
+
+    Each has the "step" from which it holds, and what "changed": a dict from the
+    key to its [old, new] value, None where a phase did not set it.
+    """
+    if not self.config.exists():
+      return []
+    return json.loads(self.config.read_text()).get("history", [])
 
 
 def write_atomically(path: epath.Path, text: str) -> None:

@@ -16,6 +16,7 @@ from mlm_jax.config.build import (
   groups,
   key_types,
   keys,
+  merge,
   nest,
 )
 from mlm_jax.config.config import Config
@@ -59,6 +60,7 @@ __all__ = [
   "key_types",
   "keys",
   "may_follow",
+  "merge",
   "nest",
   "when",
 ]

@@ -45,6 +45,22 @@ def nest(values: Mapping[str, Any]) -> dict[str, Any]:
   return nested
 
 
+def merge(values: Mapping[str, Any], diff: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the values of dotted keys with those of a diff in their place.
+
+  Of keys that say the same in different units, such as train.steps and
+  train.tokens, the one that the diff sets replaces the other.
+  """
+  replaced = {}
+  for name, key in keys().items():
+    if key.instead_of:
+      other = f"{name.rpartition('.')[0]}.{key.instead_of}"
+      for one, instead in ((name, other), (other, name)):
+        if one in diff and diff[one] and instead not in diff:
+          replaced[instead] = 0
+  return {**values, **replaced, **diff}
+
+
 def groups() -> dict[str, type]:
   """Returns the class of every group of keys, by its name."""
   types = typing.get_type_hints(Config)

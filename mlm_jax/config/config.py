@@ -1,6 +1,9 @@
 """All groups of keys together, and the rules that hold across groups."""
 
 import dataclasses
+import functools
+import math
+from typing import Any
 
 from mlm_jax import registry
 from mlm_jax.config.corruption import CorruptionConfig
@@ -10,6 +13,7 @@ from mlm_jax.config.mesh import MeshConfig
 from mlm_jax.config.model import EncoderConfig
 from mlm_jax.config.objective import ObjectiveConfig
 from mlm_jax.config.optim import OptimConfig
+from mlm_jax.config.timeline import Timeline, in_steps, timeline
 from mlm_jax.config.train import TrainConfig
 from mlm_jax.errors import require
 
@@ -45,6 +49,21 @@ class Config:
     registry.CORRUPTIONS[self.corruption.kind](self.corruption).check(self)
     objective.check_fields(self)
 
+  @functools.cached_property
+  def timeline(self) -> Timeline:
+    """The steps of the phase, and the batch size at each of them."""
+    return timeline(self.train, self.data.seq_len)
+
+  @property
+  def num_steps(self) -> int:
+    """The steps of the phase, whatever its length is given in."""
+    return self.timeline.num_steps
+
+  @functools.cached_property
+  def optim_in_steps(self) -> OptimConfig:
+    """The optimizer's keys, with warmup and decay in steps of full batches."""
+    return in_steps(self.optim, self.timeline)
+
   def _check_lengths(self):
     """Checks what the lengths of rows and of the run have to be."""
     require(
@@ -52,18 +71,25 @@ class Config:
       f"data.seq_len={self.data.seq_len} is over "
       f"model.max_positions={self.model.max_positions}",
     )
+    optim = self.optim_in_steps
+    warmup = _length_key(self.optim, "optim.", "warmup_")
+    decay = _length_key(self.optim, "optim.", "decay_")
+    length = _length_key(self.train, "train.")
+    most = math.ceil(self.timeline.length)
+    require(optim.warmup_steps < most, f"{warmup} must be under {length}")
     require(
-      self.optim.warmup_steps < self.train.steps,
-      f"optim.warmup_steps={self.optim.warmup_steps} must be under "
-      f"train.steps={self.train.steps}",
-    )
-    require(
-      self.optim.warmup_steps + self.optim.decay_steps <= self.train.steps,
-      f"optim.warmup_steps={self.optim.warmup_steps} and "
-      f"optim.decay_steps={self.optim.decay_steps} together are over "
-      f"train.steps={self.train.steps}",
+      optim.warmup_steps + optim.decay_steps <= most,
+      f"{warmup} and {decay} together are over {length}",
     )
     require(
       not self.train.patience or self.data.heldout_fraction,
       "train.patience needs a held-out loss: data.heldout_fraction is 0",
     )
+
+
+def _length_key(group: Any, prefix: str, name: str = "") -> str:
+  """Returns KEY=VALUE of a length, which is in steps or in tokens."""
+  for unit in ("tokens", "steps"):
+    if value := getattr(group, name + unit):
+      break
+  return f"{prefix}{name}{unit}={value}"

@@ -41,6 +41,8 @@ class Key:
     choices: the table of the registry whose names are the allowed values.
     above, at_least, below, at_most: the range of a number.
     grown: whether growing an encoder takes it from the larger one.
+    instead_of: a key of the same group that says the same in another unit: of
+      the two, one is 0.
   """
 
   type: Any
@@ -53,6 +55,7 @@ class Key:
   below: float | None = None
   at_most: float | None = None
   grown: bool = False
+  instead_of: str = ""
 
   @property
   def summary(self) -> str:
@@ -157,4 +160,11 @@ def check_keys(group: Any, prefix: str = "") -> None:
     InputError: a value of another type, out of range, or not a valid choice.
   """
   for name, declared in keys_of(type(group)).items():
-    declared.check(prefix + name, getattr(group, name))
+    value = getattr(group, name)
+    declared.check(prefix + name, value)
+    other = declared.instead_of
+    if value and other and getattr(group, other):
+      raise InputError(
+        f"{prefix}{name}={value!r} takes the place of {prefix}{other}="
+        f"{getattr(group, other)!r}: set one of them to 0"
+      )

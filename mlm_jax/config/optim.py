@@ -18,18 +18,27 @@ class OptimConfig:
   peak_lr: float = key(1e-4,
     "Peak learning rate, reached at the end of the warmup.",
     scope="schedule", above=0)
+  initial_lr_share: float = key(0.0,
+    "Learning rate at the start of the warmup, as a share of peak_lr.",
+    scope="schedule", at_least=0, at_most=1)
   warmup_steps: int = key(10_000,
-    "Steps of linear learning-rate warmup from 0.",
+    "Steps of linear learning-rate warmup.",
     scope="schedule", at_least=0)
+  warmup_tokens: int = key(0,
+    "Length of the warmup in tokens, in place of warmup_steps.",
+    scope="schedule", at_least=0, instead_of="warmup_steps")
   schedule: str = key("linear",
     "Learning-rate schedule after the warmup. It falls from peak_lr to "
-    "final_lr_share of it at train.steps.",
+    "final_lr_share of it at the end of the phase.",
     scope="schedule", choices=SCHEDULES)
   decay_steps: int = key(0,
     "Last steps of the phase, in which the learning rate falls. It stays at "
     "peak_lr before them (warmup-stable-decay); 0 is all steps after the "
     "warmup.",
     scope="schedule", at_least=0)
+  decay_tokens: int = key(0,
+    "Length of the decay in tokens, in place of decay_steps.",
+    scope="schedule", at_least=0, instead_of="decay_steps")
   final_lr_share: float = key(0.0,
     "Learning rate at the end of the phase, as a share of peak_lr.",
     scope="schedule", at_least=0, at_most=1)

@@ -13,10 +13,25 @@ class TrainConfig:
 
   # fmt: off
   steps: int = key(1_000_000,
-    "Training steps (updates of the weights).",
-    scope="schedule", above=0)
+    "Training steps (updates of the weights). 0 with tokens.",
+    scope="schedule", at_least=0)
+  tokens: int = key(0,
+    "Length of the training in tokens, in place of steps. They are those of "
+    "whole rows: seq_len for each, padding included.",
+    scope="schedule", at_least=0, instead_of="steps")
   batch_size: int = key(256,
     "Rows per step, over all devices and micro-batches.",
+    scope="schedule", above=0)
+  initial_batch_size: int = key(0,
+    "Batch size at the start of its warm-up. It grows from there to "
+    "batch_size, linearly with the steps; 0 has no warm-up.",
+    scope="schedule", at_least=0)
+  batch_warmup_tokens: int = key(0,
+    "Tokens over which the batch size grows.",
+    scope="schedule", at_least=0)
+  batch_warmup_sizes: int = key(8,
+    "Most batch sizes that the warm-up has. The training step is compiled for "
+    "each of them.",
     scope="schedule", above=0)
   microbatches: int = key(1,
     "Equal parts of the batch, for gradient accumulation. More parts need less "
@@ -60,6 +75,19 @@ class TrainConfig:
 
   def __post_init__(self):
     check_keys(self, "train.")
+    require(
+      self.steps or self.tokens,
+      "train.steps must be > 0 where train.tokens is 0, not 0",
+    )
+    require(
+      bool(self.initial_batch_size) == bool(self.batch_warmup_tokens),
+      "train.initial_batch_size and train.batch_warmup_tokens belong together",
+    )
+    require(
+      self.initial_batch_size < self.batch_size,
+      f"train.initial_batch_size={self.initial_batch_size} must be under "
+      f"train.batch_size={self.batch_size}",
+    )
     for name in self.metric_names:
       registry.METRICS[name]  # Raises if there is none.
     require(
@@ -71,6 +99,16 @@ class TrainConfig:
       f"train.batch_size={self.batch_size} does not divide into "
       f"train.microbatches={self.microbatches}",
     )
+
+  def microbatches_of(self, batch_size: int) -> int:
+    """Returns into how many parts a batch of the warm-up is split.
+
+    They are at most as large as those of a full batch.
+    """
+    count = -(-batch_size * self.microbatches // self.batch_size)
+    while batch_size % count:
+      count += 1
+    return count
 
   @property
   def metric_names(self) -> list[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from functools import partial, reduce
 
 import numpy as np
 
@@ -32,6 +33,13 @@ _SHUFFLE_ROUNDS = 16
 # Each has a batch in memory.
 _MOST_THREADS = 16
 
+# Batch size -> (start, stop) of the rows of the batch.
+LocalRows = Callable[[int], tuple[int, int]]
+
+
+def _all_rows(batch_size: int) -> tuple[int, int]:
+  return 0, batch_size
+
 
 def train_batches(
   config: Config,
@@ -40,9 +48,9 @@ def train_batches(
   *,
   first_step: int = 0,
   first_row: int | None = None,
-  local_rows: tuple[int, int] | None = None,
+  local_rows: LocalRows = _all_rows,
 ) -> tf.data.Dataset:
-  """Returns the batches of steps `first_step` to `config.train.steps`.
+  """Returns the batches of a phase, from step `first_step` of it to its end.
 
   Args:
     config: the phase's.
@@ -50,19 +58,20 @@ def train_batches(
     vocab: their vocabulary.
     first_step: where to begin, in steps of the phase.
     first_row: the number of rows of the stream read before that step; by
-      default `first_step` times the batch size.
-    local_rows: which rows of the global batch this process feeds, as (start,
-      stop); all by default.
+      default those of the phase's earlier steps.
+    local_rows: which rows of a global batch this process feeds; all by default.
   """
-  batch_size = config.train.batch_size
-  start, stop = local_rows or (0, batch_size)
+  timeline = config.timeline
   lookahead = corruption_lib.bind(config.corruption).lookahead_rows
-  count = stop - start + lookahead
-  if first_row is None:
-    first_row = first_step * batch_size
+  rows_before_phase = 0
+  if first_row is not None:
+    rows_before_phase = first_row - timeline.rows_before(first_step)
 
-  def load(step):
-    first = first_row + (step - first_step) * batch_size + start
+  def load(step, stage, start, stop):
+    row = timeline.rows_before(stage.first_step)
+    row += (step - stage.first_step) * stage.batch_size
+    first = rows_before_phase + row + start
+    count = stop - start + lookahead
     places = first + tf.range(count, dtype=tf.int64)
     positions = leave_out(config.data.skipped_ranges, places, tf.where)
     rows = shuffled(positions, store.info["train"].num_rows, config.seed)
@@ -72,10 +81,20 @@ def train_batches(
       config.corruption,
       vocab,
       config.seed,
-      progress=tf.cast(step / config.train.steps, tf.float32),
+      progress=tf.cast(row / timeline.num_rows, tf.float32),
     )
 
-  return _run(tf.data.Dataset.range(first_step, config.train.steps), load)
+  stages = []
+  for stage in timeline.stages:
+    if first_step < stage.end:
+      start, stop = local_rows(stage.batch_size)
+      steps = tf.data.Dataset.range(
+        max(first_step, stage.first_step), stage.end
+      )
+      stages.append(
+        _map(steps, partial(load, stage=stage, start=start, stop=stop))
+      )
+  return _prefetched(reduce(tf.data.Dataset.concatenate, stages))
 
 
 def heldout_batches(
@@ -83,7 +102,7 @@ def heldout_batches(
   store: RowStore,
   vocab: Vocabulary,
   *,
-  local_rows: tuple[int, int] | None = None,
+  local_rows: LocalRows = _all_rows,
   corruption: CorruptionConfig | None = None,
 ) -> tf.data.Dataset:
   """Returns the held-out batches, the last one filled up with blank rows.
@@ -102,7 +121,7 @@ def heldout_batches(
     corruption, {"L": config.data.seq_len}
   ).fields
   batch_size, num_rows = config.train.batch_size, store.info["heldout"].num_rows
-  start, stop = local_rows or (0, batch_size)
+  start, stop = local_rows(batch_size)
   num_batches = -(-num_rows // batch_size)
   if config.train.eval_batches:
     num_batches = min(num_batches, config.train.eval_batches)
@@ -132,7 +151,7 @@ def heldout_batches(
       for name, value in batch.items()
     }
 
-  return _run(tf.data.Dataset.range(num_batches), load)
+  return _prefetched(_map(tf.data.Dataset.range(num_batches), load))
 
 
 def heldout_corruption(
@@ -189,11 +208,14 @@ def _read(store: RowStore, split: str, rows: tf.Tensor) -> tf.Tensor:
   return tf.ensure_shape(rows_BL, [None, store.seq_len])
 
 
-def _run(steps: tf.data.Dataset, load: Callable) -> tf.data.Dataset:
+def _map(steps: tf.data.Dataset, load: Callable) -> tf.data.Dataset:
   # There is no Python control flow for AutoGraph to rewrite.
   load = tf.autograph.experimental.do_not_convert(load)
   threads = min(os.cpu_count(), _MOST_THREADS)
-  batches = steps.map(load, num_parallel_calls=threads, deterministic=True)
+  return steps.map(load, num_parallel_calls=threads, deterministic=True)
+
+
+def _prefetched(batches: tf.data.Dataset) -> tf.data.Dataset:
   # The thread that tunes tf.data sleeps ever longer, and the end of a pass
   # waits for it: 0.4 s for one of 0.9 s. Here it has nothing to choose.
   options = tf.data.Options()

@@ -122,11 +122,14 @@ def _training(recipe: Recipe, step: int) -> dict[str, str]:
 def _settings(config: Config) -> dict[str, str]:
   """Returns what a phase is trained on and how, by name."""
   data, optim = config.data, config.optim
+  batch_size = f"{config.train.batch_size:,}"
+  if config.train.initial_batch_size:
+    batch_size = f"{config.train.initial_batch_size:,} to {batch_size}"
   return {
     "data": f"`{data.corpus or 'none'}`, {data.heldout_fraction:.2%} of "
     "documents held out",
     "rows": f"{data.seq_len} tokens, {data.packing} packing, "
-    f"{config.train.batch_size} a step",
+    f"{batch_size} a step",
     "corruption": corruption_lib.bind(config.corruption).describe(),
     "optimizer": f"{optim.name}, peak learning rate {optim.peak_lr:g}, "
     f"{optim.schedule}",

@@ -46,11 +46,16 @@ def make_mesh(config: Config, devices=None) -> Mesh:
     f"does not cover {len(devices)} devices",
   )
   ways = sizes[0] * sizes[1]
-  require(
-    train.batch_size % (train.microbatches * ways) == 0,
-    f"train.batch_size={train.batch_size} does not divide over "
-    f"{train.microbatches} micro-batches x {ways} data and fsdp devices",
-  )
+  for size in config.timeline.batch_sizes:
+    microbatches = train.microbatches_of(size)
+    name = "train.batch_size"
+    if size != train.batch_size:
+      name = f"train.initial_batch_size={train.initial_batch_size}: a batch"
+    require(
+      size % (microbatches * ways) == 0,
+      f"{name}={size} does not divide over {microbatches} micro-batches x "
+      f"{ways} data and fsdp devices",
+    )
   axes, kinds = ("data", "fsdp", "tensor"), (AxisType.Auto,) * 3
   # TPU slices are joined by a slower network: only rows are split over it.
   # (A GPU's slice_index is its host.)

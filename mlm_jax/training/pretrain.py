@@ -10,9 +10,9 @@ from mlm_jax.data import corruption, pipeline, prepare
 from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.data.rows import RowStore
 from mlm_jax.data.tokenizers import Tokenizer
-from mlm_jax.errors import require
+from mlm_jax.errors import require, unknown
 from mlm_jax.phases import ONLY_PHASE, Phase, Recipe
-from mlm_jax.training import diagnosis, loop, partitioning
+from mlm_jax.training import diagnosis, loop, partitioning, schedules
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.hooks import (
   Checkpointing,
@@ -29,6 +29,9 @@ from mlm_jax.training.run import Run
 from mlm_jax.training.state import TrainState, counter_value, zero_sums
 from mlm_jax.workdir import Workdir
 
+# How much more the rate may be where a phase that has ended goes on.
+_MOST_RISE = 1.1
+
 # run, rows -> parameters -> held-out metrics.
 MakeEvaluator = Callable[[Run, RowStore], Evaluator]
 
@@ -38,6 +41,8 @@ def pretrain(
   workdir: Workdir,
   make_evaluator: MakeEvaluator,
   hooks: Sequence[Hook] = (),
+  *,
+  stop_after_phase: str = "",
 ) -> bool:
   """Trains all phases of a recipe, from the last checkpoint if there is one.
 
@@ -51,55 +56,52 @@ def pretrain(
     workdir: where everything is kept.
     make_evaluator: returns what measures held-out metrics in a phase.
     hooks: more of them, run after evaluation and before saving.
+    stop_after_phase: the name of the phase to end with, for now; the same call
+      without it goes on.
 
   Returns:
-    True if the run finished; False if it was interrupted.
+    True if the run finished, or the phase to stop after; False if it was
+    interrupted.
 
   Raises:
     InputError: recipe, corpus, mesh and work directory do not fit together.
   """
-  workdir.check(recipe)
-  _check_skipped_rows(recipe, workdir)
-  # An error in the mesh should not come up after hours of preparing.
-  for phase in recipe.phases:
-    partitioning.make_mesh(phase.config)
+  _check(recipe, workdir, stop_after_phase)
+  changed = workdir.changed(recipe)
   tokenizer, stores = _prepare(recipe, workdir)
-  runs = [
-    Run.on(phase.config, tokenizer.vocabulary, first_step=phase.first_step)
-    for phase in recipe.phases
+  parts = [
+    _PhaseOfRun.of(number, phase, store, tokenizer)
+    for number, (phase, store) in enumerate(
+      zip(recipe.phases, stores, strict=True)
+    )
   ]
-  for run in runs:
-    _ = run.state_shardings  # Raises where an array does not divide.
-  progress = _restore(recipe, workdir, runs)
+  progress = _restore(recipe, workdir, [part.run for part in parts])
   with (
     Log(workdir, recipe.last_step, progress.step or -1) as log,
     loop.stop_signals() as is_interrupted,
   ):
     log.say(progress.describe(recipe))
-    for number, phase in enumerate(recipe.phases):
-      if progress.step > phase.last_step:
+    if 0 < progress.step < recipe.last_step and changed:
+      new = {key: new for key, (_, new) in changed.items()}
+      phase = recipe.phase_at(progress.step)
+      log.record(phase, progress.step, "config", **new)
+    for part in parts:
+      if progress.step > part.phase.last_step:
         continue
       early_stopping = EarlyStopping(
-        phase.config.train, workdir, phase.name, progress.step or -1
+        part.phase.config.train, workdir, part.phase.name, progress.step or -1
       )
-      if progress.step < phase.last_step:
-        evaluate = None
-        if phase.config.data.heldout_fraction:
-          evaluate = make_evaluator(runs[number], stores[number])
+      if progress.step < part.phase.last_step:
         moment = progress.train(
-          _PhaseOfRun(
-            number, phase, runs[number], stores[number], evaluate, tokenizer
-          ),
+          part,
+          make_evaluator,
           [early_stopping, *hooks],
           workdir,
           log,
           is_interrupted,
         )
-        if (
-          moment.stop
-          and not early_stopping.is_over
-          and (moment.step < recipe.last_step)
-        ):
+        is_interrupt = moment.stop and not early_stopping.is_over
+        if is_interrupt and moment.step < recipe.last_step:
           log.say(
             f"Stopped at step {moment.step:,}; the same command continues from "
             "there"
@@ -110,6 +112,9 @@ def pretrain(
           f"Stopped at step {progress.step:,}: the held-out loss has not "
           f"fallen since step {early_stopping.best_step:,}"
         )
+        return True
+      if part.phase.name == stop_after_phase:
+        log.say(f"Stopped after phase {stop_after_phase!r}, as asked")
         return True
   return True
 
@@ -122,8 +127,17 @@ class _PhaseOfRun:
   phase: Phase
   run: Run
   store: RowStore
-  evaluate: Evaluator | None
   tokenizer: Tokenizer
+
+  @classmethod
+  def of(
+    cls, number: int, phase: Phase, store: RowStore, tokenizer: Tokenizer
+  ) -> "_PhaseOfRun":
+    run = Run.on(
+      phase.config, tokenizer.vocabulary, first_step=phase.first_step
+    )
+    _ = run.state_shardings  # Raises where an array does not divide.
+    return cls(number, phase, run, store, tokenizer)
 
   @property
   def stream(self) -> str:
@@ -138,12 +152,15 @@ class _PhaseOfRun:
       step: the step that was skipped.
       place: the number of rows of the stream read before `state`.
     """
-    data, train = self.phase.config.data, self.phase.config.train
+    data, timeline = self.phase.config.data, self.phase.config.timeline
     steps_since = int(state.step) - step + 1
-    first_row = place - steps_since * train.batch_size
+    of_phase = step - 1 - self.phase.first_step
+    batch_size = timeline.batch_size(of_phase)
+    first_row = place + timeline.rows_before(of_phase)
+    first_row -= timeline.rows_before(of_phase + steps_since)
     # Batches are a function of their place: this one need not be kept.
-    batches = _batches(self, step - 1 - self.phase.first_step, first_row)
-    start, stop = self.run.local_rows
+    batches = _batches(self, of_phase, first_row)
+    start, stop = self.run.local_rows(batch_size)
     rows = [
       int(pipeline.leave_out(data.skipped_ranges, first_row + n))
       for n in range(start, stop)
@@ -195,6 +212,7 @@ class _Progress:
   def train(
     self,
     part: _PhaseOfRun,
+    make_evaluator: MakeEvaluator,
     hooks: Sequence[Hook],
     workdir: Workdir,
     log: Log,
@@ -205,7 +223,7 @@ class _Progress:
     self.state = jax.device_put(self.state, run.state_shardings)
     if part.number and self.step == phase.first_step:
       self._reset_metrics(run)
-      log.say(f"Phase {phase.name!r}: {train.steps:,} steps")
+      log.say(f"Phase {phase.name!r}: {phase.config.num_steps:,} steps")
     before = counter_value(self.state.rows_seen)
     place, others = self.streams.get(part.stream, 0), dict(self.streams)
 
@@ -215,9 +233,10 @@ class _Progress:
 
     with Checkpoints(workdir, train, log.say) as checkpoints:
       first, last = [], []
-      if part.evaluate:
+      if phase.config.data.heldout_fraction:
+        evaluate = make_evaluator(run, part.store)
         described = corruption.bind(phase.config.corruption).describe_heldout()
-        first = [Evaluation(train, part.evaluate, described)]
+        first = [Evaluation(train, evaluate, described)]
       last = [
         SkippedSteps(
           phase,
@@ -253,6 +272,18 @@ class _Progress:
     )(self.state)
 
 
+def _check(recipe: Recipe, workdir: Workdir, stop_after_phase: str) -> None:
+  """Raises InputError for what should not come up after hours of preparing."""
+  names = [phase.name for phase in recipe.phases]
+  if stop_after_phase and stop_after_phase not in names:
+    raise unknown("--stop_after_phase", stop_after_phase, names)
+  workdir.check(recipe)
+  _check_skipped_rows(recipe, workdir)
+  _check_extension(recipe, workdir)
+  for phase in recipe.phases:
+    partitioning.make_mesh(phase.config)
+
+
 def _check_skipped_rows(recipe: Recipe, workdir: Workdir) -> None:
   """Raises InputError where `data.skip_rows` would repeat or lose rows."""
   step = workdir.last_step
@@ -276,6 +307,25 @@ def _check_skipped_rows(recipe: Recipe, workdir: Workdir) -> None:
         f"{workdir.root} has read the stream {stream!r} to row {before:,}, so "
         "ranges up to there must stay, and new ones begin after it",
       )
+
+
+def _check_extension(recipe: Recipe, workdir: Workdir) -> None:
+  """Raises InputError where more steps would undo the decay of the rate."""
+  step = workdir.last_step
+  if not step:
+    return
+  old, new = (one.phase_at(step) for one in (workdir.load_recipe(), recipe))
+  if not old.last_step == step < new.last_step:
+    return
+  rate = schedules.of_phase(old.config, old.first_step)(step - 1)
+  next_rate = schedules.of_phase(new.config, new.first_step)(step)
+  require(
+    next_rate <= _MOST_RISE * rate,
+    f"phase {old.name!r} of {workdir.root} ended at step {step:,} with a "
+    f"learning rate of {rate:.3g}, which more steps of it would raise to "
+    f"{next_rate:.3g} at once: append a phase to the recipe, with its own "
+    "optim.peak_lr and warmup",
+  )
 
 
 def _prepare(

@@ -54,7 +54,7 @@ def restore(workdir: Workdir, checkpoint: str = "last") -> TrainedModel:
 
 def _run_here(config: config_lib.Config, tokenizer: Tokenizer) -> Run:
   config = config_lib.for_other_devices(config)
-  # As many devices as divide a batch.
-  num_devices = math.gcd(config.train.batch_size, jax.device_count())
+  # As many devices as divide every batch.
+  num_devices = math.gcd(*config.timeline.batch_sizes, jax.device_count())
   devices = jax.devices()[:num_devices]
   return Run.on(config, tokenizer.vocabulary, devices)

@@ -42,12 +42,16 @@ class Run:
     mesh = partitioning.make_mesh(config, devices)
     return cls(config, vocab, mesh, first_step)
 
-  @property
-  def local_rows(self) -> tuple[int, int]:
-    return partitioning.local_rows(self.mesh, self.config.train.batch_size)
+  def local_rows(self, batch_size: int) -> tuple[int, int]:
+    """Returns which rows of a global batch this process feeds."""
+    return partitioning.local_rows(self.mesh, batch_size)
 
   def to_device(self, batch):
+    """Returns the global arrays of a batch of which this process has rows."""
+    # Each process has the same share of a batch of any size.
     batch_size = self.config.train.batch_size
+    start, stop = self.local_rows(batch_size)
+    batch_size = len(batch["input_ids"]) * batch_size // (stop - start)
     return partitioning.to_global(batch, self.mesh, batch_size)
 
   @functools.cached_property
@@ -56,9 +60,7 @@ class Run:
 
   @functools.cached_property
   def _optimizer(self):
-    schedule = schedules.learning_rate(
-      self.config.optim, self.config.train.steps, self.first_step
-    )
+    schedule = schedules.of_phase(self.config, self.first_step)
     return optimizers.optimizer(self.config.optim, schedule)
 
   def _init_boxed(self):
@@ -150,7 +152,7 @@ class Run:
         lambda params, microbatch, key: objective.loss_sums(params, microbatch),
         params,
         batch,
-        self.config.train.microbatches,
+        self.config.train.microbatches_of(len(batch["input_ids"])),
         jax.random.key(0),
       )
       return {

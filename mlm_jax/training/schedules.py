@@ -7,10 +7,11 @@ for all.
 """
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from mlm_jax import registry
-from mlm_jax.config import OptimConfig
+from mlm_jax.config import Config, OptimConfig
 
 
 def constant(optim: OptimConfig, steps: int) -> optax.Schedule:
@@ -55,26 +56,44 @@ def inverse_sqrt(optim: OptimConfig, steps: int) -> optax.Schedule:
   return rate
 
 
-def learning_rate(
-  optim: OptimConfig, steps: int, first_step: int = 0
-) -> optax.Schedule:
+def of_phase(config: Config, first_step: int = 0) -> optax.Schedule:
+  """Returns step of the run -> learning rate.
+
+  While the batch grows, the rate follows the rows, of which steps have more and
+  more.
+
+  Args:
+    config: the phase's.
+    first_step: the run's step that is the phase's first.
+  """
+  timeline = config.timeline
+  rate = learning_rate(config.optim_in_steps, timeline.length)
+  if len(timeline.stages) == 1:
+    return lambda step: rate(step - first_step)
+  steps = [*(stage.first_step for stage in timeline.stages), timeline.num_steps]
+  rows = np.array([timeline.rows_before(step) for step in steps])
+  full_batches = np.float32(rows / config.train.batch_size)
+  steps = np.float32(steps)
+  return lambda step: rate(jnp.interp(step - first_step, steps, full_batches))
+
+
+def learning_rate(optim: OptimConfig, steps: float) -> optax.Schedule:
   """Returns step -> learning rate: warm-up, the peak, then `optim.schedule`.
 
   Args:
-    optim: peak, warm-up, steps of decay and the schedule's name.
+    optim: peak, warm-up and decay in steps, and the schedule's name.
     steps: of the phase.
-    first_step: the run's step that is the phase's first.
   """
   falling = optim.decay_steps or steps - optim.warmup_steps
   parts, ends = [], []
   if optim.warmup_steps:
-    parts.append(optax.linear_schedule(0.0, optim.peak_lr, optim.warmup_steps))
+    first = optim.peak_lr * optim.initial_lr_share
+    parts.append(
+      optax.linear_schedule(first, optim.peak_lr, optim.warmup_steps)
+    )
     ends.append(optim.warmup_steps)
   if optim.warmup_steps + falling < steps:
     parts.append(optax.constant_schedule(optim.peak_lr))
     ends.append(steps - falling)
   parts.append(registry.SCHEDULES[optim.schedule](optim, falling))
-  rate = optax.join_schedules(parts, ends) if ends else parts[0]
-  if not first_step:
-    return rate
-  return lambda step: rate(step - first_step)
+  return optax.join_schedules(parts, ends) if ends else parts[0]

@@ -104,8 +104,9 @@ def gradient(
     )
     return loss, sums
 
+  num_microbatches = config.train.microbatches_of(len(batch["input_ids"]))
   grads, sums = accumulate(
-    of_microbatch, state.params, batch, config.train.microbatches, key
+    of_microbatch, state.params, batch, num_microbatches, key
   )
   return grads, {
     name: {**sums[name], "weight": denominators[name]} for name in terms

@@ -94,7 +94,7 @@ class Reads(ast.NodeVisitor):
 def test_every_key_is_read_somewhere():
   reads = Reads()
   for path in (ROOT / "mlm_jax").rglob("*.py"):
-    if path.parent.name != "config":
+    if path.parent.name != "config" or path.name == "timeline.py":
       reads.names = reads.names[:1]
       reads.visit(ast.parse(path.read_text()))
   # Who reads a property, or calls a method, reads what it reads.

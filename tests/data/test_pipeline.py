@@ -43,10 +43,11 @@ def store(tmp_path_factory, write_store, vocab, train_rows, heldout_rows):
 def batches(store, vocab, make_config):
   """Returns the batches of a split, by overrides of the configuration."""
 
-  def read(split="train", *, first_step=0, local_rows=None, **overrides):
+  def read(split="train", *, first_step=0, bounds=(0, None), **overrides):
     config = make_config(
       **{"train.batch_size": BATCH, "train.steps": 25, **overrides}
     )
+    local_rows = lambda size: (bounds[0], bounds[1] or size)
     if split == "heldout":
       found = pipeline.heldout_batches(
         config, store, vocab, local_rows=local_rows
@@ -106,9 +107,7 @@ def test_batches_of_all_processes_join_to_the_global_batch(
   batches, split, cuts
 ):
   whole = batches(split)
-  parts = [
-    batches(split, local_rows=bounds) for bounds in itertools.pairwise(cuts)
-  ]
+  parts = [batches(split, bounds=bounds) for bounds in itertools.pairwise(cuts)]
   for step, batch in enumerate(whole):
     joined = {
       name: np.concatenate([part[step][name] for part in parts])

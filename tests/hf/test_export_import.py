@@ -130,6 +130,7 @@ def test_training_continues_from_an_import(exported, corpus, tmp_path, capsys):
     "--config.data.seq_len=32",
     "--config.data.heldout_fraction=0.1",
     "--config.optim.warmup_steps=5",
+    "--config.optim.schedule=constant",
     "--config.train.batch_size=8",
     "--config.train.eval_batches=2",
     "--config.train.eval_every=10",

@@ -154,9 +154,11 @@ def test_the_rate_in_the_state_is_the_rate_that_was_applied():
     registry.OPTIMIZERS.forget("this program")
 
 
-def test_a_phase_begins_its_schedule_anew():
-  config = OptimConfig(peak_lr=2.0, warmup_steps=10)
-  first = schedules.learning_rate(config, 50)
-  later = schedules.learning_rate(config, 50, first_step=1000)
+def test_a_phase_begins_its_schedule_anew(make_config):
+  config = make_config(
+    **{"optim.peak_lr": 2.0, "optim.warmup_steps": 10, "train.steps": 50}
+  )
+  first = schedules.of_phase(config)
+  later = schedules.of_phase(config, first_step=1000)
   for step in range(51):
     assert float(first(step)) == float(later(1000 + step))
