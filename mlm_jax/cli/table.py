@@ -67,7 +67,13 @@ COMMANDS = {
     train.train,
     "pre-train, or continue from the last checkpoint",
     configured=True,
+    needs_workdir=False,
     arguments=(
+      ("--dry_run", {"nargs": "?", "const": "", "metavar": "FILE.png",
+        "help": "train nothing: show the phases, and draw the learning rate, "
+        "into a file if one is given; needs no --workdir"}),
+      ("--stop_after_phase", {"metavar": "NAME", "default": "",
+        "help": "end with a phase; the same command without this goes on"}),
       ("--multihost", {"action": "store_true",
         "help": "one of several processes, on a TPU pod or under SLURM"}),
       ("--coordinator", {"metavar": "HOST:PORT",
@@ -78,7 +84,7 @@ COMMANDS = {
     examples=(
       "--config=quickstart --workdir=runs/quickstart",
       "--config=quickstart --workdir=runs/mine --config.optim.peak_lr=2e-3",
-      "--workdir=runs/mine --config.train.steps=20000",
+      "--config=modernbert_base --dry_run",
     ),
   ),
   "show_config": Command(

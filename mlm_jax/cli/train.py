@@ -16,12 +16,32 @@ def prepare(args, recipe: Recipe) -> None:
 
 
 def train(args, recipe: Recipe) -> None:
+  if args.dry_run is not None:
+    _dry_run(args, recipe)
+    return
+  require(args.workdir, "--workdir=DIR is needed")
   keep_freed_memory()
   _join_processes(args)
   from mlm_jax import api
 
-  if not api.pretrain(recipe, args.workdir):
+  finished = api.pretrain(
+    recipe, args.workdir, stop_after_phase=args.stop_after_phase
+  )
+  if not finished:
     raise SystemExit(STOPPED)
+
+
+def _dry_run(args, recipe: Recipe) -> None:
+  from mlm_jax.tools import dry_run
+  from mlm_jax.workdir import Workdir
+
+  workdir = Workdir.at(args.workdir) if args.workdir else None
+  if workdir:
+    workdir.check(recipe)
+  print(dry_run.describe(recipe, workdir))
+  if args.dry_run:
+    dry_run.save_plot(recipe, args.dry_run)
+    print(f"\nWrote {args.dry_run}")
 
 
 def _join_processes(args) -> None:

@@ -18,7 +18,7 @@ def words(text):
 
 def test_show_config_lists_every_key_and_what_differs(capsys):
   override = "--config.optim.peak_lr=0.25"
-  lines = show(capsys, "--config=bert_large", override).splitlines()
+  lines = show(capsys, "--config=bert_large:single", override).splitlines()
   shown = dict(line.split(maxsplit=1) for line in lines)
   assert shown.keys() == config_lib.key_types().keys()
   assert shown["optim.peak_lr"] == f"0.25  (not {Config().optim.peak_lr})"

@@ -1,0 +1,167 @@
+"""What a recipe is going to do, phase by phase, before anything is done."""
+
+import math
+from collections.abc import Sequence
+
+from mlm_jax.config import Config
+from mlm_jax.data import corruption as corruption_lib
+from mlm_jax.data import prepare, rows
+from mlm_jax.errors import InputError
+from mlm_jax.phases import Phase, Recipe
+from mlm_jax.training import schedules
+from mlm_jax.workdir import Workdir
+
+_WIDTH, _HEIGHT = 60, 8
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+def describe(recipe: Recipe, workdir: Workdir | None = None) -> str:
+  """Returns the timeline of a recipe, and its learning rate as a plot.
+
+  Args:
+    recipe: whose phases are described.
+    workdir: where prepared rows are looked for; it need not be there.
+  """
+  parts = [_phase(phase, workdir) for phase in recipe.phases]
+  total = sum(_tokens(phase.config) for phase in recipe.phases)
+  parts.append(f"{recipe.last_step:,} steps, {_short(total)} tokens in all")
+  parts.append(_plot(learning_rates(recipe, _WIDTH), total))
+  return "\n\n".join(parts)
+
+
+def learning_rates(recipe: Recipe, points: int) -> list[tuple[float, float]]:
+  """Returns (tokens trained on, learning rate) at evenly spaced places."""
+  total = sum(_tokens(phase.config) for phase in recipe.phases)
+  found, before = [], 0
+  for phase in recipe.phases:
+    timeline, tokens = phase.config.timeline, _tokens(phase.config)
+    rate = schedules.learning_rate(phase.config.optim_in_steps, timeline.length)
+    for index in range(points):
+      place = (index + 0.5) / points * total
+      if before <= place < before + tokens:
+        step = (place - before) / tokens * timeline.length
+        found.append((place, float(rate(step))))
+    before += tokens
+  return found
+
+
+def save_plot(recipe: Recipe, path: str) -> None:
+  """Draws the learning rate over tokens into a PNG.
+
+  Raises:
+    InputError: Matplotlib is not installed, or the file cannot be written.
+  """
+  try:
+    from matplotlib.figure import Figure
+  except ImportError as error:
+    raise InputError(
+      "drawing a PNG needs Matplotlib: pip install matplotlib"
+    ) from error
+  tokens, rates = zip(*learning_rates(recipe, 1_000), strict=True)
+  figure = Figure(figsize=(8, 3.5), layout="constrained")
+  axes = figure.subplots()
+  axes.plot(tokens, rates)
+  axes.set(xlabel="tokens", ylabel="learning rate", ylim=(0, None))
+  axes.margins(x=0)
+  end = 0
+  for phase in recipe.phases:
+    axes.axvline(end, color="0.8", linewidth=1)
+    axes.text(
+      end, max(rates), f" {phase.name}", rotation=90, va="top", color="0.4"
+    )
+    end += _tokens(phase.config)
+  try:
+    figure.savefig(path, format="png", dpi=150)
+  except OSError as error:
+    raise InputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _phase(phase: Phase, workdir: Workdir | None) -> str:
+  config = phase.config
+  lines = {
+    "batch": _batch(config),
+    "learning rate": _rate(config),
+    "corruption": corruption_lib.bind(config.corruption).describe(),
+    "rows": _rows(config, workdir),
+  }
+  head = (
+    f"{phase.name}: {config.num_steps:,} steps, "
+    f"{_short(_tokens(config))} tokens, {config.data.seq_len:,} a row"
+  )
+  return "\n".join([head, *(f"  {k:<14} {v}" for k, v in lines.items())])
+
+
+def _batch(config: Config) -> str:
+  sizes = config.timeline.batch_sizes
+  if len(sizes) == 1:
+    return f"{sizes[0]:,} rows"
+  return (
+    f"{sizes[0]:,} to {sizes[-1]:,} rows in {len(sizes)} sizes, over "
+    f"{_short(config.train.batch_warmup_tokens)} tokens"
+  )
+
+
+def _rate(config: Config) -> str:
+  optim = config.optim_in_steps
+  parts = []
+  if optim.warmup_steps:
+    first = optim.peak_lr * optim.initial_lr_share
+    parts.append(f"{first:.3g} to {optim.peak_lr:.3g}")
+    parts[-1] += f" over {_length(config, 'warmup')}"
+  if optim.schedule == "constant":
+    parts.append(f"{optim.peak_lr:.3g}")
+  else:
+    length = config.timeline.length
+    last = float(schedules.learning_rate(optim, length)(length))
+    parts.append(f"{optim.peak_lr:.3g} to {last:.3g} ({optim.schedule})")
+    if optim.decay_steps:
+      parts[-1] += f" over the last {_length(config, 'decay')}"
+  return ", then ".join(parts)
+
+
+def _length(config: Config, name: str) -> str:
+  if tokens := getattr(config.optim, f"{name}_tokens"):
+    return f"{_short(tokens)} tokens"
+  return f"{getattr(config.optim, f'{name}_steps'):,} steps"
+
+
+def _rows(config: Config, workdir: Workdir | None) -> str:
+  needed = config.timeline.num_rows
+  text = f"{_short(needed)} needed"
+  path = None
+  if workdir and workdir.tokenizer.exists():
+    tokenizer = prepare.saved_tokenizer(config.data, workdir)
+    path = prepare.rows_path(config.data, tokenizer, workdir)
+  if path is None or not rows.is_finished(path):
+    return f"{text}, none prepared yet"
+  there = rows.RowStore(path).info["train"].num_rows
+  return f"{text}, {_short(there)} there: {needed / there:.3g} epochs"
+
+
+def _tokens(config: Config) -> int:
+  return config.timeline.num_rows * config.data.seq_len
+
+
+def _short(number: float) -> str:
+  """Returns a count with three or four digits: 1.719T."""
+  for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6)):
+    if number >= size:
+      return f"{number / size:.4g}{unit}"
+  return f"{number:,}"
+
+
+def _plot(points: Sequence[tuple[float, float]], total: int) -> str:
+  """Returns a bar for each point, as lines of text."""
+  rates = [rate for _, rate in points]
+  highest = max(rates) or 1.0
+  lines = []
+  for row in reversed(range(_HEIGHT)):
+    label = f"{highest:.3g}" if row == _HEIGHT - 1 else "0" if not row else ""
+    bars = ""
+    for rate in rates:
+      eighths = math.ceil(rate / highest * _HEIGHT * 8) - row * 8
+      bars += _BARS[min(max(eighths, 0), 8)]
+    lines.append(f"{label:>9} │{bars}")
+  lines.append(f"{'':>9} └{'─' * _WIDTH}")
+  lines.append(f"{'':>11}0{_short(total) + ' tokens':>{_WIDTH - 1}}")
+  return "\n".join(["learning rate", *lines])
