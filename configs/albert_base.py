@@ -26,7 +26,7 @@ from mlm_jax import families, recipes
 
 
 def get_config(variant=""):
-  config = recipes.base("bert_base")
+  config = recipes.base("bert_base", "single")
   config.model.update(families.ALBERT, embedding_width=128)
 
   config.data.tokenizer = "unigram"

@@ -13,6 +13,10 @@ from mlm_jax import families, recipes
 
 
 def get_config(variant=""):
-  config = recipes.base("bert_base")
+  config = recipes.base("bert_base", "single")
   config.model.update(families.LARGE)
-  return recipes.vary(config, variant, tiny=recipes.tiny)
+  return recipes.vary(config, variant, tiny=recipes.tiny, single=recipes.single)
+
+
+def get_phases(variant=""):
+  return recipes.base_phases("bert_base", variant)

@@ -25,7 +25,11 @@ from mlm_jax import recipes
 
 
 def get_config(variant=""):
-  config = recipes.base("bert_base")
+  config = recipes.base("bert_base", "single")
   config.data.packing = "single"
   config.corruption.sentence_pairs = "nsp"
-  return recipes.vary(config, variant, tiny=recipes.tiny)
+  return recipes.vary(config, variant, tiny=recipes.tiny, single=recipes.single)
+
+
+def get_phases(variant=""):
+  return recipes.base_phases("bert_base", variant)

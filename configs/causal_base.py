@@ -21,7 +21,7 @@ from mlm_jax import recipes
 
 
 def get_config(variant=""):
-  config = recipes.base("bert_base")
+  config = recipes.base("bert_base", "single")
   config.objective.name = "causal_lm"
   config.corruption.kind = "next_token"
   # Logits at all positions are large: a quarter of the batch at a time.

@@ -22,7 +22,7 @@ from mlm_jax import families, recipes
 
 
 def get_config(variant=""):
-  config = recipes.base("bert_base")
+  config = recipes.base("bert_base", "single")
   config.model.update(families.DISTILBERT)
   config.model.num_layers = 6
 

@@ -26,7 +26,7 @@ from mlm_jax import recipes
 
 
 def get_config(variant=""):
-  config = recipes.base("bert_base")
+  config = recipes.base("bert_base", "single")
 
   config.objective.name = "rtd"
   config.objective.generator_share = 1 / 3

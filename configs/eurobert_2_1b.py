@@ -15,9 +15,13 @@ from mlm_jax import recipes
 
 
 def get_config(variant=""):
-  config = recipes.base("eurobert_610m")
+  config = recipes.base("eurobert_610m", "single")
   config.model.update(num_layers=32, width=2304, mlp_width=6144)
 
   config.mesh.data = 1
   config.mesh.fsdp = -1
-  return recipes.vary(config, variant, tiny=recipes.tiny)
+  return recipes.vary(config, variant, tiny=recipes.tiny, single=recipes.single)
+
+
+def get_phases(variant=""):
+  return recipes.base_phases("eurobert_610m", variant)

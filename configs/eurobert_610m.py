@@ -15,7 +15,11 @@ from mlm_jax import recipes
 
 
 def get_config(variant=""):
-  config = recipes.base("eurobert_210m")
+  config = recipes.base("eurobert_210m", "single")
   config.model.update(num_layers=26, width=1152, num_heads=18, mlp_width=4096)
   config.model.num_kv_heads = 6
-  return recipes.vary(config, variant, tiny=recipes.tiny)
+  return recipes.vary(config, variant, tiny=recipes.tiny, single=recipes.single)
+
+
+def get_phases(variant=""):
+  return recipes.base_phases("eurobert_210m", variant)

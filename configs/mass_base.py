@@ -23,7 +23,7 @@ from mlm_jax import families, recipes
 
 
 def get_config(variant=""):
-  config = recipes.base("bert_base")
+  config = recipes.base("bert_base", "single")
   config.model.update(families.MASS, num_layers=6, num_decoder_layers=6)
 
   config.objective.name = "seq2seq"

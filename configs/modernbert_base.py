@@ -4,18 +4,23 @@
     --workdir=gs://.../modernbert_base \
     --config.data.corpus=tfds:wikipedia/20230601.en
 
-The first of the paper's three phases: 1.719T tokens at length 1,024, 4,608 rows
-a step, a constant 8e-4 after 3B tokens of warm-up, 30% masked, both RoPE bases
-10,000, StableAdamW with a weight decay of 1e-5 a step. Two layers of three
-attend to a window of 128 tokens.
+The paper's three phases (appendix A, table 3), 30% masked, with StableAdamW and
+a weight decay of 1e-5 a step. Two layers of three attend to a window of 128
+tokens.
 
-What differs: the two phases at length 8,192 are not included, so the learning
-rate never decays. The batch has its full size from the start, where the paper's
-grows from 768 over 50B tokens. SentencePiece BPE replaces OLMo's BPE, with as
-many pieces as the paper's table has rows.
+  pretraining        1.719T tokens, length 1,024, batches of 768 to 4,608 rows
+                     over the first 50B, 8e-4 after 3B of warm-up
+  context_extension  250B tokens, length 8,192, 72 rows, 3e-4, RoPE of the
+                     global layers from base 10,000 to 160,000
+  decay              50B tokens, from 3e-4 to 0 by 1 - sqrt
 
-modernbert_base:tiny ends near 3.5 nats a token held out; predicting by token
-frequency alone costs 5.4.
+What differs: the released model is the average of four checkpoints of the decay
+phase. The corpora of the phases are not public; here all have data.corpus. The
+batch grows in 5 steps, where the paper's grows row by row. SentencePiece BPE
+replaces OLMo's BPE, with as many pieces as the paper's table has rows.
+
+modernbert_base:single is the first phase alone. modernbert_base:tiny ends near
+3.5 nats a token held out; predicting by token frequency alone costs 5.4.
 
 149,655,232 parameters. GLUE (dev) of the published model: 88.4.
 """
@@ -27,7 +32,7 @@ from mlm_jax import families, recipes
 def get_config(variant=""):
   config = config_lib.default()
   config.model.update(families.MODERNBERT, num_layers=22, mlp_width=1152)
-  config.model.max_positions = 1024
+  config.model.max_positions = 8192
   config.model.scale_residual_init = True
 
   config.data.vocab_size = 50_368
@@ -37,7 +42,7 @@ def get_config(variant=""):
   config.corruption.mask_rate = 0.3
 
   config.optim.peak_lr = 8e-4
-  config.optim.warmup_steps = 636
+  config.optim.update(warmup_steps=0, warmup_tokens=3_000_000_000)
   config.optim.name = "stable_adamw"
   config.optim.schedule = "constant"
   config.optim.b2 = 0.98
@@ -45,6 +50,30 @@ def get_config(variant=""):
   config.optim.weight_decay_times = "relative_rate"
   config.optim.clip_norm = 0.0
 
-  config.train.steps = 364_304
+  config.train.update(steps=0, tokens=1_719_000_000_000)
   config.train.batch_size = 4_608
-  return recipes.vary(config, variant, tiny=recipes.tiny)
+  config.train.initial_batch_size = 768
+  config.train.batch_warmup_tokens = 50_000_000_000
+  return recipes.vary(config, variant, tiny=recipes.tiny, single=recipes.single)
+
+
+def get_phases(variant=""):
+  if variant:
+    return {}
+  return {
+    "pretraining": {"train.tokens": 1_719_000_000_000},
+    "context_extension": {
+      "train.tokens": 250_000_000_000,
+      "train.batch_size": 72,
+      "train.initial_batch_size": 0,
+      "train.batch_warmup_tokens": 0,
+      "data.seq_len": 8192,
+      "model.rope_theta": 160_000.0,
+      "optim.peak_lr": 3e-4,
+      "optim.warmup_tokens": 0,
+    },
+    "decay": {
+      "train.tokens": 50_000_000_000,
+      "optim.schedule": "one_minus_sqrt",
+    },
+  }

@@ -21,7 +21,7 @@ from mlm_jax import families, recipes
 
 
 def get_config(variant=""):
-  config = recipes.base("bert_base")
+  config = recipes.base("bert_base", "single")
   config.model.update(families.MOSAICBERT)
 
   config.data.vocab_size = 30_528

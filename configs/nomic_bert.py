@@ -20,7 +20,7 @@ from mlm_jax import families, recipes
 
 
 def get_config(variant=""):
-  config = recipes.base("bert_base")
+  config = recipes.base("bert_base", "single")
   config.model.update(families.NOMIC_BERT)
   config.model.max_positions = 2048
 

@@ -20,7 +20,7 @@ from mlm_jax import recipes
 
 
 def get_config(variant=""):
-  config = recipes.base("bert_base")
+  config = recipes.base("bert_base", "single")
 
   config.data.lowercase = False
   config.data.vocab_size = 28_996

@@ -183,6 +183,9 @@ def neobert():
 
 # The published hyper-parameters, as the reference implementation calls them,
 # and the number of its parameters: without pooler, with the head for tokens.
+# The vocabulary of mmBERT.
+GEMMA = {"vocab_size": 256_000}
+
 PUBLISHED = [
   ("bert_base", bert, BASE, 109_514_298),
   ("bert_nsp_base", bert, BASE, 109_514_298),
@@ -222,6 +225,14 @@ PUBLISHED = [
   ),
   ("modernbert_base", modernbert, size(22, 768, 12, 1152), 149_655_232),
   ("modernbert_large", modernbert, size(28, 1024, 16, 2624), 395_881_664),
+  ("ettin_17m", modernbert, size(7, 256, 4, 384), 16_913_600),
+  ("ettin_32m", modernbert, size(10, 384, 6, 576), 32_081_344),
+  ("ettin_68m", modernbert, size(19, 512, 8, 768), 68_457_664),
+  ("ettin_150m", modernbert, size(22, 768, 12, 1152), 149_655_232),
+  ("ettin_400m", modernbert, size(28, 1024, 16, 2624), 395_881_664),
+  ("ettin_1b", modernbert, size(28, 1792, 28, 3840), 1_031_314_112),
+  ("mmbert_small", modernbert, size(22, 384, 6, 1152, **GEMMA), 140_897_536),
+  ("mmbert_base", modernbert, size(22, 768, 12, 1152, **GEMMA), 307_786_240),
   ("neobert", neobert, {}, 245_136_954),
   ("eurobert_210m", eurobert, BASE, 310_266_624),
   (
@@ -286,6 +297,14 @@ def test_electra_has_the_parameters_of_a_discriminator(name):
     ("mosaicbert_base", Encoder, 137_000_000),
     ("mosaicbert_large", Encoder, 434_000_000),
     ("neobert", MaskedLM, 250_000_000),
+    ("ettin_17m", MaskedLM, 17_000_000),
+    ("ettin_32m", MaskedLM, 32_000_000),
+    ("ettin_68m", MaskedLM, 68_000_000),
+    ("ettin_150m", MaskedLM, 150_000_000),
+    ("ettin_400m", MaskedLM, 400_000_000),
+    ("ettin_1b", MaskedLM, 1_000_000_000),
+    ("mmbert_small", MaskedLM, 140_000_000),
+    ("mmbert_base", MaskedLM, 308_000_000),
     ("eurobert_210m", Encoder, 210_000_000),
     ("eurobert_610m", Encoder, 610_000_000),
     ("eurobert_2_1b", Encoder, 2_100_000_000),

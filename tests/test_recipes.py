@@ -74,7 +74,8 @@ def write(tmp_path):
 
 
 def test_a_recipe_is_a_diff_to_its_base(write):
-  lines = ["def get_config():", "  config = recipes.base('bert_large')"]
+  base = "recipes.base('bert_large', 'single')"
+  lines = ["def get_config():", f"  config = {base}"]
   found = recipes.read(
     write(*lines, "  config.train.steps = 20_000", "  return config")
   )
@@ -110,7 +111,7 @@ def test_the_variant_follows_the_last_colon(write, name):
 @pytest.mark.parametrize(
   ("name", "said"),
   [
-    ("bert_base:tinny", "unknown variant 'tinny'; known: tiny"),
+    ("bert_base:tinny", "unknown variant 'tinny'; known: tiny, single"),
     ("bert_bse:tiny", "did you mean 'bert_base'"),
     ("gs://bucket/recipe.py", "no recipe at gs://bucket/recipe.py$"),
     ("gs://bucket/recipe.py:tiny", "no recipe at gs://bucket/recipe.py$"),
