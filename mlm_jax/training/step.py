@@ -39,13 +39,16 @@ def train_step(
   is_good, guard_state = guard.judge(
     state.guard, loss, grad_norm, config.optim.max_spike
   )
-  updates, opt_state = optimizer.update(
-    grads, state.opt_state, state.params, step=state.step
+
+  def update(grads, params, opt_state):
+    updates, opt_state = optimizer.update(
+      grads, opt_state, params, step=state.step
+    )
+    return optax.apply_updates(params, updates), opt_state
+
+  params, opt_state = _update_if(
+    is_good, update, grads, state.params, state.opt_state
   )
-  # Selected, not multiplied: zero times NaN is NaN.
-  keep = lambda new, old: jax.tree.map(partial(jnp.where, is_good), new, old)
-  params = keep(optax.apply_updates(state.params, updates), state.params)
-  opt_state = keep(opt_state, state.opt_state)
 
   is_first = state.step % config.train.log_every == 0
   metric_sums = jax.tree.map(
@@ -77,6 +80,24 @@ def train_step(
     guard=guard_state,
   )
   return state, metrics
+
+
+def _update_if(is_good: jax.Array, update, grads, *kept):
+  """Returns update(grads, *kept) where `is_good`, else what is kept."""
+
+  def select(is_good, grads, *kept):
+    # Not multiplied: zero times NaN is NaN.
+    where = partial(jnp.where, is_good)
+    return jax.tree.map(where, update(grads, *kept), kept)
+
+  def branch(is_good, grads, *kept):
+    return jax.lax.cond(is_good, update, lambda _, *kept: kept, grads, *kept)
+
+  # XLA copies what a select keeps on CPU (8% more traffic, BERT of 4 x 256), and
+  # fuses nothing into a branch on TPU (4%, BERT-base).
+  return jax.lax.platform_dependent(
+    is_good, grads, *kept, cpu=branch, default=select
+  )
 
 
 def gradient(
