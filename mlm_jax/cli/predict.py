@@ -27,6 +27,11 @@ def evaluate(args) -> None:
       "token frequency alone"
     )
     say(f"the model is {abs(difference):.2f} nats {side} it")
+  if result.loss_as_trained is not None:
+    say(
+      f"loss as trained    {result.loss_as_trained:.3f} {result.unit}, by "
+      f"{result.corruption}"
+    )
   for label, (loss, accuracy) in result.terms.items():
     say(f"{label:<17}  {loss:.3f} nats, accuracy {accuracy:.1%}")
   for name, value in result.metrics.items():

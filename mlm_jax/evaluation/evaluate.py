@@ -22,6 +22,9 @@ class Evaluation:
     unit: of the loss.
     unigram_entropy: the loss of predicting by token frequency alone; None where
       the targets contain sentinels, whose order is known, or are no tokens.
+    loss_as_trained: the same by the corruption that the run trains on, None
+      where that is the same.
+    corruption: what that is.
     terms: by display name, loss and accuracy of each other term.
     metrics: those of train.metrics, by name.
     joint_losses: the joint loss of a row's targets, by the number of passes.
@@ -32,6 +35,8 @@ class Evaluation:
   accuracy: float
   unit: str
   unigram_entropy: float | None
+  loss_as_trained: float | None
+  corruption: str
   terms: Mapping[str, tuple[float, float]]
   metrics: Mapping[str, float]
   joint_losses: Mapping[int, float]
@@ -78,11 +83,18 @@ def evaluate(
     or corruption.bind(run.config.corruption).predicts_sentinels
   ):
     unigram_entropy = None
+  loss_as_trained, bound = None, corruption.bind(run.config.corruption)
+  if own := bound.heldout_as_trained():
+    loss_as_trained, _ = objective.token_loss_and_accuracy(
+      heldout.evaluator(run, store, own)(params)
+    )
   return Evaluation(
     loss=loss,
     accuracy=accuracy,
     unit="nats per token" if objective.token_term else "nats",
     unigram_entropy=unigram_entropy,
+    loss_as_trained=loss_as_trained,
+    corruption=bound.describe(),
     terms={
       term.label: (values[f"{name}_loss"], values[f"{name}_accuracy"])
       for name, term in objective.terms.items()

@@ -62,10 +62,10 @@ class Moment:
     """Writes a record of this step to metrics.jsonl and TensorBoard.
 
     Raises:
-      InputError: `split` is "train" or "heldout", which are the run's own.
+      InputError: `split` is one of the run's own.
     """
     require(
-      split not in ("train", "heldout"),
+      split not in ("train", "heldout", "heldout_as_trained", "config"),
       f"a hook's records need a split of their own, not {split!r}",
     )
     self.log.record(self.phase, self.step, split, **values)
@@ -100,11 +100,19 @@ class Evaluation(Hook):
     train: how often.
     evaluate: measures.
     corruption: how held-out rows are corrupted, for the records.
+    split: the name of the records; what "heldout" measures counts for early
+      stopping and the best checkpoint.
   """
 
-  def __init__(self, train: TrainConfig, evaluate: Evaluator, corruption: str):
+  def __init__(
+    self,
+    train: TrainConfig,
+    evaluate: Evaluator,
+    corruption: str,
+    split: str = "heldout",
+  ):
     self._every, self._evaluate = train.eval_every, evaluate
-    self._corruption = corruption
+    self._corruption, self._split = corruption, split
 
   def is_due(self, moment: Moment) -> bool:
     # A state that was restored was evaluated when it was new.
@@ -112,16 +120,18 @@ class Evaluation(Hook):
     return is_new and moment.is_multiple_of(self._every)
 
   def run(self, moment: Moment) -> None:
-    moment.heldout = self._evaluate(moment.state.params)
+    metrics = self._evaluate(moment.state.params)
     moment.log.record(
       moment.phase,
       moment.step,
-      "heldout",
-      **moment.heldout,
+      self._split,
+      **metrics,
       tokens_seen=counter_value(moment.state.tokens_seen),
       corruption=self._corruption,
     )
-    moment.log.show(moment.step, heldout=moment.heldout["loss"])
+    if self._split == "heldout":
+      moment.heldout = metrics
+      moment.log.show(moment.step, heldout=metrics["loss"])
 
 
 class EarlyStopping(Hook):

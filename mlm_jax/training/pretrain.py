@@ -32,8 +32,8 @@ from mlm_jax.workdir import Workdir
 # How much more the rate may be where a phase that has ended goes on.
 _MOST_RISE = 1.1
 
-# run, rows -> parameters -> held-out metrics.
-MakeEvaluator = Callable[[Run, RowStore], Evaluator]
+# run, rows[, how to corrupt them] -> parameters -> held-out metrics.
+MakeEvaluator = Callable[..., Evaluator]
 
 
 def pretrain(
@@ -234,9 +234,7 @@ class _Progress:
     with Checkpoints(workdir, train, log.say) as checkpoints:
       first, last = [], []
       if phase.config.data.heldout_fraction:
-        evaluate = make_evaluator(run, part.store)
-        described = corruption.bind(phase.config.corruption).describe_heldout()
-        first = [Evaluation(train, evaluate, described)]
+        first = _evaluations(part, make_evaluator)
       last = [
         SkippedSteps(
           phase,
@@ -354,6 +352,23 @@ def _restore(
       return _Progress(runs[0].init_state(), 0, {}, is_new=True)
     step = int(state.step)
     return _Progress(state, step, checkpoints.streams(step))
+
+
+def _evaluations(
+  part: _PhaseOfRun, make_evaluator: MakeEvaluator
+) -> list[Evaluation]:
+  """Returns the evaluation of a phase, and that by its own corruption."""
+  train = part.phase.config.train
+  bound = corruption.bind(part.phase.config.corruption)
+  evaluate = make_evaluator(part.run, part.store)
+  found = [Evaluation(train, evaluate, bound.describe_heldout())]
+  if own := bound.heldout_as_trained():
+    evaluate = make_evaluator(part.run, part.store, own)
+    described = bound.describe()
+    found.append(
+      Evaluation(train, evaluate, described, split="heldout_as_trained")
+    )
+  return found
 
 
 def _batches(

@@ -58,6 +58,14 @@ def test_evaluate_reproduces_the_heldout_metrics_of_training(trained, capsys):
   heldout = [r for r in map(json.loads, lines) if r["split"] == "heldout"]
   said = float(re.search(r"held-out loss +([\d.]+)", first)[1])
   assert said == pytest.approx(heldout[-1]["loss"], abs=6e-4)
+  own = [
+    r for r in map(json.loads, lines) if r["split"] == "heldout_as_trained"
+  ]
+  assert [r["step"] for r in own] == [r["step"] for r in heldout]
+  said = float(re.search(r"loss as trained +([\d.]+)", first)[1])
+  assert said == pytest.approx(own[-1]["loss"], abs=6e-4)
+  # 10% of its targets are unchanged, and give themselves away.
+  assert own[-1]["loss"] != heldout[-1]["loss"]
   assert "unigram entropy" in first
 
 

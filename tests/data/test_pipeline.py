@@ -222,6 +222,16 @@ def test_heldout_words_are_masked_whole_for_runs_that_mask_words(
   assert (hidden[row, position + 1] == hidden[row, position]).all()
 
 
+@pytest.mark.parametrize("kind", ["token_masking", "whole_words", "spans"])
+def test_every_heldout_target_is_shown_as_the_mask_token(batches, vocab, kind):
+  """What is left unchanged would give itself away without any context."""
+  batch = whole_batch(batches("heldout", **{"corruption.kind": kind}))
+  shown = np.take_along_axis(
+    batch["input_ids"], batch["target_positions"], axis=1
+  )
+  assert (shown[batch["target_weights"] > 0] == vocab.mask_id).all()
+
+
 def test_heldout_batches_depend_on_no_setting_of_training(batches):
   base = batches("heldout")
   other = batches(

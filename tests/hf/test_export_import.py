@@ -83,7 +83,7 @@ def test_the_model_card_has_loss_and_parity(trained, exported):
   lines = (trained / "metrics.jsonl").read_text().splitlines()
   heldout = [r for r in map(json.loads, lines) if r["split"] == "heldout"][-1]
   assert f"{heldout['loss']:.3f} nats per token at step 60" in card
-  assert "token_masking, 15% of tokens: 80% of them replaced" in card
+  assert "token_masking, 15% of tokens, all shown as the mask token" in card
   logits, hidden = re.findall(r"differ by ([\d.e-]+)", card)
   assert 0 < float(logits) < 1e-4
   assert 0 < float(hidden) < 1e-4

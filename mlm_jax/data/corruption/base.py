@@ -170,6 +170,13 @@ class Corruption:
     """Returns the keys by which held-out rows are corrupted."""
     return self.keys
 
+  def heldout_as_trained(self) -> CorruptionConfig | None:
+    """Returns the keys of a second evaluation, by the run's own corruption.
+
+    None where `heldout` is that.
+    """
+    return None
+
   def describe_heldout(self) -> str:
     """Returns how held-out rows are corrupted, for metrics and model cards."""
     return "as in training"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
 from mlm_jax.batch import select
@@ -14,10 +15,11 @@ from mlm_jax.vocabulary import Vocabulary
 if TYPE_CHECKING:
   from mlm_jax.config import CorruptionConfig
 
-# Held-out rows are masked as BERT does (Devlin et al. 2019), at this rate and
-# with these replacements, whatever the run trains on: a held-out loss at
-# another rate is another number, and those of two runs could not be compared.
-HELDOUT_MASKING = {"mask_rate": 0.15, "mask_share": 0.8, "random_share": 0.1}
+# Held-out rows are masked like this whatever the run trains on: losses at other
+# rates are other numbers, and those of two runs could not be compared. All
+# targets are shown as [MASK], because a token that is left unchanged gives
+# itself away: only here does no model without context get under the entropy.
+HELDOUT_MASKING = {"mask_rate": 0.15, "mask_share": 1.0, "random_share": 0.0}
 
 
 class MaskFilling(Corruption):
@@ -63,11 +65,10 @@ class MaskFilling(Corruption):
       **HELDOUT_MASKING,
     )
 
+  def heldout_as_trained(self) -> CorruptionConfig | None:
+    own = dataclasses.replace(self.keys, final_mask_rate=0.0)
+    return None if own == self.heldout() else own
+
   def describe_heldout(self) -> str:
     keys = self.heldout()
-    unchanged = 1 - keys.mask_share - keys.random_share
-    return (
-      f"{keys.kind}, {keys.mask_rate:.0%} of tokens: {keys.mask_share:.0%} of "
-      f"them replaced by the mask token, {keys.random_share:.0%} by a random "
-      f"token, {unchanged:.0%} unchanged"
-    )
+    return f"{keys.kind}, {keys.mask_rate:.0%} of tokens, all shown as the mask token"
