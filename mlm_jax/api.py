@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from mlm_jax import recipes
@@ -58,7 +59,8 @@ def load_recipe(
 
 def prepare(recipe: Recipe | str, workdir: Path) -> None:
   """Trains the tokenizer and writes the rows of each phase, where missing."""
-  recipe, workdir = _recipe(recipe), Workdir.at(workdir)
+  workdir = Workdir.at(workdir)
+  recipe = _recipe(recipe, workdir)
   workdir.check(recipe)
   prepare_lib.prepare_phases(recipe, workdir)
 
@@ -73,7 +75,8 @@ def pretrain(
   """Pre-trains, or continues from the last checkpoint; prepares first.
 
   Args:
-    recipe: what to train.
+    recipe: what to train. On a model that was imported, it gives optimizer,
+      schedule, corruption and data; what its weights fix is kept, and said.
     workdir: where everything is kept; made if need be.
     hooks: called between steps, after evaluation and before saving
       (`mlm_jax.training.hooks`).
@@ -84,9 +87,10 @@ def pretrain(
     True if the run finished, or the phase to stop after; False if it was
     interrupted.
   """
+  workdir = Workdir.at(workdir)
   return pretrain_lib.pretrain(
-    _recipe(recipe),
-    Workdir.at(workdir),
+    _recipe(recipe, workdir),
+    workdir,
     heldout.evaluator,
     hooks,
     stop_after_phase=stop_after_phase,
@@ -288,5 +292,17 @@ def _require_support(config: Config, use: str) -> None:
   require_support(config, use, _USES[use])
 
 
-def _recipe(recipe: Recipe | str) -> Recipe:
-  return recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
+def _recipe(recipe: Recipe | str, workdir: Workdir) -> Recipe:
+  """Returns the recipe; of an imported model, what its weights allow."""
+  if not isinstance(recipe, Recipe):
+    recipe = recipes.load(recipe)
+  recipe, kept = workdir.adapt(recipe)
+  if kept and jax.process_index() == 0:
+    print(
+      "Kept from the imported model: "
+      + ", ".join(
+        f"{key}={value!r} (for {other!r})"
+        for key, (value, other) in kept.items()
+      )
+    )
+  return recipe

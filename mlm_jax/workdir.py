@@ -119,6 +119,35 @@ class Workdir:
     names = [path.name for path in self.checkpoints.iterdir()]
     return max((int(name) for name in names if name.isdigit()), default=0)
 
+  def adapt(self, recipe: Recipe) -> tuple[Recipe, dict[str, tuple]]:
+    """Returns a recipe for the imported model, if the work directory has one.
+
+    Its optimizer, schedule, corruption and data stay; what shapes the weights,
+    and what they compute, is the imported model's.
+
+    Returns:
+      The recipe, and the (imported, recipe's) values of the keys replaced.
+    """
+    if not self.origin.exists():
+      return recipe, {}
+    old = self.load_recipe().base
+    base, kept = config_lib.continued(old, recipe.base)
+    diffs = {}
+    for name, diff in recipe.diffs.items():
+      fixed = {
+        key
+        for key in diff
+        if config_lib.scope_of(key, base) in ("weights", "initialisation")
+        and key != "optim.name"
+      }
+      diffs[name] = {key: diff[key] for key in diff if key not in fixed}
+      kept |= {
+        f"phases.{name}.{key}": (config_lib.flat(base)[key], diff[key])
+        for key in sorted(fixed)
+        if config_lib.flat(base)[key] != diff[key]
+      }
+    return Recipe(base, diffs, recipe.path), kept
+
   def check(self, recipe: Recipe) -> None:
     """Raises InputError where a recipe cannot continue what is already there.
 
@@ -155,8 +184,12 @@ class Workdir:
         "of another size need a length in train.steps, as some of its "
         "train.tokens are trained on",
       )
+      old_config = before.config
+      if step == 0 and self.origin.exists():
+        # An imported model has no optimizer's state yet.
+        old_config = dataclasses.replace(old_config, optim=after.config.optim)
       try:
-        config_lib.may_follow(before.config, after.config, "restart")
+        config_lib.may_follow(old_config, after.config, "restart")
       except InputError as error:
         raise InputError(f"{self.root}: {error}") from error
 

@@ -65,8 +65,7 @@ def _explained(asked: str) -> list[str]:
 def _declared(name: str, config: Config) -> list[str]:
   """Returns lines on the type, default, allowed values and scope of a key."""
   key: Key = config_lib.keys()[name]
-  group = name.rpartition(".")[0]
-  scope = key.scope_in(getattr(config, group) if group else config)
+  scope = config_lib.scope_of(name, config)
   allowed = ", ".join(map(repr, key.values)) or key.range or "any"
   facts = {
     "type": key.type_name,

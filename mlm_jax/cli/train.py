@@ -37,6 +37,7 @@ def _dry_run(args, recipe: Recipe) -> None:
 
   workdir = Workdir.at(args.workdir) if args.workdir else None
   if workdir:
+    recipe, _ = workdir.adapt(recipe)
     workdir.check(recipe)
   print(dry_run.describe(recipe, workdir))
   if args.dry_run:

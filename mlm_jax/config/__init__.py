@@ -18,6 +18,7 @@ from mlm_jax.config.build import (
   keys,
   merge,
   nest,
+  scope_of,
 )
 from mlm_jax.config.config import Config
 from mlm_jax.config.corruption import CorruptionConfig
@@ -31,6 +32,7 @@ from mlm_jax.config.succession import (
   GROWN,
   INFERENCE,
   changed,
+  continued,
   for_other_devices,
   may_follow,
   when,
@@ -53,6 +55,7 @@ __all__ = [
   "build",
   "changed",
   "check_key",
+  "continued",
   "default",
   "flat",
   "for_other_devices",
@@ -62,5 +65,6 @@ __all__ = [
   "may_follow",
   "merge",
   "nest",
+  "scope_of",
   "when",
 ]

@@ -76,6 +76,12 @@ def keys() -> Mapping[str, Key]:
   return MappingProxyType(found)
 
 
+def scope_of(name: str, config: Config) -> str:
+  """Returns the scope of a dotted key, given the values of its group."""
+  group = name.rpartition(".")[0]
+  return keys()[name].scope_in(getattr(config, group) if group else config)
+
+
 def key_types() -> dict[str, type]:
   """Returns the type of every dotted key."""
   return {name: key.type for name, key in keys().items()}

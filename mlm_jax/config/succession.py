@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Collection, Iterator
 from typing import Any, Literal
 
-from mlm_jax.config.build import groups
+from mlm_jax.config.build import build, flat, groups, nest
 from mlm_jax.config.config import Config
 from mlm_jax.config.key import SCOPES, keys_of
 from mlm_jax.config.model import EncoderConfig
@@ -74,6 +74,21 @@ def changed(
     for name, before, after, found in _differences(old, new)
     if found & set(scopes)
   }
+
+
+def continued(old: Config, new: Config) -> tuple[Config, dict[str, tuple]]:
+  """Returns `new` with what the weights of `old` fix, and what was replaced.
+
+  That is what shapes the weights and the function that they compute. The
+  optimizer is the new one's: it begins with these weights.
+
+  Returns:
+    The configuration, and the (old, new) values of the keys that differed.
+  """
+  kept = changed(old, new, _FIXED["restart"])
+  kept.pop("optim.name", None)
+  values = flat(new) | {name: value for name, (value, _) in kept.items()}
+  return build(nest(values)), kept
 
 
 def when(scope: str) -> str:

@@ -71,4 +71,5 @@ class MaskFilling(Corruption):
 
   def describe_heldout(self) -> str:
     keys = self.heldout()
-    return f"{keys.kind}, {keys.mask_rate:.0%} of tokens, all shown as the mask token"
+    share = f"{keys.mask_rate:.0%} of tokens"
+    return f"{keys.kind}, {share}, all shown as the mask token"
