@@ -11,7 +11,7 @@ import sys
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Programs this small take longer to optimise than to run.
 os.environ["XLA_FLAGS"] = (
-  "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1 "
+  "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
   "--xla_llvm_disable_expensive_passes=true "
   "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
 )
