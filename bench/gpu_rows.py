@@ -127,7 +127,7 @@ def seen_flops(objective, segments_BL):
 
 def make_config(row, batch_size, smoke):
   values = recipes.read(row["model"]).values
-  values.train.batch_size = batch_size
+  values.train.update(batch_size=batch_size, initial_batch_size=0)
   values.data.seq_len = values.model.max_positions = row["length"]
   values.data.packing = row["packing"]
   values.model.attention = row["attention"]

@@ -53,7 +53,6 @@ def get_phases(variant=""):
     "context_extension": {
       "train.tokens": 600_000_000_000,
       "train.initial_batch_size": 0,
-      "train.batch_warmup_tokens": 0,
       "data.seq_len": 8192,
       "model.rope_theta": 160_000.0,
       "model.local_rope_theta": 160_000.0,

@@ -66,7 +66,6 @@ def get_phases(variant=""):
       "train.tokens": 250_000_000_000,
       "train.batch_size": 72,
       "train.initial_batch_size": 0,
-      "train.batch_warmup_tokens": 0,
       "data.seq_len": 8192,
       "model.rope_theta": 160_000.0,
       "optim.peak_lr": 3e-4,

@@ -46,7 +46,6 @@ def get_phases(variant=""):
     "lower_rate": {
       "train.tokens": 800_000_000_000,
       "train.initial_batch_size": 0,
-      "train.batch_warmup_tokens": 0,
       "optim.peak_lr": 5e-5,
       "optim.warmup_tokens": 0,
       "optim.weight_decay": 1e-6,

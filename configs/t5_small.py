@@ -16,5 +16,4 @@ def get_config(variant=""):
   config = recipes.base("t5_base")
   config.model.update(num_layers=6, num_decoder_layers=6)
   config.model.update(width=512, num_heads=8, mlp_width=2048)
-  config.optim.peak_lr = 1e-3
   return recipes.vary(config, variant, tiny=recipes.tiny)

@@ -244,6 +244,7 @@ def tiny(values: ml_collections.ConfigDict) -> None:
   values.corruption.mask_rate = max(values.corruption.mask_rate, 0.3)
   values.optim.update(
     peak_lr=2e-3,
+    initial_lr_share=0.0,
     warmup_steps=100,
     warmup_tokens=0,
     schedule="linear",
@@ -251,14 +252,14 @@ def tiny(values: ml_collections.ConfigDict) -> None:
     b2=0.98,
     clip_norm=1.0,
   )
-  if values.optim.name == "lamb":
-    values.optim.name = "adamw"  # LAMB is for batches of thousands of rows.
+  if values.optim.name in ("lamb", "adafactor"):
+    # LAMB is for batches of thousands of rows, Adafactor's rate is relative.
+    values.optim.name = "adamw"
   values.train.update(
     steps=1_000,
     tokens=0,
     batch_size=32,
     initial_batch_size=0,
-    batch_warmup_tokens=0,
     microbatches=1,
     log_every=50,
     eval_every=500,

@@ -191,7 +191,8 @@ OPTIMIZERS = Table(
   {
     name: f"mlm_jax.training.optimizers:{name}"
     for name in ("adamw", "stable_adamw", "lamb", "lion")
-  },
+  }
+  | {name: f"mlm_jax.training.{name}:{name}" for name in ("adafactor", "muon")},
 )
 
 SCHEDULES = Table(

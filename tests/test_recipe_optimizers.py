@@ -50,6 +50,11 @@ from mlm_jax.training import schedules
       "adamw",
       {1_000: 3e-4, 2_000: 6e-4, 451_000: 3.3e-4, 900_000: 6e-5, 1e6: 6e-5},
     ),
+    # Raffel et al. 2020: 1 / sqrt(step), from step 10,000 on.
+    *(
+      (recipe, "adafactor", {0: 0.01, 1e4: 0.01, 4e4: 5e-3, 1e6 // 4: 2e-3})
+      for recipe in ("t5_small", "t5_base")
+    ),
     # Devlin et al. 2019: linear, across the boundary of the phases.
     (
       "bert_base",

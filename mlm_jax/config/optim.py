@@ -48,6 +48,9 @@ class OptimConfig:
   b2: float = key(0.999,
     "Decay rate of Adam's second moment.",
     scope="optimizer", at_least=0, below=1)
+  momentum: float = key(0.95,
+    "Momentum of muon's matrices.",
+    scope="optimizer", at_least=0, below=1)
   eps: float = key(1e-6,
     "Epsilon in the denominator of Adam's update.",
     scope="optimizer", above=0)

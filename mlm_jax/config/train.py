@@ -27,7 +27,7 @@ class TrainConfig:
     "batch_size, linearly with the steps; 0 has no warm-up.",
     scope="schedule", at_least=0)
   batch_warmup_tokens: int = key(0,
-    "Tokens over which the batch size grows.",
+    "Tokens over which the batch size grows from initial_batch_size.",
     scope="schedule", at_least=0)
   batch_warmup_sizes: int = key(8,
     "Most batch sizes that the warm-up has. The training step is compiled for "
@@ -80,8 +80,9 @@ class TrainConfig:
       "train.steps must be > 0 where train.tokens is 0, not 0",
     )
     require(
-      bool(self.initial_batch_size) == bool(self.batch_warmup_tokens),
-      "train.initial_batch_size and train.batch_warmup_tokens belong together",
+      not self.initial_batch_size or self.batch_warmup_tokens,
+      f"train.initial_batch_size={self.initial_batch_size} needs "
+      "train.batch_warmup_tokens",
     )
     require(
       self.initial_batch_size < self.batch_size,

@@ -5,7 +5,11 @@ and the exchange with Hugging Face look parameters up by their paths.
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 from mlm_jax.config import EncoderConfig
 
@@ -121,6 +125,13 @@ def num_inputs(path: str) -> int:
   return KERNELS[kernel].index("->") if kernel and leaf == "kernel" else 0
 
 
+def is_in_block(path: str) -> bool:
+  """Returns True for the kernel of a matmul of attention or of an MLP."""
+  module, _, leaf = path.rpartition("/")
+  group = _find(KERNELS, module).partition("/")[0]
+  return leaf == "kernel" and group in ("attention", "cross", "mlp")
+
+
 def split(path: str, array: Any) -> list[Any]:
   """Returns the tensors that are fused in a kernel or bias, in their order.
 
@@ -128,7 +139,7 @@ def split(path: str, array: Any) -> list[Any]:
   returned as the only one.
   """
   letters = axes_of(path, array.ndim)
-  axis = next((i for i, x in enumerate(letters) if x in _FUSED), None)
+  axis = _fused_axis(letters)
   if axis is None:
     return [array]
   size = array.shape[axis]
@@ -137,6 +148,17 @@ def split(path: str, array: Any) -> list[Any]:
     array[(slice(None),) * axis + (slice(start, stop),)]
     for start, stop in itertools.pairwise([0, *last])
   ]
+
+
+def fuse(path: str, parts: Sequence[jax.Array]) -> jax.Array:
+  """Returns the kernel or bias of which `split` made these tensors."""
+  if len(parts) == 1:
+    return parts[0]
+  return jnp.concatenate(parts, _fused_axis(axes_of(path, parts[0].ndim)))
+
+
+def _fused_axis(letters: str) -> int | None:
+  return next((i for i, x in enumerate(letters) if x in _FUSED), None)
 
 
 def holds_queries(path: str) -> bool:

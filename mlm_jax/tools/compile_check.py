@@ -112,7 +112,10 @@ def with_batch(config: Config, topology: str, per_device: int) -> Config:
   count = len(tpus.devices(topology))
   data, fsdp, _ = partitioning.mesh_sizes(config.mesh, count)
   train = dataclasses.replace(
-    config.train, batch_size=per_device * data * fsdp, microbatches=1
+    config.train,
+    batch_size=per_device * data * fsdp,
+    initial_batch_size=0,
+    microbatches=1,
   )
   return dataclasses.replace(config, train=train)
 

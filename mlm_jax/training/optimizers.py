@@ -4,6 +4,7 @@ An optimizer is an entry of `registry.OPTIMIZERS`: it takes the optimizer's keys
 and a learning rate, a number, and returns an optax transformation.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -162,28 +163,42 @@ def decays(params):
   """Returns, for each parameter, whether weight decay applies to it."""
 
   def one(path, _):
-    return not set(_name(path).split("/")).intersection(_NOT_DECAYED)
+    return not set(name_of(path).split("/")).intersection(_NOT_DECAYED)
 
   return jax.tree.map_with_path(one, params)
 
 
-def _name(path) -> str:
+def name_of(path) -> str:
+  """Returns the path of a leaf, such as "encoder/blocks_0/mlp/in/kernel"."""
   return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _split(path, array) -> list[jax.Array]:
   """Returns the tensors fused in an array: q, k, v, or gate and input."""
   try:
-    return axes.split(_name(path), array)
+    return axes.split(name_of(path), array)
   except ValueError:  # A parameter of a model from a recipe file.
     return [array]
 
 
 def _scale(path, array, factors):
   """Returns an array whose fused tensors are multiplied by their factors."""
-  parts = _split(path, array)
-  if len(parts) == 1:
-    return array * factors[0]
-  axis = next(i for i, n in enumerate(array.shape) if n != parts[0].shape[i])
-  scaled = [part * f for part, f in zip(parts, factors, strict=True)]
-  return jnp.concatenate(scaled, axis)
+  parts = zip(_split(path, array), factors, strict=True)
+  return axes.fuse(name_of(path), [part * factor for part, factor in parts])
+
+
+def split_matrices(path, array) -> list[jax.Array]:
+  """Returns the tensors fused in an array, a kernel's as [inputs, outputs]."""
+  parts, num_inputs = _split(path, array), axes.num_inputs(name_of(path))
+  if not num_inputs:
+    return parts
+  size = math.prod(array.shape[:num_inputs])
+  return [part.reshape(size, -1) for part in parts]
+
+
+def fuse_matrices(path, matrices, like) -> jax.Array:
+  """Returns the array like another that `split_matrices` made these of."""
+  parts = zip(matrices, _split(path, like), strict=True)
+  return axes.fuse(
+    name_of(path), [matrix.reshape(part.shape) for matrix, part in parts]
+  )

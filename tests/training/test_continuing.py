@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ from mlm_jax import api, phases, recipes
 from mlm_jax.errors import InputError
 from mlm_jax.workdir import Workdir
 from tests.conftest import records
-from tests.training.conftest import StopAt
+from tests.training.conftest import StopAt, final_state
 
 pytestmark = pytest.mark.slow
 
@@ -120,3 +121,20 @@ def test_the_batch_size_of_tokens_in_part_trained_is_fixed(base, tmp_path):
     api.pretrain(recipes.override(recipe, {"train.batch_size": 8}), tmp_path)
   assert api.pretrain(recipe, tmp_path)
   assert Workdir.at(tmp_path).last_step == 6
+
+
+@pytest.mark.parametrize("name", ["adafactor", "muon"])
+def test_states_that_are_not_shaped_as_weights_resume_exactly(
+  name, base, tmp_path
+):
+  recipe = recipes.override(phases.Recipe(base), {"optim.name": name})
+  stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+  assert not api.pretrain(recipe, stopped, hooks=[StopAt(3)])
+  assert api.pretrain(recipe, stopped)
+  assert api.pretrain(recipe, whole)
+  assert records(stopped) == records(whole)
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    final_state(recipe, stopped),
+    final_state(recipe, whole),
+  )

@@ -13,7 +13,7 @@ from flax import traverse_util
 
 from mlm_jax.config import OptimConfig
 from mlm_jax.models import axes
-from mlm_jax.training import optimizers, schedules
+from mlm_jax.training import adafactor, muon, optimizers, schedules
 
 STEPS = 50
 # By path: D = 8, two groups of two queries, heads of 4, F = 6, 10 pieces.
@@ -70,10 +70,10 @@ def rates(optim):
   return [float(schedule(step)) for step in range(STEPS)]
 
 
-def torch_reference(optim, make, params, gradients):
+def torch_reference(optim, make, params, gradients, shaped=lambda t: t):
   """Returns the tensors after training by a PyTorch optimizer."""
   tensors, decays = split(params)
-  tensors = [torch.nn.Parameter(torch.tensor(t)) for t in tensors]
+  tensors = [torch.nn.Parameter(torch.tensor(shaped(t))) for t in tensors]
   groups = [
     {"params": [t], "weight_decay": optim.weight_decay * decay}
     for t, decay in zip(tensors, decays, strict=True)
@@ -81,7 +81,7 @@ def torch_reference(optim, make, params, gradients):
   optimizer = make(groups)
   for rate, gradient in zip(rates(optim), gradients, strict=True):
     for tensor, part in zip(tensors, split(gradient)[0], strict=True):
-      tensor.grad = torch.tensor(part)
+      tensor.grad = torch.tensor(shaped(part))
     for group in optimizer.param_groups:
       group["lr"] = rate
     optimizer.step()
@@ -168,6 +168,78 @@ def test_adamw_equals_pytorch(problem):
     groups, lr=optim.peak_lr, betas=(optim.b1, optim.b2), eps=optim.eps
   )
   assert_equal(ours(optim, *problem), torch_reference(optim, make, *problem))
+
+
+def test_adafactor_equals_pytorch(problem, monkeypatch):
+  monkeypatch.setattr(adafactor, "_LEAST_FACTORED", 1)
+  optim = OptimConfig(name="adafactor", **OPTIM)
+  make = lambda groups: torch.optim.Adafactor(groups, lr=optim.peak_lr)
+  # PyTorch takes a tensor of more axes for a stack of matrices.
+  as_matrix = lambda t: t.reshape(len(t), -1) if t.ndim > 2 else t
+  found = [as_matrix(t) for t in ours(optim, *problem)]
+  assert_equal(found, torch_reference(optim, make, *problem, as_matrix))
+
+
+def muon_reference(optim, params, gradients):
+  """Returns the tensors after training by the formulas, in float64."""
+  tensors, decays = split(params)
+  tensors = [t.astype(np.float64) for t in tensors]
+  # q, k and v, gate and input.
+  is_matrix = [index < 5 for index in range(TENSORS)]
+  moments = [[np.zeros_like(t), np.zeros_like(t)] for t in tensors]
+  for step, (rate, gradient) in enumerate(
+    zip(rates(optim), gradients, strict=True), 1
+  ):
+    for i, grad in enumerate(split(gradient)[0]):
+      grad, (m, v) = grad.astype(np.float64), moments[i]
+      if is_matrix[i]:
+        m[:] = 0.95 * m + grad
+        update = newton_schulz((0.95 * m + grad).reshape(8, -1))
+        update *= 0.2 * np.sqrt(max(update.shape))
+        update = update.reshape(grad.shape)
+      else:
+        m[:] = optim.b1 * m + (1 - optim.b1) * grad
+        v[:] = optim.b2 * v + (1 - optim.b2) * grad**2
+        m_hat, v_hat = m / (1 - optim.b1**step), v / (1 - optim.b2**step)
+        update = m_hat / (np.sqrt(v_hat) + optim.eps)
+      if decays[i]:
+        update = update + optim.weight_decay * tensors[i]
+      tensors[i] = tensors[i] - rate * update
+  return tensors
+
+
+def newton_schulz(matrix):
+  """Applies the polynomial to the singular values themselves."""
+  left, values, right = np.linalg.svd(matrix, full_matrices=False)
+  values = values / (np.linalg.norm(values) + 1e-7)
+  for _ in range(5):
+    values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+  return left @ np.diag(values) @ right
+
+
+def test_muon_equals_the_formula(problem):
+  optim = OptimConfig(name="muon", **OPTIM)
+  found, expected = ours(optim, *problem), muon_reference(optim, *problem)
+  for a, b in zip(found, expected, strict=True):
+    # The iteration triples small errors five times.
+    np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
+
+
+def test_muon_equals_pytorch_in_a_step(problem):
+  """PyTorch iterates in bfloat16, of which two or three digits are left."""
+  rng = np.random.default_rng(1)
+  for shape in ((8, 24), (24, 8)):
+    matrix = rng.standard_normal(shape).astype(np.float32)
+    parameter = torch.nn.Parameter(torch.zeros(shape))
+    optimizer = torch.optim.Muon(
+      [parameter], lr=1.0, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
+    )
+    parameter.grad = torch.tensor(matrix)
+    optimizer.step()
+    scaled = 0.2 * np.sqrt(24) * np.asarray(muon.orthogonalize(matrix))
+    np.testing.assert_allclose(-scaled, parameter.detach(), atol=0.05)
+    values = np.linalg.svd(muon.orthogonalize(matrix), compute_uv=False)
+    assert (values > 0.65).all() and (values < 1.25).all()
 
 
 def test_lamb_equals_the_formula(problem):

@@ -115,7 +115,7 @@ def test_a_decay_longer_than_the_phase_raises_input_error(make_config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["stable_adamw", "lamb"])
+@pytest.mark.parametrize("name", ["stable_adamw", "lamb", "adafactor", "muon"])
 def test_optimizers_of_whole_tensors_train_alike_on_any_mesh(
   name, make_config, make_run, make_batch
 ):
