@@ -23,6 +23,9 @@ draws them uniformly from -0.02 to 0.02. SentencePiece BPE replaces WordPiece.
 The last phase reads all documents, where theirs leaves out those of fewer than
 1,024 tokens.
 
+neobert:single is a million steps at length 1,024, whose cosine ends with the
+last.
+
 245M parameters. GLUE (dev) of the published model: 89.0.
 """
 
@@ -50,7 +53,7 @@ def get_config(variant=""):
   config.optim.weight_decay = 0.1
 
   config.train.batch_size = 2_048
-  return recipes.vary(config, variant, tiny=recipes.tiny)
+  return recipes.vary(config, variant, tiny=recipes.tiny, single=recipes.single)
 
 
 def get_phases(variant=""):

@@ -87,7 +87,7 @@ class TrainConfig:
     require(
       self.initial_batch_size < self.batch_size,
       f"train.initial_batch_size={self.initial_batch_size} must be under "
-      f"train.batch_size={self.batch_size}",
+      f"train.batch_size={self.batch_size}, or 0 for no warm-up",
     )
     for name in self.metric_names:
       registry.METRICS[name]  # Raises if there is none.

@@ -66,13 +66,7 @@ def test_bert_large_fits_one_v5e():
 
 
 def test_modernbert_at_8192_has_no_pairwise_array():
-  found = report(
-    "modernbert_base",
-    "v5e:1x1",
-    2,
-    "data.seq_len=8192",
-    "model.max_positions=8192",
-  )
+  found = report("modernbert_base:single", "v5e:1x1", 2, "data.seq_len=8192")
   assert found["fits"] and not found["pair_arrays"]
 
 
