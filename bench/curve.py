@@ -53,11 +53,11 @@ def main():
   note = {"fontsize": 9, "ha": "right"}
   axes.text(end, entropy + 0.07, "held-out unigram entropy", color=GREY, **note)
   axes.text(
-    end, losses[-1] - 0.4, f"held-out {losses[-1]:.2f}", color=ORANGE, **note
+    end, losses[-1] + 0.2, f"held-out {losses[-1]:.2f}", color=ORANGE, **note
   )
   at = len(train[0]) // 3
   axes.text(
-    train[0][at], train[1][at] + 0.3, "training", color=BLUE, fontsize=9
+    train[0][at], train[1][at] - 0.5, "training", color=BLUE, fontsize=9
   )
   axes.set_xlabel("step", color=INK)
   axes.set_ylabel("loss, nats per masked token", color=INK)
