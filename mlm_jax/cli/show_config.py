@@ -13,7 +13,9 @@ _WIDTH = 80
 
 def show_config(args, recipe: Recipe) -> None:
   if args.workdir:
-    Workdir.at(args.workdir).check(recipe)
+    workdir = Workdir.at(args.workdir)
+    recipe, _ = workdir.adapt(recipe)
+    workdir.check(recipe)
   config = recipe.base
   values = _values(config)
   if args.explain is None:

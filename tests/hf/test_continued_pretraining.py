@@ -104,3 +104,11 @@ def test_rows_longer_than_its_positions_are_an_input_error(arguments, capsys):
   assert main(["train", *arguments]) == 2
   (line,) = capsys.readouterr().err.strip().splitlines()
   assert "data.seq_len=1024" in line and "model.max_positions=512" in line
+
+
+def test_the_recipe_is_shown_as_it_will_be_trained(arguments, capsys):
+  assert main(["show_config", *arguments]) == 0
+  lines = capsys.readouterr().out.splitlines()
+  shown = dict(line.split(maxsplit=1) for line in lines)
+  assert shown["model.width"] == "32  (not 768)"
+  assert shown["optim.name"].startswith("'stable_adamw'")
