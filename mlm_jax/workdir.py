@@ -134,18 +134,8 @@ class Workdir:
     base, kept = config_lib.continued(old, recipe.base)
     diffs = {}
     for name, diff in recipe.diffs.items():
-      fixed = {
-        key
-        for key in diff
-        if config_lib.scope_of(key, base) in ("weights", "initialisation")
-        and key != "optim.name"
-      }
-      diffs[name] = {key: diff[key] for key in diff if key not in fixed}
-      kept |= {
-        f"phases.{name}.{key}": (config_lib.flat(base)[key], diff[key])
-        for key in sorted(fixed)
-        if config_lib.flat(base)[key] != diff[key]
-      }
+      diffs[name], of_phase = config_lib.continued_diff(base, diff)
+      kept |= {f"phases.{name}.{key}": pair for key, pair in of_phase.items()}
     return Recipe(base, diffs, recipe.path), kept
 
   def check(self, recipe: Recipe) -> None:

@@ -30,13 +30,13 @@ from mlm_jax.workdir import Workdir
 
 pytestmark = pytest.mark.slow
 
-# Five standard errors of a loss over some 3,000 targets.
+# How far below the entropy: five standard errors of a loss over 3,000 targets.
 GAIN = 0.15
 
-# Less than attention to other tokens adds.
+# How much attention to other tokens must lower the loss.
 CONTEXT_GAIN = 0.1
 
-# Less than a decoder can say that has read another text.
+# How much the encoder's input must lower a decoder's loss.
 READING_GAIN = 0.1
 
 SMALL = {

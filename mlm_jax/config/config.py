@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-from typing import Any
 
 from mlm_jax import registry
 from mlm_jax.config.corruption import CorruptionConfig
@@ -13,7 +12,7 @@ from mlm_jax.config.mesh import MeshConfig
 from mlm_jax.config.model import EncoderConfig
 from mlm_jax.config.objective import ObjectiveConfig
 from mlm_jax.config.optim import OptimConfig
-from mlm_jax.config.timeline import Timeline, in_steps, timeline
+from mlm_jax.config.timeline import Timeline, in_steps, length_key, timeline
 from mlm_jax.config.train import TrainConfig
 from mlm_jax.errors import require
 
@@ -72,9 +71,9 @@ class Config:
       f"model.max_positions={self.model.max_positions}",
     )
     optim = self.optim_in_steps
-    warmup = _length_key(self.optim, "optim.", "warmup_")
-    decay = _length_key(self.optim, "optim.", "decay_")
-    length = _length_key(self.train, "train.")
+    warmup = length_key(self.optim, "optim.", "warmup_")
+    decay = length_key(self.optim, "optim.", "decay_")
+    length = length_key(self.train, "train.")
     most = math.ceil(self.timeline.length)
     require(optim.warmup_steps < most, f"{warmup} must be under {length}")
     require(
@@ -85,11 +84,3 @@ class Config:
       not self.train.patience or self.data.heldout_fraction,
       "train.patience needs a held-out loss: data.heldout_fraction is 0",
     )
-
-
-def _length_key(group: Any, prefix: str, name: str = "") -> str:
-  """Returns KEY=VALUE of a length, which is in steps or in tokens."""
-  for unit in ("tokens", "steps"):
-    if value := getattr(group, name + unit):
-      break
-  return f"{prefix}{name}{unit}={value}"

@@ -4,10 +4,10 @@ All answers are derived from the scopes of the keys (`key.SCOPES`).
 """
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
-from mlm_jax.config.build import build, flat, groups, nest
+from mlm_jax.config.build import build, flat, groups, nest, scope_of
 from mlm_jax.config.config import Config
 from mlm_jax.config.key import SCOPES, keys_of
 from mlm_jax.config.model import EncoderConfig
@@ -89,6 +89,25 @@ def continued(old: Config, new: Config) -> tuple[Config, dict[str, tuple]]:
   kept.pop("optim.name", None)
   values = flat(new) | {name: value for name, (value, _) in kept.items()}
   return build(nest(values)), kept
+
+
+def continued_diff(
+  base: Config, diff: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, tuple]]:
+  """Returns a phase's diff to `continued` values, without fixed keys.
+
+  Returns:
+    The diff, and the (base, diff) values of the keys that differed.
+  """
+  values = flat(base)
+  fixed = {key for key in diff if scope_of(key, base) in _FIXED["phase"]}
+  fixed.discard("optim.name")
+  kept = {
+    key: (values[key], diff[key])
+    for key in sorted(fixed)
+    if values[key] != diff[key]
+  }
+  return {key: diff[key] for key in diff if key not in fixed}, kept
 
 
 def when(scope: str) -> str:

@@ -6,9 +6,9 @@ divide over; each is trained for the same number of steps, so the batch grows
 linearly.
 """
 
-import bisect
 import dataclasses
 import math
+from typing import Any
 
 from mlm_jax.config.optim import OptimConfig
 from mlm_jax.config.train import TrainConfig
@@ -60,8 +60,7 @@ class Timeline:
 
   def batch_size(self, step: int) -> int:
     """Returns the rows of a step."""
-    starts = [stage.first_step for stage in self.stages]
-    return self.stages[bisect.bisect_right(starts, step) - 1].batch_size
+    return self.rows_before(step + 1) - self.rows_before(step)
 
   def rows_before(self, step: int) -> int:
     """Returns the rows of all steps before one."""
@@ -73,7 +72,7 @@ class Timeline:
 
   @property
   def length(self) -> float:
-    """The phase in steps of full batches: a step of half the rows is half."""
+    """The number of steps if all batches were full."""
     if len(self.stages) == 1:
       return self.num_steps
     return self.num_rows / self.stages[-1].batch_size
@@ -102,11 +101,7 @@ def timeline(train: TrainConfig, seq_len: int) -> Timeline:
     steps > 0,
     f"train.batch_warmup_tokens={train.batch_warmup_tokens} takes "
     f"{warmup_steps} steps, which leaves none of "
-    + (
-      f"train.steps={train.steps}"
-      if train.steps
-      else f"train.tokens={train.tokens}"
-    ),
+    f"{length_key(train, 'train.')}",
   )
   stages.append(Stage(train.batch_size, warmup_steps, steps))
   return Timeline(tuple(stages), seq_len)
@@ -123,6 +118,12 @@ def in_steps(optim: OptimConfig, timeline: Timeline) -> OptimConfig:
     rows = optim.decay_tokens / timeline.seq_len
     changes |= {"decay_steps": math.ceil(rows / batch_size), "decay_tokens": 0}
   return dataclasses.replace(optim, **changes)
+
+
+def length_key(group: Any, prefix: str, name: str = "") -> str:
+  """Returns KEY=VALUE of a length, which is in steps or in tokens."""
+  unit = "tokens" if getattr(group, f"{name}tokens") else "steps"
+  return f"{prefix}{name}{unit}={getattr(group, name + unit)}"
 
 
 def _warmup_sizes(train: TrainConfig) -> list[int]:

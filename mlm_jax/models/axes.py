@@ -151,7 +151,7 @@ def split(path: str, array: Any) -> list[Any]:
 
 
 def fuse(path: str, parts: Sequence[jax.Array]) -> jax.Array:
-  """Returns the kernel or bias of which `split` made these tensors."""
+  """Concatenates the tensors that `split` returned; its inverse."""
   if len(parts) == 1:
     return parts[0]
   return jnp.concatenate(parts, _fused_axis(axes_of(path, parts[0].ndim)))

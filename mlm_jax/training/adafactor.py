@@ -12,6 +12,7 @@ from mlm_jax.training.optimizers import (
   decays,
   fuse_matrices,
   split_matrices,
+  unzip,
 )
 
 # A matrix with a shorter side keeps all of its second moments, as in T5X.
@@ -75,11 +76,7 @@ def adafactor(
     both = jax.tree.map_with_path(
       one, grads, state.moments, params, decays(params)
     )
-    is_both = lambda x: isinstance(x, tuple)
-    updates, moments = (
-      jax.tree.map(lambda pair, i=i: pair[i], both, is_leaf=is_both)
-      for i in range(2)
-    )
+    updates, moments = unzip(both, 2)
     return updates, AdafactorState(count, moments)
 
   return optax.GradientTransformation(init, update)

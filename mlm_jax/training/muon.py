@@ -20,9 +20,10 @@ from mlm_jax.training.optimizers import (
   fuse_matrices,
   name_of,
   split_matrices,
+  unzip,
 )
 
-# Of the iteration that brings all singular values near 1.
+# Coefficients of the quintic iteration.
 _COEFFICIENTS = 3.4445, -4.7750, 2.0315
 _ITERATIONS = 5
 # The root mean square of AdamW's updates.
@@ -83,21 +84,17 @@ def muon(
     found = jax.tree.map_with_path(
       one, grads, state.mu, state.nu, params, decays(params)
     )
-    is_triple = lambda x: isinstance(x, tuple)
-    updates, mu, nu = (
-      jax.tree.map(lambda triple, i=i: triple[i], found, is_leaf=is_triple)
-      for i in range(3)
-    )
+    updates, mu, nu = unzip(found, 3)
     return updates, MuonState(count, mu, nu)
 
   return optax.GradientTransformation(init, update)
 
 
 def orthogonalize(matrix: jax.Array) -> jax.Array:
-  """Returns a matrix of the same singular vectors, all values near 1.
+  """Returns a matrix with the same singular vectors, and values near 1.
 
-  By the Newton-Schulz iteration of Jordan et al. 2024: between 0.7 and 1.2 for
-  what is not tiny.
+  The Newton-Schulz iteration of Jordan et al. 2024 brings singular values that
+  are not tiny to between 0.7 and 1.2.
   """
   is_tall = matrix.shape[0] > matrix.shape[1]
   x = matrix.T if is_tall else matrix

@@ -187,6 +187,15 @@ def _scale(path, array, factors):
   return axes.fuse(name_of(path), [part * factor for part, factor in parts])
 
 
+def unzip(tree, count: int) -> list:
+  """Returns `count` trees, given one whose leaves are tuples of so many."""
+  is_tuple = lambda x: isinstance(x, tuple)
+  return [
+    jax.tree.map(lambda leaf, i=i: leaf[i], tree, is_leaf=is_tuple)
+    for i in range(count)
+  ]
+
+
 def split_matrices(path, array) -> list[jax.Array]:
   """Returns the tensors fused in an array, a kernel's as [inputs, outputs]."""
   parts, num_inputs = _split(path, array), axes.num_inputs(name_of(path))
@@ -197,7 +206,7 @@ def split_matrices(path, array) -> list[jax.Array]:
 
 
 def fuse_matrices(path, matrices, like) -> jax.Array:
-  """Returns the array like another that `split_matrices` made these of."""
+  """Reverses `split_matrices`: returns an array shaped as `like`."""
   parts = zip(matrices, _split(path, like), strict=True)
   return axes.fuse(
     name_of(path), [matrix.reshape(part.shape) for matrix, part in parts]

@@ -1,6 +1,7 @@
 """Where arrays live: the mesh, and one table from axis names to its axes."""
 
 import contextlib
+import functools
 import math
 
 import flax.linen as nn
@@ -126,6 +127,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
+@functools.cache  # Called at every step.
 def local_rows(mesh: Mesh, batch_size: int) -> tuple[int, int]:
   """Returns the rows of the global batch that this process's devices hold."""
   slices = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))

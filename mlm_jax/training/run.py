@@ -47,7 +47,7 @@ class Run:
     return partitioning.local_rows(self.mesh, batch_size)
 
   def to_device(self, batch):
-    """Returns the global arrays of a batch of which this process has rows."""
+    """Returns a batch as global arrays, given this process's rows of it."""
     # Each process has the same share of a batch of any size.
     batch_size = self.config.train.batch_size
     start, stop = self.local_rows(batch_size)

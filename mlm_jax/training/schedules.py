@@ -59,8 +59,7 @@ def inverse_sqrt(optim: OptimConfig, steps: int) -> optax.Schedule:
 def of_phase(config: Config, first_step: int = 0) -> optax.Schedule:
   """Returns step of the run -> learning rate.
 
-  While the batch grows, the rate follows the rows, of which steps have more and
-  more.
+  During a batch-size warm-up, progress is measured in rows, not in steps.
 
   Args:
     config: the phase's.

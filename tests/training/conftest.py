@@ -1,5 +1,7 @@
 """A tiny run of a single phase, and how to stop one."""
 
+import jax
+import numpy as np
 import pytest
 
 from mlm_jax import api
@@ -8,6 +10,7 @@ from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.hooks import Hook
 from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir
+from tests.conftest import records
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +46,15 @@ def final_state(recipe, workdir):
   run = Run.on(recipe.phases[-1].config, tokenizer.vocabulary)
   with Checkpoints(workdir) as checkpoints:
     return checkpoints.restore(run.abstract_state, run.init_state)
+
+
+def assert_resumes_exactly(recipe, step, workdir, uninterrupted):
+  """Stops a run at a step, continues it, and compares it with another."""
+  assert not api.pretrain(recipe, workdir, hooks=[StopAt(step)])
+  assert api.pretrain(recipe, workdir)
+  assert records(workdir) == records(uninterrupted)
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    final_state(recipe, workdir),
+    final_state(recipe, uninterrupted),
+  )

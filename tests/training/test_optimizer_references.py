@@ -226,7 +226,7 @@ def test_muon_equals_the_formula(problem):
 
 
 def test_muon_equals_pytorch_in_a_step(problem):
-  """PyTorch iterates in bfloat16, of which two or three digits are left."""
+  """PyTorch iterates in bfloat16, which keeps two to three digits."""
   rng = np.random.default_rng(1)
   for shape in ((8, 24), (24, 8)):
     matrix = rng.standard_normal(shape).astype(np.float32)

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 
@@ -14,7 +13,11 @@ from mlm_jax.training.hooks import Hook
 from mlm_jax.training.state import counter_value
 from mlm_jax.workdir import Workdir
 from tests.conftest import records
-from tests.training.conftest import StopAt, final_state
+from tests.training.conftest import (
+  StopAt,
+  assert_resumes_exactly,
+  final_state,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -70,14 +73,7 @@ def test_each_phase_follows_its_own_progress(uninterrupted):
 def test_a_stopped_run_resumes_exactly_in_any_phase(
   step, two_phases, uninterrupted, tmp_path
 ):
-  assert not api.pretrain(two_phases, tmp_path, hooks=[StopAt(step)])
-  assert api.pretrain(two_phases, tmp_path)
-  assert records(tmp_path) == records(uninterrupted)
-  jax.tree.map(
-    np.testing.assert_array_equal,
-    final_state(two_phases, tmp_path),
-    final_state(two_phases, uninterrupted),
-  )
+  assert_resumes_exactly(two_phases, step, tmp_path, uninterrupted)
 
 
 def test_two_processes_continue_in_any_phase_as_one(
