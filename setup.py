@@ -58,6 +58,7 @@ setuptools.setup(
       "ruff",
       "setuptools>=77",
       "torch==2.13.0",
+      "schedulefree",
       "torch-optimi",
       "transformers>=5",
       "sentence-transformers",

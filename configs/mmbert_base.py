@@ -16,10 +16,14 @@ decay of 8e-5 a step, in three phases whose mask rates fall:
 The tokens of the first phase are what the others leave of the paper's 3T; its
 README has 2.0T. Its mask rate is the paper's; the authors' file has 25%.
 
+The released model merges three runs of the last phase, which differ in their
+corpora, by average_checkpoints --method=ties --base=...; the density that they
+took is not published.
+
 What differs: in the paper the phases read 60, 110 and 1,833 languages, sampled
 by temperatures of 0.7, 0.5 and 0.3. Here data.corpus must come mixed and
 shuffled, as the tokenizer is trained on its first data.tokenizer_sample_mb. The
-released model is a merge of three runs of the last phase. The batch grows in 8
+batch grows in 8
 steps, where theirs grows row by row. SentencePiece BPE replaces Gemma 2's
 tokenizer.
 

@@ -14,10 +14,16 @@ tokens.
                      global layers from base 10,000 to 160,000
   decay              50B tokens, from 3e-4 to 0 by 1 - sqrt
 
-What differs: the released model is the average of four checkpoints of the decay
-phase. The corpora of the phases are not public; here all have data.corpus. The
-batch grows in 5 steps, where the paper's grows row by row. SentencePiece BPE
-replaces OLMo's BPE, with as many pieces as the paper's table has rows.
+The released model is the average of the three best checkpoints of the decay
+phase and the last:
+
+  python -m mlm_jax average_checkpoints --workdir=gs://.../modernbert_average \
+    --from=gs://.../modernbert_base:best3 --from=gs://.../modernbert_base
+
+What differs: the corpora of the phases are not public; here all have
+data.corpus. The batch grows in 5 steps, where the paper's grows row by row.
+SentencePiece BPE replaces OLMo's BPE, with as many pieces as the paper's table
+has rows.
 
 modernbert_base:single is the first phase alone. modernbert_base:tiny ends near
 3.8 nats a token held out; predicting by token frequency alone costs 5.4.
@@ -74,5 +80,6 @@ def get_phases(variant=""):
     "decay": {
       "train.tokens": 50_000_000_000,
       "optim.schedule": "one_minus_sqrt",
+      "train.keep_best": 3,
     },
   }

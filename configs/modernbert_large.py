@@ -52,5 +52,6 @@ def get_phases(variant=""):
     },
     "context_extension": base["context_extension"]
     | {"train.batch_size": 77, "optim.peak_lr": 5e-5},
-    "decay": base["decay"] | {"train.batch_size": 78},
+    # The paper averages base's checkpoints alone.
+    "decay": base["decay"] | {"train.batch_size": 78, "train.keep_best": 1},
   }

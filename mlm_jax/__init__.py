@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+  "average_checkpoints",
   "embed",
   "embed_file",
   "evaluate",
@@ -33,6 +34,7 @@ __all__ = [
 
 if TYPE_CHECKING:
   from mlm_jax.api import (
+    average_checkpoints,
     embed,
     embed_file,
     evaluate,

@@ -27,8 +27,8 @@ from mlm_jax.hf import exporting, importing
 from mlm_jax.hf.importing import Changes
 from mlm_jax.objectives import require_support
 from mlm_jax.phases import Recipe
+from mlm_jax.training import averaging, restoring
 from mlm_jax.training import pretrain as pretrain_lib
-from mlm_jax.training import restoring
 from mlm_jax.training.hooks import Hook
 from mlm_jax.training.restoring import TrainedModel
 from mlm_jax.workdir import Workdir
@@ -104,7 +104,8 @@ def restore(
 
   Args:
     workdir: what `pretrain` or `import_hf` made.
-    checkpoint: "last", "best" by the held-out loss, or a step.
+    checkpoint: "last", "best" by the held-out loss, or a step; with ":ema"
+      appended, the running average of its weights.
     use: "fill_mask", "mask_predict" or "export_hf": raises before the weights
       are read if the objective does not support it.
   """
@@ -125,7 +126,8 @@ def evaluate(
 
   Args:
     workdir: what `pretrain` made.
-    checkpoint: "last", "best" by the held-out loss, or a step.
+    checkpoint: "last", "best" by the held-out loss, or a step; with ":ema"
+      appended, the running average of its weights.
     passes: over 1, also measures the joint loss of a row's targets when they
       are filled in over so many passes.
     discrepancy: also measures the loss with the token itself, or a random one,
@@ -215,7 +217,8 @@ def embed_file(
       other arguments have been checked.
     texts: a UTF-8 file with one text per line.
     out: a .npy file; replaced if it exists.
-    checkpoint: "last", "best" by the held-out loss, or a step.
+    checkpoint: "last", "best" by the held-out loss, or a step; with ":ema"
+      appended, the running average of its weights.
     pool: "mean" over all tokens, or "start", the start token's vector.
     batch_size: texts at a time.
   """
@@ -243,7 +246,8 @@ def export_hf(
   Args:
     workdir: what `pretrain` or `import_hf` made.
     out: the folder to create.
-    checkpoint: "last", "best" by the held-out loss, or a step.
+    checkpoint: "last", "best" by the held-out loss, or a step; with ":ema"
+      appended, the running average of its weights.
     part: of an objective with several models, which one; by default the result
       of training, such as ELECTRA's discriminator.
     family: the family to export to; by default the first that expresses the
@@ -263,6 +267,29 @@ def export_hf(
     step=model.step,
     family_name=family,
     check=check_parity,
+  )
+
+
+def average_checkpoints(
+  sources: Sequence[str],
+  workdir: Path,
+  *,
+  method: averaging.Method = "uniform",
+  base: str = "",
+  density: float = 0.2,
+) -> None:
+  """Makes a work directory of the average of checkpoints, of one run or many.
+
+  Args:
+    sources: each a work directory, or DIR:CHECKPOINT with "last", "best",
+      "best3" for the three best, or a step; any with ":ema" appended.
+    workdir: the folder to create.
+    method: "uniform", their mean; or "ties" (Yadav et al. 2023).
+    base: for ties, the checkpoint that the others were trained from.
+    density: for ties, the share of each array's differences that is kept.
+  """
+  averaging.average_checkpoints(
+    sources, Workdir.at(workdir), method=method, base=base, density=density
   )
 
 

@@ -95,6 +95,8 @@ class Recipe:
       for key in diff:
         if key not in values:
           raise unknown(f"configuration key of phase {name!r}", key, values)
+      if phases:
+        values = config_lib.without_keys_of_one_phase(values)
       values = config_lib.merge(values, diff)
       try:
         config = config_lib.build(config_lib.nest(values))

@@ -192,7 +192,11 @@ OPTIMIZERS = Table(
     name: f"mlm_jax.training.optimizers:{name}"
     for name in ("adamw", "stable_adamw", "lamb", "lion")
   }
-  | {name: f"mlm_jax.training.{name}:{name}" for name in ("adafactor", "muon")},
+  | {
+    "adafactor": "mlm_jax.training.adafactor:adafactor",
+    "muon": "mlm_jax.training.muon:muon",
+    "schedule_free_adamw": "mlm_jax.training.schedule_free:schedule_free_adamw",
+  },
 )
 
 SCHEDULES = Table(

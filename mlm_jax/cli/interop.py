@@ -1,4 +1,4 @@
-"""The commands to and from Hugging Face; they import what they need."""
+"""The commands that make a model of others; they import what they need."""
 
 from mlm_jax import recipes
 
@@ -13,6 +13,18 @@ def export_hf(args) -> None:
     part=args.part,
     family=args.family,
     check_parity=not args.no_parity,
+  )
+
+
+def average_checkpoints(args) -> None:
+  from mlm_jax import api
+
+  api.average_checkpoints(
+    args.sources,
+    args.workdir,
+    method=args.method,
+    base=args.base,
+    density=args.density,
   )
 
 

@@ -34,8 +34,9 @@ CHECKPOINT = (
   "--checkpoint",
   {
     "default": "last",
-    "metavar": "last|best|STEP",
-    "help": "which one to use; best has the lowest held-out loss",
+    "metavar": "last|best|STEP[:ema]",
+    "help": "which one to use; best has the lowest held-out loss, :ema is the "
+    "running average of its weights",
   },
 )
 
@@ -209,6 +210,27 @@ COMMANDS = {
     ),
     examples=(
       "--workdir=runs/quickstart --texts=lines.txt --out=vectors.npy",
+    ),
+  ),
+  "average_checkpoints": Command(
+    interop.average_checkpoints,
+    "average checkpoints, of one run or several, into a new work directory",
+    arguments=(
+      ("--from", {"action": "append", "required": True, "dest": "sources",
+        "metavar": "DIR[:CHECKPOINT]",
+        "help": "last, best, best3 for the three best, or a step, each also "
+        "with :ema; repeatable"}),
+      ("--method", {"choices": ("uniform", "ties"), "default": "uniform",
+        "help": "the mean, or a merge that trims small differences to --base"}),
+      ("--base", {"metavar": "DIR[:CHECKPOINT]", "default": "",
+        "help": "for ties, what the others were trained from"}),
+      ("--density", {"type": float, "default": 0.2, "metavar": "SHARE",
+        "help": "for ties, how many of each array's differences are kept"}),
+    ),
+    examples=(
+      "--from=runs/base:best3 --from=runs/base --workdir=runs/average",
+      "--from=runs/a --from=runs/b --from=runs/c --method=ties "
+      "--base=runs/long:50000 --workdir=runs/merged",
     ),
   ),
   "export_hf": Command(

@@ -19,6 +19,7 @@ from mlm_jax.config.build import (
   merge,
   nest,
   scope_of,
+  without_keys_of_one_phase,
 )
 from mlm_jax.config.config import Config
 from mlm_jax.config.corruption import CorruptionConfig
@@ -69,4 +70,5 @@ __all__ = [
   "nest",
   "scope_of",
   "when",
+  "without_keys_of_one_phase",
 ]

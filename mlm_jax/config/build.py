@@ -61,6 +61,12 @@ def merge(values: Mapping[str, Any], diff: Mapping[str, Any]) -> dict[str, Any]:
   return {**values, **replaced, **diff}
 
 
+def without_keys_of_one_phase(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the values of dotted keys as the next phase inherits them."""
+  ended = {n: key.default for n, key in keys().items() if key.of_one_phase}
+  return {**values, **ended}
+
+
 def groups() -> dict[str, type]:
   """Returns the class of every group of keys, by its name."""
   types = typing.get_type_hints(Config)

@@ -16,9 +16,9 @@ from mlm_jax.registry import Table
 # weights that exist do not depend on the former, and because the latter are
 # reset to their defaults on other devices.
 SCOPES = {
-  "weights": "the shapes of the weights or of the optimizer's state, or what "
-  "their rows stand for",
+  "weights": "the shapes of the weights, or what their rows stand for",
   "initialisation": "the distribution that new weights are drawn from",
+  "state": "the shapes of the optimizer's state",
   "function": "what the same weights compute",
   "data": "which rows are read, and how they are corrupted",
   "optimizer": "how the loss becomes an update, regularisation included",
@@ -43,6 +43,8 @@ class Key:
     grown: whether growing an encoder takes it from the larger one.
     instead_of: a key of the same group that says the same in another unit: of
       the two, one is 0.
+    of_one_phase: whether it holds for the phase that sets it alone, and is at
+      its default again in the next.
   """
 
   type: Any
@@ -56,6 +58,7 @@ class Key:
   at_most: float | None = None
   grown: bool = False
   instead_of: str = ""
+  of_one_phase: bool = False
 
   @property
   def summary(self) -> str:

@@ -11,7 +11,7 @@ from mlm_jax.config.build import build, flat, groups, nest, scope_of
 from mlm_jax.config.config import Config
 from mlm_jax.config.key import SCOPES, keys_of
 from mlm_jax.config.model import EncoderConfig
-from mlm_jax.errors import InputError
+from mlm_jax.errors import InputError, require
 
 # What lies between two configurations: a restart of the same phase, or the end
 # of one phase and the start of the next.
@@ -19,9 +19,11 @@ Boundary = Literal["restart", "phase"]
 
 # The scopes of the keys that must stay as they are.
 _FIXED: dict[Boundary, tuple[str, ...]] = {
-  "restart": ("weights", "initialisation", "function"),
+  "restart": ("weights", "initialisation", "state", "function"),
   "phase": ("weights", "initialisation"),
 }
+# Those that an imported model determines.
+_OF_A_MODEL = ("weights", "initialisation", "function")
 _WHERE = {"restart": "at a restart", "phase": "between phases"}
 _REMEDIES = {
   "restart": "keep {!r}, or choose another --workdir",
@@ -41,9 +43,10 @@ def may_follow(old: Config, new: Config, boundary: Boundary) -> None:
   Args:
     old: what the weights and the optimizer's state were made with.
     new: what to continue with.
-    boundary: "restart", where the same phase is resumed: the weights and the
-      function that they compute are fixed; or "phase", where the next one
-      begins: its function may be another.
+    boundary: "restart", where the same phase is resumed: the weights, the
+      function that they compute and the optimizer are fixed; or "phase", where
+      the next one begins: its function may be another, and its optimizer where
+      `train.reset_optimizer` asks for a new state.
 
   Raises:
     InputError: a fixed key differs; names it, both values and what to do.
@@ -56,6 +59,12 @@ def may_follow(old: Config, new: Config, boundary: Boundary) -> None:
           f"{_WHERE[boundary]}, as it determines {SCOPES[scope]}: "
           f"{_REMEDIES[boundary].format(before)}"
         )
+  if boundary == "phase" and not new.train.reset_optimizer:
+    require(
+      old.optim.name == new.optim.name,
+      f"optim.name was {old.optim.name!r} and cannot become {new.optim.name!r} "
+      "with the same state: set train.reset_optimizer=True to begin a new one",
+    )
 
 
 def changed(
@@ -79,14 +88,12 @@ def changed(
 def continued(old: Config, new: Config) -> tuple[Config, dict[str, tuple]]:
   """Returns `new` with what the weights of `old` fix, and what was replaced.
 
-  That is what shapes the weights and the function that they compute. The
-  optimizer is the new one's: it begins with these weights.
+  That is what shapes the weights and the function that they compute.
 
   Returns:
     The configuration, and the (old, new) values of the keys that differed.
   """
-  kept = changed(old, new, _FIXED["restart"])
-  kept.pop("optim.name", None)
+  kept = changed(old, new, _OF_A_MODEL)
   values = flat(new) | {name: value for name, (value, _) in kept.items()}
   return build(nest(values)), kept
 
@@ -101,7 +108,6 @@ def continued_diff(
   """
   values = flat(base)
   fixed = {key for key in diff if scope_of(key, base) in _FIXED["phase"]}
-  fixed.discard("optim.name")
   kept = {
     key: (values[key], diff[key])
     for key in sorted(fixed)

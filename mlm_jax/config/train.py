@@ -33,6 +33,10 @@ class TrainConfig:
     "Most batch sizes that the warm-up has. The training step is compiled for "
     "each of them.",
     scope="schedule", above=0)
+  reset_optimizer: bool = key(False,
+    "Start the phase with a new optimizer state, in a recipe with phases. It "
+    "is needed where optim.name changes.",
+    scope="state", of_one_phase=True)
   microbatches: int = key(1,
     "Equal parts of the batch, for gradient accumulation. More parts need less "
     "memory.",

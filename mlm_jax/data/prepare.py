@@ -6,6 +6,7 @@ rows/fingerprints.json which store it uses for which data configuration, so that
 a run continues with its rows although the corpus may be gone or changed.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -76,6 +77,18 @@ def load(config: Config, workdir: Workdir) -> tuple[Tokenizer, rows.RowStore]:
     f"data.corpus={data.corpus!r}: prepare or train first",
   )
   return tokenizer, rows.RowStore(path)
+
+
+def adopt_rows(config: Config, source: Workdir, workdir: Workdir) -> Config:
+  """Lets a work directory use the rows of another one.
+
+  Returns:
+    The configuration by which it finds them.
+  """
+  write_atomically(_records_file(workdir), json.dumps(_records(source)))
+  rows_dir = str(_rows_root(config.data, source))
+  data = dataclasses.replace(config.data, rows_dir=rows_dir)
+  return dataclasses.replace(config, data=data)
 
 
 def saved_tokenizer(data: DataConfig, workdir: Workdir) -> Tokenizer:

@@ -12,6 +12,7 @@ from mlm_jax.training.optimizers import (
   decays,
   fuse_matrices,
   split_matrices,
+  takes,
   unzip,
 )
 
@@ -37,6 +38,7 @@ class AdafactorState(NamedTuple):
   moments: Any
 
 
+@takes()
 def adafactor(
   optim: OptimConfig, learning_rate: jax.Array
 ) -> optax.GradientTransformation:

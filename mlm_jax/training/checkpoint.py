@@ -1,6 +1,7 @@
 """Checkpoints: saved by Orbax, verified by checksums of our own."""
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from mlm_jax.config import TrainConfig
-from mlm_jax.errors import InputError, require
+from mlm_jax.errors import InputError, require, unknown
 from mlm_jax.training.state import FORMAT_VERSION, TrainState
 from mlm_jax.workdir import Workdir
 
@@ -20,10 +21,11 @@ from mlm_jax.workdir import Workdir
 class Checkpoints:
   """The checkpoints of a work directory; saving goes on in the background.
 
-  A checkpoint has the items `params` and `rest`, the other fields of the state,
-  so that inference reads the first alone; `checksums`, since Orbax restores
-  arrays with a flipped bit without a word; and `format`, the version of the
-  state and whether there is more than parameters.
+  A checkpoint has the items `params`, `averages` where there are any, and
+  `rest`, the other fields of the state, so that inference reads one of the
+  first alone; `checksums`, since Orbax restores arrays with a flipped bit
+  without a word; and `format`, the version of the state and which items there
+  are.
 
   Args:
     workdir: the work directory.
@@ -139,7 +141,9 @@ class Checkpoints:
       return None
     if "rest" not in items:
       return begin(items["params"])
-    return TrainState(params=items["params"], **items["rest"])
+    return TrainState(
+      params=items["params"], averages=items.get("averages"), **items["rest"]
+    )
 
   def streams(self, step: int) -> dict[str, int]:
     """Returns the rows that a checkpoint's run had read of each stream."""
@@ -151,29 +155,68 @@ class Checkpoints:
     Args:
       like: shapes, dtypes and shardings.
       which: "last", the last checkpoint that can be read; "best", the one with
-        the lowest held-out loss; or a step.
+        the lowest held-out loss; or a step. Of each with ":ema" appended, the
+        running average of its parameters.
 
     Raises:
       InputError: there is none.
     """
+    which, _, part = which.partition(":")
+    if part not in ("", "ema"):
+      raise unknown("part of a checkpoint", part, ["ema"])
+    item = "averages" if part else "params"
     steps = self._manager.all_steps()
-    if which == "best":
-      best = self._manager.best_step()
-      require(best is not None, "no checkpoint was ever evaluated: use last")
-      which = str(best)
     if which != "last" and steps:
+      steps = self.steps_of(which)
+    if part and steps:
       require(
-        which in map(str, steps),
-        f"no checkpoint {which!r}; there are: last, best, "
-        + ", ".join(map(str, steps)),
+        item in self._format(max(steps))["items"],
+        f"checkpoint {max(steps)} has no running average of its weights: it "
+        "was trained with optim.ema_decay=0",
       )
-      steps = [int(which)]
-    items = self._restore({"params": like}, set_aside=False, steps=steps)
+    items = self._restore({item: like}, set_aside=False, steps=steps)
     if items is None:
       raise InputError(
         f"{self._workdir.root} has no checkpoint: train it first"
       )
-    return items["params"], items["step"]
+    return items[item], items["step"]
+
+  def steps_of(self, which: str) -> list[int]:
+    """Returns the steps of the checkpoints that a name stands for.
+
+    Args:
+      which: "last"; "best", the one with the lowest held-out loss of the latest
+        phase that was evaluated; "best3", the three; or a step.
+
+    Raises:
+      InputError: there are none.
+    """
+    steps = self._manager.all_steps()
+    if which == "last" and steps:
+      return [max(steps)]
+    if number := re.fullmatch(r"best(\d*)", which):
+      count = int(number[1] or 1)
+      ranked = {
+        step: _rank(metrics)
+        for step in steps
+        if (metrics := self._manager.metrics(step))
+      }
+      # Losses of two phases do not compare.
+      phase = min((rank[0] for rank in ranked.values()), default=0)
+      ranked = {s: rank for s, rank in ranked.items() if rank[0] == phase}
+      require(ranked, "no checkpoint was ever evaluated: use last")
+      require(
+        0 < count <= len(ranked),
+        f"{which}: {self._workdir.root} has {len(ranked)} evaluated "
+        "checkpoints of its last phase; train.keep_best says how many are kept",
+      )
+      return sorted(ranked, key=ranked.get)[:count]
+    require(
+      which in map(str, steps),
+      f"no checkpoint {which!r}; there are: last, best, "
+      + ", ".join(map(str, steps)),
+    )
+    return [int(which)]
 
   def _restore(self, like, set_aside, steps):
     broken = []
@@ -264,8 +307,12 @@ def _on_every_process(ok: bool) -> bool:
 
 
 def _split(state: TrainState) -> dict:
-  rest = {k: v for k, v in vars(state).items() if k != "params"}
-  return {"params": state.params, "rest": rest}
+  rest, items = dict(vars(state)), {}
+  for name in ("params", "averages"):
+    item = rest.pop(name)
+    if item is not None:
+      items[name] = item
+  return items | {"rest": rest}
 
 
 def _checksums(tree) -> dict[str, int]:

@@ -1,14 +1,16 @@
-"""Which updates are applied: none that is not finite, and no spike.
+"""Which updates are applied, and how large a gradient may be.
 
-The decision is part of the jitted step and the same on all devices. A step that
-is skipped reads its rows and counts, but changes neither the weights nor the
-optimizer's state.
+None that is not finite is applied, and no spike. The decision is part of the
+jitted step and the same on all devices. A step that is skipped reads its rows
+and counts, but changes neither the weights nor the optimizer's state.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from mlm_jax.config import OptimConfig
 
 # The gradient norms whose median a spike is measured by.
 NUM_NORMS = 128
@@ -49,9 +51,8 @@ def judge(
   """
   is_good = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
   if max_spike:
-    num_known = jnp.sum(~jnp.isnan(state.norms_N))
-    is_spike = grad_norm > max_spike * jnp.nanmedian(state.norms_N)
-    is_good &= ~(is_spike & (num_known >= NUM_NORMS // 2))
+    median, is_known = _median(state)
+    is_good &= ~(is_known & (grad_norm > max_spike * median))
   skipped = (~is_good).astype(jnp.int32)
   norms_N = jnp.roll(state.norms_N, 1).at[0].set(grad_norm)
   state = GuardState(
@@ -60,3 +61,38 @@ def judge(
     norms_N=jnp.where(is_good, norms_N, state.norms_N),
   )
   return is_good, state
+
+
+def clip(
+  grads: Any, grad_norm: jax.Array, state: GuardState, optim: OptimConfig
+) -> Any:
+  """Returns gradients scaled down to the largest norm that is allowed.
+
+  That is `optim.clip_norm`, or `optim.clip_to_median` times the median of the
+  last norms, once half of `NUM_NORMS` are known; the smaller of the two.
+
+  Args:
+    grads: of a step.
+    grad_norm: their global norm.
+    state: of the steps before.
+    optim: the two limits, of which 0 is none.
+  """
+  grad_norm = jnp.maximum(grad_norm, jnp.finfo(grad_norm.dtype).tiny)
+  factor = jnp.ones([])
+  if optim.clip_norm:
+    factor = jnp.minimum(factor, optim.clip_norm / grad_norm)
+  if optim.clip_to_median:
+    median, is_known = _median(state)
+    limit = jnp.where(is_known, optim.clip_to_median * median, jnp.inf)
+    factor = jnp.minimum(factor, limit / grad_norm)
+  if not (optim.clip_norm or optim.clip_to_median):
+    return grads
+  # optax.clip_by_global_norm divides, which XLA stores instead of fusing into
+  # both of its uses: 2.5% of BERT-base's step on CPU.
+  return jax.tree.map(lambda grad: grad * factor, grads)
+
+
+def _median(state: GuardState) -> tuple[jax.Array, jax.Array]:
+  """Returns the median of the norms, and whether enough of them are known."""
+  num_known = jnp.sum(~jnp.isnan(state.norms_N))
+  return jnp.nanmedian(state.norms_N), num_known >= NUM_NORMS // 2

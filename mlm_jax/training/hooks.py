@@ -7,6 +7,7 @@ one's own goes before the saving, and may ask for it.
 
 import dataclasses
 import math
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,9 @@ from mlm_jax.training.log import Log
 from mlm_jax.training.metrics import Throughput, read_records
 from mlm_jax.training.state import TrainState, counter_value
 from mlm_jax.workdir import Workdir
+
+# The splits of the run's own records.
+SPLITS = ("train", "heldout", "heldout_as_trained", "heldout_ema", "config")
 
 # params -> metrics; "loss" ranks the checkpoints.
 Evaluator = Callable[[Any], Mapping[str, float]]
@@ -65,7 +69,7 @@ class Moment:
       InputError: `split` is one of the run's own.
     """
     require(
-      split not in ("train", "heldout", "heldout_as_trained", "config"),
+      split not in SPLITS,
       f"a hook's records need a split of their own, not {split!r}",
     )
     self.log.record(self.phase, self.step, split, **values)
@@ -102,6 +106,7 @@ class Evaluation(Hook):
     corruption: how held-out rows are corrupted, for the records.
     split: the name of the records; what "heldout" measures counts for early
       stopping and the best checkpoint.
+    params_of: state -> the parameters to evaluate.
   """
 
   def __init__(
@@ -110,9 +115,11 @@ class Evaluation(Hook):
     evaluate: Evaluator,
     corruption: str,
     split: str = "heldout",
+    params_of: Callable[[TrainState], Any] = operator.attrgetter("params"),
   ):
     self._every, self._evaluate = train.eval_every, evaluate
     self._corruption, self._split = corruption, split
+    self._params_of = params_of
 
   def is_due(self, moment: Moment) -> bool:
     # A state that was restored was evaluated when it was new.
@@ -120,7 +127,7 @@ class Evaluation(Hook):
     return is_new and moment.is_multiple_of(self._every)
 
   def run(self, moment: Moment) -> None:
-    metrics = self._evaluate(moment.state.params)
+    metrics = self._evaluate(self._params_of(moment.state))
     moment.log.record(
       moment.phase,
       moment.step,

@@ -20,6 +20,7 @@ from mlm_jax.training.optimizers import (
   fuse_matrices,
   name_of,
   split_matrices,
+  takes,
   unzip,
 )
 
@@ -44,6 +45,7 @@ class MuonState(NamedTuple):
   nu: Any
 
 
+@takes("b1", "b2", "momentum", "eps")
 def muon(
   optim: OptimConfig, learning_rate: jax.Array
 ) -> optax.GradientTransformation:

@@ -1,6 +1,7 @@
 """Pre-training: the phases of a recipe, one after the other."""
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
@@ -12,7 +13,13 @@ from mlm_jax.data.rows import RowStore
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require, unknown
 from mlm_jax.phases import ONLY_PHASE, Phase, Recipe
-from mlm_jax.training import diagnosis, loop, partitioning, schedules
+from mlm_jax.training import (
+  diagnosis,
+  groups,
+  loop,
+  partitioning,
+  schedules,
+)
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.hooks import (
   Checkpointing,
@@ -26,7 +33,7 @@ from mlm_jax.training.hooks import (
 )
 from mlm_jax.training.log import Log
 from mlm_jax.training.run import Run
-from mlm_jax.training.state import TrainState, counter_value, zero_sums
+from mlm_jax.training.state import TrainState, counter_value
 from mlm_jax.workdir import Workdir
 
 # How much more the rate may be where a phase that has ended goes on.
@@ -220,10 +227,14 @@ class _Progress:
   ) -> Moment:
     """Trains a phase from here on; returns its last moment."""
     phase, run, train = part.phase, part.run, part.phase.config.train
-    self.state = jax.device_put(self.state, run.state_shardings)
     if part.number and self.step == phase.first_step:
-      self._reset_metrics(run)
+      self.state = run.take_over(self.state)
       log.say(f"Phase {phase.name!r}: {phase.config.num_steps:,} steps")
+    else:
+      self.state = jax.device_put(self.state, run.state_shardings)
+    if frozen := groups.num_frozen(self.state.params, phase.config.optim):
+      total = sum(x.size for x in jax.tree.leaves(self.state.params))
+      log.say(f"Frozen: {frozen:,} of {total:,} parameters")
     before = counter_value(self.state.rows_seen)
     place, others = self.streams.get(part.stream, 0), dict(self.streams)
 
@@ -258,16 +269,6 @@ class _Progress:
     self.state, self.step = moment.state, moment.step
     self.streams = streams(moment.state)
     return moment
-
-  def _reset_metrics(self, run: Run) -> None:
-    """Starts the sums of the phase's metrics at zero, on its mesh."""
-
-    def reset(state: TrainState) -> TrainState:
-      return state.replace(metric_sums=zero_sums(run.objective.terms))
-
-    self.state = jax.jit(
-      reset, out_shardings=run.state_shardings, donate_argnums=0
-    )(self.state)
 
 
 def _check(recipe: Recipe, workdir: Workdir, stop_after_phase: str) -> None:
@@ -357,7 +358,7 @@ def _restore(
 def _evaluations(
   part: _PhaseOfRun, make_evaluator: MakeEvaluator
 ) -> list[Evaluation]:
-  """Returns the evaluation of a phase, and that by its own corruption."""
+  """Returns the evaluation of a phase, by its own corruption, of averages."""
   train = part.phase.config.train
   bound = corruption.bind(part.phase.config.corruption)
   evaluate = make_evaluator(part.run, part.store)
@@ -367,6 +368,16 @@ def _evaluations(
     described = bound.describe()
     found.append(
       Evaluation(train, evaluate, described, split="heldout_as_trained")
+    )
+  if part.phase.config.optim.ema_decay:
+    found.append(
+      Evaluation(
+        train,
+        make_evaluator(part.run, part.store),
+        bound.describe_heldout(),
+        split="heldout_ema",
+        params_of=operator.attrgetter("averages"),
+      )
     )
   return found
 

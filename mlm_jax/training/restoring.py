@@ -35,7 +35,8 @@ def restore(workdir: Workdir, checkpoint: str = "last") -> TrainedModel:
 
   Args:
     workdir: what `train` or `import_hf` made.
-    checkpoint: "last", "best" by the held-out loss, or a step.
+    checkpoint: "last", "best" by the held-out loss, or a step; with ":ema"
+      appended, the running average of its weights.
 
   Raises:
     InputError: there is no such checkpoint, or the folder holds no run.

@@ -61,7 +61,7 @@ class Run:
   @functools.cached_property
   def _optimizer(self):
     schedule = schedules.of_phase(self.config, self.first_step)
-    return optimizers.optimizer(self.config.optim, schedule)
+    return optimizers.Optimizer(self.config.optim, schedule)
 
   def _init_boxed(self):
     model, key = self.objective.model, jax.random.key(self.config.seed)
@@ -93,6 +93,32 @@ class Run:
       out_shardings=self.state_shardings,
     )
     return begin(params)
+
+  def take_over(self, state: TrainState) -> TrainState:
+    """Returns the last state of another phase as the first of this one.
+
+    The state given is consumed. Its optimizer's part goes on unless
+    `train.reset_optimizer` asks for a new one, and so do averages if this phase
+    keeps any; sums of metrics begin anew.
+    """
+    begun = ["metric_sums"]
+    if self.config.train.reset_optimizer:
+      begun.append("opt_state")
+    if state.averages is None or not self.config.optim.ema_decay:
+      begun.append("averages")
+    kept = {k: x for k, x in vars(state).items() if k not in begun}
+    shardings = {name: getattr(self.state_shardings, name) for name in kept}
+    kept = jax.device_put(kept, shardings)
+
+    def complete(kept):
+      terms = self.objective.terms
+      new = init_state(kept["params"], self._optimizer, terms)
+      return new.replace(**kept)
+
+    complete = jax.jit(
+      complete, out_shardings=self.state_shardings, donate_argnums=0
+    )
+    return complete(kept)
 
   @functools.cached_property
   def train_step(self):

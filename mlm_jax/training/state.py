@@ -10,10 +10,11 @@ import optax
 
 from mlm_jax.objectives.base import LossSums
 from mlm_jax.training.guard import GuardState, init_guard
+from mlm_jax.training.optimizers import Optimizer
 
 # Counts up when the state's fields change. A checkpoint of another version is
 # refused by name; its parameters can still be read.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -25,6 +26,8 @@ class TrainState(flax.struct.PyTreeNode):
     step: steps done, in all phases.
     params: the model's parameters, float32.
     opt_state: the optimizer's state.
+    averages: a running average of the parameters, None without
+      `optim.ema_decay`.
     metric_sums: by term, sums since the last logged step and their weight. They
       are kept here so that a run that is stopped between two logged steps still
       writes the same records.
@@ -36,6 +39,7 @@ class TrainState(flax.struct.PyTreeNode):
   step: jax.Array
   params: Any
   opt_state: optax.OptState
+  averages: Any
   metric_sums: LossSums
   tokens_seen: jax.Array
   rows_seen: jax.Array
@@ -44,14 +48,18 @@ class TrainState(flax.struct.PyTreeNode):
 
 def init_state(
   params,
-  optimizer: optax.GradientTransformationExtraArgs,
+  optimizer: Optimizer,
   terms: Iterable[str],
 ) -> TrainState:
   """Returns the state at step 0 of a model with these parameters."""
+  averages = None
+  if optimizer.optim.ema_decay:
+    averages = jax.tree.map(jnp.copy, params)
   return TrainState(
     step=jnp.zeros([], jnp.int32),
     params=params,
     opt_state=optimizer.init(params),
+    averages=averages,
     metric_sums=zero_sums(terms),
     tokens_seen=jnp.zeros([2], jnp.uint32),
     rows_seen=jnp.zeros([2], jnp.uint32),

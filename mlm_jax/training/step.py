@@ -9,7 +9,8 @@ import optax
 
 from mlm_jax.config import Config
 from mlm_jax.objectives.base import Batch, LossSums, Objective
-from mlm_jax.training import guard
+from mlm_jax.training import groups, guard
+from mlm_jax.training.optimizers import Optimizer
 from mlm_jax.training.state import TrainState, add_to_counter
 
 
@@ -19,7 +20,7 @@ def train_step(
   *,
   config: Config,
   objective: Objective,
-  optimizer: optax.GradientTransformationExtraArgs,
+  optimizer: Optimizer,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """Returns the next state, and the metrics since the last logged step.
 
@@ -34,20 +35,26 @@ def train_step(
     objective: gives the loss.
     optimizer: turns gradients into updates.
   """
-  grads, new = gradient(state, batch, config=config, objective=objective)
+  at = optimizer.training_params(state.params, state.opt_state)
+  grads, new = gradient(
+    state.replace(params=at), batch, config=config, objective=objective
+  )
   loss, grad_norm = objective.ratios(new)["loss"], optax.global_norm(grads)
   is_good, guard_state = guard.judge(
     state.guard, loss, grad_norm, config.optim.max_spike
   )
 
-  def update(grads, params, opt_state):
+  def update(grads, params, opt_state, averages):
+    grads = guard.clip(grads, grad_norm, state.guard, config.optim)
     updates, opt_state = optimizer.update(
       grads, opt_state, params, step=state.step
     )
-    return optax.apply_updates(params, updates), opt_state
+    params = optax.apply_updates(params, updates)
+    averages = _average(averages, params, state.step, config.optim.ema_decay)
+    return params, opt_state, averages
 
-  params, opt_state = _update_if(
-    is_good, update, grads, state.params, state.opt_state
+  params, opt_state, averages = _update_if(
+    is_good, update, grads, state.params, state.opt_state, state.averages
   )
 
   is_first = state.step % config.train.log_every == 0
@@ -56,11 +63,8 @@ def train_step(
     state.metric_sums,
     new,
   )
-  # As floats, which count exactly so far, they are added up with the weights.
-  exact = jnp.float32 if batch["input_ids"].size <= 1 << 24 else jnp.int32
-  is_real_BL = batch["input_ids"] != objective.vocab.pad_id
-  tokens = jnp.sum(is_real_BL, dtype=exact)
-  tokens_seen = add_to_counter(state.tokens_seen, tokens)
+  num_tokens = _num_tokens(batch["input_ids"], objective.vocab.pad_id)
+  tokens_seen = add_to_counter(state.tokens_seen, num_tokens)
   metrics = {
     **objective.ratios(metric_sums),
     "num_predictions": sum(sums["weight"] for sums in metric_sums.values()),
@@ -74,12 +78,19 @@ def train_step(
     step=state.step + 1,
     params=params,
     opt_state=opt_state,
+    averages=averages,
     metric_sums=metric_sums,
     tokens_seen=tokens_seen,
     rows_seen=add_to_counter(state.rows_seen, len(batch["input_ids"])),
     guard=guard_state,
   )
   return state, metrics
+
+
+def _num_tokens(ids_BL: jax.Array, pad_id: int) -> jax.Array:
+  # As floats, which count exactly so far, they are added up with the weights.
+  exact = jnp.float32 if ids_BL.size <= 1 << 24 else jnp.int32
+  return jnp.sum(ids_BL != pad_id, dtype=exact)
 
 
 def _update_if(is_good: jax.Array, update, grads, *kept):
@@ -100,6 +111,19 @@ def _update_if(is_good: jax.Array, update, grads, *kept):
   )
 
 
+def _average(averages, params, step: jax.Array, decay: float):
+  """Returns the next running average of the parameters, None for none.
+
+  The first steps count for less: random weights would stay in it for long.
+  """
+  if averages is None:
+    return None
+  decay = jnp.minimum(decay, (1 + step) / (10 + step))
+  return jax.tree.map(
+    lambda old, new: old + (1 - decay) * (new - old), averages, params
+  )
+
+
 def gradient(
   state: TrainState, batch: Batch, *, config: Config, objective: Objective
 ) -> tuple[Any, LossSums]:
@@ -116,6 +140,7 @@ def gradient(
 
   @partial(jax.grad, has_aux=True)
   def of_microbatch(params, microbatch, key):
+    params = groups.freeze(params, config.optim)
     sums = objective.loss_sums(params, microbatch, key)
     # The whole batch's denominators are known before any loss, so that the
     # gradients of micro-batches need only be added up.

@@ -198,3 +198,37 @@ def test_a_skipped_step_changes_neither_weights_nor_optimizer(
   )
   assert metrics["skipped_in_a_row"] == 1 and state.step == 1
   assert metrics["num_predictions"] == 0
+
+
+@pytest.mark.parametrize(
+  ("keys", "expected"),
+  [
+    ({"clip_norm": 0.5}, 0.5),
+    ({"clip_norm": 50.0}, 20.0),
+    ({"clip_norm": 0.0}, 20.0),
+    ({"clip_norm": 0.0, "clip_to_median": 3.0}, 6.0),
+    ({"clip_norm": 5.0, "clip_to_median": 3.0}, 5.0),
+    ({"clip_norm": 5.0, "clip_to_median": 2.0}, 4.0),
+    ({"clip_norm": 0.0, "clip_to_median": 11.0}, 20.0),
+  ],
+)
+def test_gradients_are_clipped_to_the_smaller_limit(keys, expected):
+  norms_N = jnp.full([guard.NUM_NORMS], jnp.nan).at[:65].set(2.0)
+  state = guard.init_guard()._replace(norms_N=norms_N)
+  grads = {"a": jnp.full([5, 4], 20 / 20**0.5)}
+  optim = config_lib.OptimConfig(**keys)
+  norm = jnp.linalg.norm(grads["a"])
+  clipped = guard.clip(grads, norm, state, optim)
+  np.testing.assert_allclose(jnp.linalg.norm(clipped["a"]), expected, rtol=1e-6)
+  zeros = {"a": jnp.zeros([2])}
+  np.testing.assert_array_equal(
+    guard.clip(zeros, jnp.zeros([]), state, optim)["a"], 0
+  )
+
+
+def test_few_norms_clip_to_no_median():
+  state = guard.init_guard()
+  state = state._replace(norms_N=state.norms_N.at[:63].set(2.0))
+  optim = config_lib.OptimConfig(clip_norm=0.0, clip_to_median=2.0)
+  grads = {"a": jnp.full([1], 20.0)}
+  assert guard.clip(grads, jnp.array(20.0), state, optim)["a"] == 20

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optimi
 import pytest
+import schedulefree
 import torch
 from flax import traverse_util
 
@@ -52,7 +53,7 @@ def split(tree):
 
 def ours(optim, params, gradients):
   """Returns the tensors after training."""
-  optimizer = optimizers.optimizer(
+  optimizer = optimizers.Optimizer(
     optim, schedules.learning_rate(optim, len(gradients))
   )
   nested = lambda tree: traverse_util.unflatten_dict(tree, sep="/")
@@ -172,7 +173,7 @@ def test_adamw_equals_pytorch(problem):
 
 def test_adafactor_equals_pytorch(problem, monkeypatch):
   monkeypatch.setattr(adafactor, "_LEAST_FACTORED", 1)
-  optim = OptimConfig(name="adafactor", **OPTIM)
+  optim = OptimConfig(name="adafactor", **OPTIM | {"b2": 0.999})
   make = lambda groups: torch.optim.Adafactor(groups, lr=optim.peak_lr)
   # PyTorch takes a tensor of more axes for a stack of matrices.
   as_matrix = lambda t: t.reshape(len(t), -1) if t.ndim > 2 else t
@@ -240,6 +241,38 @@ def test_muon_equals_pytorch_in_a_step(problem):
     np.testing.assert_allclose(-scaled, parameter.detach(), atol=0.05)
     values = np.linalg.svd(muon.orthogonalize(matrix), compute_uv=False)
     assert (values > 0.65).all() and (values < 1.25).all()
+
+
+def test_schedule_free_adamw_equals_its_authors(problem):
+  """Both the average and, halfway, the weights that gradients are taken at."""
+  optim = OptimConfig(
+    name="schedule_free_adamw", schedule="constant", **OPTIM | {"b1": 0.95}
+  )
+  made = []
+
+  def make(groups):
+    made.append(
+      schedulefree.AdamWScheduleFree(
+        groups,
+        lr=optim.peak_lr,
+        betas=(optim.b1, optim.b2),
+        eps=optim.eps,
+        foreach=False,
+      )
+    )
+    made[0].train()
+    return made[0]
+
+  params, gradients = problem
+  tensors = torch_reference(optim, make, params, gradients)
+  found = ours(optim, params, gradients)
+  # The tensors of `torch_reference` are those in training.
+  with pytest.raises(AssertionError):
+    assert_equal(found, tensors)
+  made[0].eval()
+  assert_equal(
+    found, [group["params"][0].detach() for group in made[0].param_groups]
+  )
 
 
 def test_lamb_equals_the_formula(problem):
