@@ -18,7 +18,17 @@ Rows are packed with documents, theirs are not. The batch grows in 8 steps,
 where theirs grows row by row. SentencePiece BPE replaces the tokenizer of
 ModernBERT, with as many pieces as its table has rows.
 
-ettin_150m:single is the first phase alone.
+ettin_150m:single is the first phase alone. The paper's other models are
+
+  ettin_150m:decoder       the same phases, predicting the next token
+  ettin_150m:from_decoder  the decoder, and then an encoder of it
+  ettin_150m:to_decoder    the encoder, and then a decoder of it
+
+in one command each. The last two end with a phase of 50B tokens by the other
+objective, with a new optimizer state: batches from 12 rows over 10B, 3B of
+warm-up to the rate of the decay, which falls to 2% in the last 10B. (The files
+of four sizes leave the decoder's local RoPE base at 10,000 in its last phase;
+here it is the encoder's.)
 
 149,655,232 parameters. GLUE of the published model: 88.9.
 """
@@ -30,13 +40,21 @@ def get_config(variant=""):
   config = recipes.base("modernbert_base", "single")
   config.train.tokens = 1_700_000_000_000
   config.train.initial_batch_size = 72
-  return recipes.vary(config, variant, tiny=recipes.tiny, single=recipes.single)
+  return recipes.vary(
+    config,
+    variant,
+    tiny=recipes.tiny,
+    single=recipes.single,
+    decoder=recipes.causal,
+    from_decoder=recipes.causal,
+    to_decoder=recipes.single,
+  )
 
 
 def get_phases(variant=""):
-  if variant:
+  if variant in ("tiny", "single"):
     return {}
-  return {
+  phases = {
     "pretraining": {"train.tokens": 1_700_000_000_000},
     "context_extension": {
       "train.tokens": 250_000_000_000,
@@ -55,3 +73,20 @@ def get_phases(variant=""):
       "optim.final_lr_share": 0.04,
     },
   }
+  cross = {
+    "train.tokens": 50_000_000_000,
+    "train.initial_batch_size": 12,
+    "train.batch_warmup_tokens": 10_000_000_000,
+    "train.reset_optimizer": True,
+    "optim.warmup_tokens": 3_000_000_000,
+    "optim.decay_tokens": 10_000_000_000,
+    "optim.schedule": "linear",
+    "optim.final_lr_share": 0.02,
+  }
+  masked = {"objective.name": "mlm", "corruption.kind": "token_masking"}
+  causal = {"objective.name": "causal_lm", "corruption.kind": "next_token"}
+  if variant == "from_decoder":
+    phases["encoder"] = cross | masked
+  if variant == "to_decoder":
+    phases["decoder"] = cross | causal
+  return phases

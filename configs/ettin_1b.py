@@ -24,14 +24,31 @@ def get_config(variant=""):
 
   config.train.initial_batch_size = 24
   config.train.batch_warmup_tokens = 3_000_000_000
-  return recipes.vary(config, variant, tiny=recipes.tiny, single=recipes.single)
+  return recipes.vary(
+    config,
+    variant,
+    tiny=recipes.tiny,
+    single=recipes.single,
+    decoder=recipes.causal,
+    from_decoder=recipes.causal,
+    to_decoder=recipes.single,
+  )
 
 
 def get_phases(variant=""):
-  if variant:
+  phases = recipes.base_phases("ettin_150m", variant)
+  if not phases:
     return {}
-  phases = recipes.base_phases("ettin_150m")
   phases["context_extension"]["train.tokens"] = 83_333_000_000
   phases["decay"]["train.tokens"] = 16_666_666_667
   phases["decay"]["optim.peak_lr"] = 2.5e-4
+  if last := phases.get("encoder") or phases.get("decoder"):
+    last.update(
+      {
+        "train.initial_batch_size": 2,
+        "train.tokens": 16_666_666_667,
+        "optim.warmup_tokens": 1_000_000_000,
+        "optim.decay_tokens": 3_333_000_000,
+      }
+    )
   return phases

@@ -24,12 +24,22 @@ def get_config(variant=""):
 
   config.train.initial_batch_size = 48
   config.train.batch_warmup_tokens = 10_000_000_000
-  return recipes.vary(config, variant, tiny=recipes.tiny, single=recipes.single)
+  return recipes.vary(
+    config,
+    variant,
+    tiny=recipes.tiny,
+    single=recipes.single,
+    decoder=recipes.causal,
+    from_decoder=recipes.causal,
+    to_decoder=recipes.single,
+  )
 
 
 def get_phases(variant=""):
-  if variant:
+  phases = recipes.base_phases("ettin_150m", variant)
+  if not phases:
     return {}
-  phases = recipes.base_phases("ettin_150m")
   phases["decay"]["optim.peak_lr"] = 2.5e-4
+  if last := phases.get("encoder") or phases.get("decoder"):
+    last["train.initial_batch_size"] = 4
   return phases

@@ -208,7 +208,13 @@ def vary(
 
 
 def single(values: ml_collections.ConfigDict) -> None:
-  """Leaves the values as they are: one phase, for a recipe of several."""
+  """Leaves the values as they are; `get_phases` may have none for it."""
+
+
+def causal(values: ml_collections.ConfigDict) -> None:
+  """Trains the same model by predicting the next token, as a decoder."""
+  values.objective.name = "causal_lm"
+  values.corruption.kind = "next_token"
 
 
 def tiny(values: ml_collections.ConfigDict) -> None:

@@ -5,6 +5,7 @@ import bisect
 import jax
 import pytest
 
+from mlm_jax import config as config_lib
 from mlm_jax import recipes
 from mlm_jax.training import schedules
 
@@ -164,3 +165,52 @@ def test_batches_grow_over_the_papers_tokens(recipe, tokens):
 def test_phases_do_not_reach_into_variants(recipe):
   for variant in ("tiny", "single"):
     assert len(recipes.load(f"{recipe}:{variant}").phases) == 1
+
+
+# The authors' files of cross-objective training: rate, first batch size,
+# billions of tokens of the phase, its warm-up and its decay.
+CROSS = {
+  "17m": (1.5e-3, 12, 50, 3, 10),
+  "32m": (1.5e-3, 12, 50, 3, 10),
+  "68m": (1.5e-3, 8, 50, 3, 10),
+  "150m": (4e-4, 12, 50, 3, 10),
+  "400m": (2.5e-4, 4, 50, 3, 10),
+  "1b": (2.5e-4, 2, 16.666666667, 1, 3.333),
+}
+
+
+@pytest.mark.parametrize("size", CROSS)
+@pytest.mark.parametrize("variant", ["from_decoder", "to_decoder"])
+def test_ettins_last_phase_has_the_other_objective(size, variant):
+  name = f"ettin_{size}"
+  first, last = ("causal_lm", "mlm")
+  if variant == "to_decoder":
+    first, last = last, first
+  found = recipes.load(f"{name}:{variant}").phases
+  assert [p.config.objective.name for p in found] == [first] * 3 + [last]
+  assert [p.name for p in found[:3]] == [*PHASES[name]]
+  for phase, encoder in zip(found, recipes.load(name).phases, strict=False):
+    assert phase.config.timeline == encoder.config.timeline
+    assert phase.config.optim == encoder.config.optim
+  rate, rows, tokens, warmup, decay = CROSS[size]
+  config = found[3].config
+  optim, train = config.optim, config.train
+  assert (optim.peak_lr, train.initial_batch_size) == (rate, rows)
+  assert [train.tokens, optim.warmup_tokens, optim.decay_tokens] == [
+    pytest.approx(n * B, abs=1) for n in (tokens, warmup, decay)
+  ]
+  assert train.batch_warmup_tokens == 10 * B and train.reset_optimizer
+  assert (optim.schedule, optim.final_lr_share) == ("linear", 0.02)
+  assert config.data.seq_len == 7999
+  assert config.model.rope_theta == config.model.local_rope_theta == 1.6e5
+  if last == "mlm":
+    assert config.corruption.mask_rate == 0.15
+
+
+@pytest.mark.parametrize("size", CROSS)
+def test_ettins_decoder_is_trained_like_its_encoder(size):
+  decoder = recipes.load(f"ettin_{size}:decoder").phases
+  encoder = recipes.load(f"ettin_{size}").phases
+  for one, other in zip(decoder, encoder, strict=True):
+    changed = config_lib.changed(one.config, other.config)
+    assert {*changed} == {"objective.name", "corruption.kind"}

@@ -58,6 +58,8 @@ class Objective(abc.ABC):
     title: what it is called in a text, such as "masked language modelling".
     tasks: the tasks of corruptions whose batches it takes.
     has_decoder: whether the model is an encoder-decoder.
+    shares_weights: whether its weights are those of a masked language model: an
+      encoder and a head. Phases may change from one such objective to another.
     token_term: the term that predicts tokens, None if there is none.
     options: the keys of `_OPTIONS` that it supports.
     supports: the commands and flags that need more than a loss: "fill_mask",
@@ -69,6 +71,7 @@ class Objective(abc.ABC):
   title: ClassVar[str]
   tasks: ClassVar[tuple[Task, ...]]
   has_decoder: ClassVar[bool] = False
+  shares_weights: ClassVar[bool] = False
   token_term: ClassVar[str | None] = None
   options: ClassVar[tuple[str, ...]] = ()
   supports: ClassVar[tuple[str, ...]] = ()

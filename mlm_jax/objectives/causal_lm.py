@@ -26,6 +26,7 @@ class CausalLanguageModelling(Objective):
 
   title = "causal language modelling"
   tasks = ("predict_next",)
+  shares_weights = True
   token_term = "causal_lm"
 
   @functools.cached_property

@@ -39,6 +39,7 @@ class MaskedLanguageModelling(Objective):
 
   title = "masked language modelling"
   tasks = ("fill_masks",)
+  shares_weights = True
   token_term = "mlm"
   options = ("objective.span_boundary", "corruption.sentence_pairs")
   supports = (

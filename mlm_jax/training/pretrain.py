@@ -11,14 +11,13 @@ from mlm_jax.data import corruption, pipeline, prepare
 from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.data.rows import RowStore
 from mlm_jax.data.tokenizers import Tokenizer
-from mlm_jax.errors import require, unknown
 from mlm_jax.phases import ONLY_PHASE, Phase, Recipe
 from mlm_jax.training import (
   diagnosis,
   groups,
   loop,
   partitioning,
-  schedules,
+  preflight,
 )
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.hooks import (
@@ -35,9 +34,6 @@ from mlm_jax.training.log import Log
 from mlm_jax.training.run import Run
 from mlm_jax.training.state import TrainState, counter_value
 from mlm_jax.workdir import Workdir
-
-# How much more the rate may be where a phase that has ended goes on.
-_MOST_RISE = 1.1
 
 # run, rows[, how to corrupt them] -> parameters -> held-out metrics.
 MakeEvaluator = Callable[..., Evaluator]
@@ -73,7 +69,7 @@ def pretrain(
   Raises:
     InputError: recipe, corpus, mesh and work directory do not fit together.
   """
-  _check(recipe, workdir, stop_after_phase)
+  preflight.check(recipe, workdir, stop_after_phase)
   changed = workdir.changed(recipe)
   tokenizer, stores = _prepare(recipe, workdir)
   parts = [
@@ -82,6 +78,7 @@ def pretrain(
       zip(recipe.phases, stores, strict=True)
     )
   ]
+  preflight.check_weights(recipe, [part.run for part in parts])
   progress = _restore(recipe, workdir, [part.run for part in parts])
   with (
     Log(workdir, recipe.last_step, progress.step or -1) as log,
@@ -269,62 +266,6 @@ class _Progress:
     self.state, self.step = moment.state, moment.step
     self.streams = streams(moment.state)
     return moment
-
-
-def _check(recipe: Recipe, workdir: Workdir, stop_after_phase: str) -> None:
-  """Raises InputError for what should not come up after hours of preparing."""
-  names = [phase.name for phase in recipe.phases]
-  if stop_after_phase and stop_after_phase not in names:
-    raise unknown("--stop_after_phase", stop_after_phase, names)
-  workdir.check(recipe)
-  _check_skipped_rows(recipe, workdir)
-  _check_extension(recipe, workdir)
-  for phase in recipe.phases:
-    partitioning.make_mesh(phase.config)
-
-
-def _check_skipped_rows(recipe: Recipe, workdir: Workdir) -> None:
-  """Raises InputError where `data.skip_rows` would repeat or lose rows."""
-  step = workdir.last_step
-  if not step:
-    return
-  old, new = (
-    one.phase_at(step).config.data for one in (workdir.load_recipe(), recipe)
-  )
-  if old.skipped_ranges == new.skipped_ranges:
-    return
-  with Checkpoints(workdir) as checkpoints:
-    for stream, count in checkpoints.streams(step).items():
-      # The last row that was read.
-      before, after = (
-        int(pipeline.leave_out(data.skipped_ranges, count - 1))
-        for data in (old, new)
-      )
-      require(
-        before == after,
-        f"data.skip_rows={new.skip_rows!r} cannot replace {old.skip_rows!r}: "
-        f"{workdir.root} has read the stream {stream!r} to row {before:,}, so "
-        "ranges up to there must stay, and new ones begin after it",
-      )
-
-
-def _check_extension(recipe: Recipe, workdir: Workdir) -> None:
-  """Raises InputError where more steps would undo the decay of the rate."""
-  step = workdir.last_step
-  if not step:
-    return
-  old, new = (one.phase_at(step) for one in (workdir.load_recipe(), recipe))
-  if not old.last_step == step < new.last_step:
-    return
-  rate = schedules.of_phase(old.config, old.first_step)(step - 1)
-  next_rate = schedules.of_phase(new.config, new.first_step)(step)
-  require(
-    next_rate <= _MOST_RISE * rate,
-    f"phase {old.name!r} of {workdir.root} ended at step {step:,} with a "
-    f"learning rate of {rate:.3g}, which more steps of it would raise to "
-    f"{next_rate:.3g} at once: append a phase to the recipe, with its own "
-    "optim.peak_lr and warmup",
-  )
 
 
 def _prepare(

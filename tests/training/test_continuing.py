@@ -1,15 +1,23 @@
 """A run that stops, is changed, or goes on past its end."""
 
+import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
-from mlm_jax import api, phases, recipes
+from mlm_jax import api, phases, recipes, registry
 from mlm_jax.errors import InputError
+from mlm_jax.models.composite import MaskedLM
+from mlm_jax.objectives.mlm import MaskedLanguageModelling
 from mlm_jax.workdir import Workdir
 from tests.conftest import records
-from tests.training.conftest import StopAt, assert_resumes_exactly
+from tests.training.conftest import (
+  StopAt,
+  assert_resumes_exactly,
+  final_state,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -130,3 +138,61 @@ def test_states_that_are_not_shaped_as_weights_resume_exactly(
   whole = tmp_path / "whole"
   assert api.pretrain(recipe, whole)
   assert_resumes_exactly(recipe, 3, tmp_path / "stopped", whole)
+
+
+CAUSAL = {"objective.name": "causal_lm", "corruption.kind": "next_token"}
+MASKED = {"objective.name": "mlm", "corruption.kind": "token_masking"}
+
+
+@pytest.mark.parametrize("step", [4, 6])
+def test_phases_of_two_objectives_resume_exactly(step, base, tmp_path):
+  """A decoder that becomes an encoder."""
+  recipe = phases.Recipe(
+    base,
+    {
+      "decoder": {"train.steps": 4, **CAUSAL},
+      "encoder": {"train.steps": 4, "train.reset_optimizer": True, **MASKED},
+    },
+  )
+  whole = tmp_path / "whole"
+  assert api.pretrain(recipe, whole)
+  assert_resumes_exactly(recipe, step, tmp_path / "stopped", whole)
+  assert not api.restore(whole, "4").run.objective.supports
+  model = api.restore(whole)
+  assert api.fill_mask(model, "A [MASK] of it.")
+  assert np.isfinite(api.evaluate(whole).loss)
+  # The first step of the second phase is that of new moments.
+  moments = model_moments(recipe, whole)
+  assert moments == {4}
+
+
+def model_moments(recipe, workdir):
+  """Returns the numbers of updates that an optimizer's state has seen."""
+  leaves = jax.tree.leaves_with_path(final_state(recipe, workdir).opt_state)
+  return {int(x) for path, x in leaves if str(path[-1]) == ".count"}
+
+
+def test_objectives_of_other_weights_do_not_follow_each_other(base, tmp_path):
+  with pytest.raises(InputError, match=r"objective\.name.*'mlm'.*'rtd'"):
+    phases.Recipe(
+      base,
+      {
+        "a": {"train.steps": 4},
+        "b": {"train.steps": 4} | {"objective.name": "rtd"},
+      },
+    )
+
+  @registry.OBJECTIVES.register("two_heads")
+  class TwoHeads(MaskedLanguageModelling):
+    @property
+    def model(self):
+      config = dataclasses.replace(self.config.model, num_layers=2)
+      return MaskedLM(config, self.vocab.size)
+
+  try:
+    diffs = {"a": {"train.steps": 4}, "b": {"train.steps": 4}}
+    diffs["b"]["objective.name"] = "two_heads"
+    with pytest.raises(InputError, match=r"'b' has other weights.*'a'"):
+      api.pretrain(phases.Recipe(base, diffs), tmp_path)
+  finally:
+    registry.OBJECTIVES.forget("this program")

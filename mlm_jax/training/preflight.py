@@ -1,0 +1,94 @@
+"""What is checked before a run prepares, restores and compiles."""
+
+from collections.abc import Sequence
+
+import jax
+
+from mlm_jax.data import pipeline
+from mlm_jax.errors import require, unknown
+from mlm_jax.phases import Recipe
+from mlm_jax.training import partitioning, schedules
+from mlm_jax.training.checkpoint import Checkpoints
+from mlm_jax.training.run import Run
+from mlm_jax.workdir import Workdir
+
+# How much more the rate may be where a phase that has ended goes on.
+_MOST_RISE = 1.1
+
+
+def check(recipe: Recipe, workdir: Workdir, stop_after_phase: str) -> None:
+  """Raises InputError for what should not come up after hours of preparing."""
+  names = [phase.name for phase in recipe.phases]
+  if stop_after_phase and stop_after_phase not in names:
+    raise unknown("--stop_after_phase", stop_after_phase, names)
+  workdir.check(recipe)
+  _check_skipped_rows(recipe, workdir)
+  _check_extension(recipe, workdir)
+  for phase in recipe.phases:
+    partitioning.make_mesh(phase.config)
+
+
+def _check_skipped_rows(recipe: Recipe, workdir: Workdir) -> None:
+  """Raises InputError where `data.skip_rows` would repeat or lose rows."""
+  step = workdir.last_step
+  if not step:
+    return
+  old, new = (
+    one.phase_at(step).config.data for one in (workdir.load_recipe(), recipe)
+  )
+  if old.skipped_ranges == new.skipped_ranges:
+    return
+  with Checkpoints(workdir) as checkpoints:
+    for stream, count in checkpoints.streams(step).items():
+      # The last row that was read.
+      before, after = (
+        int(pipeline.leave_out(data.skipped_ranges, count - 1))
+        for data in (old, new)
+      )
+      require(
+        before == after,
+        f"data.skip_rows={new.skip_rows!r} cannot replace {old.skip_rows!r}: "
+        f"{workdir.root} has read the stream {stream!r} to row {before:,}, so "
+        "ranges up to there must stay, and new ones begin after it",
+      )
+
+
+def _check_extension(recipe: Recipe, workdir: Workdir) -> None:
+  """Raises InputError where more steps would undo the decay of the rate."""
+  step = workdir.last_step
+  if not step:
+    return
+  old, new = (one.phase_at(step) for one in (workdir.load_recipe(), recipe))
+  if not old.last_step == step < new.last_step:
+    return
+  rate = schedules.of_phase(old.config, old.first_step)(step - 1)
+  next_rate = schedules.of_phase(new.config, new.first_step)(step)
+  require(
+    next_rate <= _MOST_RISE * rate,
+    f"phase {old.name!r} of {workdir.root} ended at step {step:,} with a "
+    f"learning rate of {rate:.3g}, which more steps of it would raise to "
+    f"{next_rate:.3g} at once: append a phase to the recipe, with its own "
+    "optim.peak_lr and warmup",
+  )
+
+
+def check_weights(recipe: Recipe, runs: Sequence[Run]) -> None:
+  """Raises InputError where a phase has other weights than the first.
+
+  Recipes refuse other keys of scope "weights"; an objective of a recipe file
+  may have weights of its own all the same.
+
+  Args:
+    recipe: of several phases.
+    runs: the run of each.
+  """
+  shapes = [
+    jax.tree.map(lambda x: x.shape, run.abstract_state.params) for run in runs
+  ]
+  first = recipe.phases[0].name
+  for phase, found in zip(recipe.phases, shapes, strict=True):
+    require(
+      found == shapes[0],
+      f"phase {phase.name!r} has other weights than phase {first!r}: the same "
+      "objective.name must train both",
+    )
