@@ -29,6 +29,18 @@ ALBERT = {"share_layers": True, "activation": "gelu_tanh"}
 # Portes et al. 2023.
 MOSAICBERT = {"glu": True, "mlp_bias": "out", "position_kind": "alibi"}
 
+# Geiping and Goldstein 2023, but for their scaled sinusoidal positions.
+CRAMMED = {
+  "glu": True,
+  "norm_placement": "pre",
+  "attention_bias": False,
+  "mlp_bias": "none",
+  "num_types": 0,
+  "head_dense": "none",
+  "head_bias": False,
+  **NO_DROPOUT,
+}
+
 # Warner et al. 2024.
 MODERNBERT = {
   "glu": True,

@@ -70,6 +70,12 @@ class Recipe:
         config_lib.may_follow(before.config, after.config, "phase")
       except InputError as error:
         raise InputError(f"phase {after.name!r}: {error}") from error
+      require(
+        not before.config.train.hours,
+        f"phase {before.name!r}: train.hours={before.config.train.hours} is "
+        "for the last phase, as the steps that later ones begin with are "
+        "unknown; once it is trained, give its length in train.steps",
+      )
       old, new = (
         phase.config.data.heldout_fraction for phase in (before, after)
       )
@@ -88,9 +94,9 @@ class Recipe:
     for name, diff in self.diffs.items():
       _check_name(name)
       require(
-        "train.steps" in diff or "train.tokens" in diff,
-        f"phase {name!r} needs a length of its own: train.steps or "
-        "train.tokens",
+        any(f"train.{unit}" in diff for unit in ("steps", "tokens", "hours")),
+        f"phase {name!r} needs a length of its own: train.steps, train.tokens "
+        "or train.hours",
       )
       for key in diff:
         if key not in values:
@@ -110,6 +116,11 @@ class Recipe:
   def last_step(self) -> int:
     """Returns the step that ends the last phase."""
     return self.phases[-1].last_step
+
+  @property
+  def last_known_step(self) -> int:
+    """Returns the same, 0 where that phase has hours in place of steps."""
+    return 0 if self.phases[-1].config.train.hours else self.last_step
 
   def phase_at(self, step: int) -> Phase:
     """Returns the phase that a checkpoint of `step` was trained in last.

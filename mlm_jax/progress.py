@@ -12,7 +12,7 @@ class Progress:
   """A bar on a terminal; elsewhere a line each time something is logged.
 
   Args:
-    total: steps to do; None shows no bar, `say` alone.
+    total: steps to do, 0 where that is unknown; None shows no bar, `say` alone.
     done: steps already done.
     unit: what a step is called.
 
@@ -40,7 +40,7 @@ class Progress:
         console=self._console,
       )
       self._task = self._bar.add_task(
-        "", total=total, completed=done, values=""
+        "", total=total or None, completed=done, values=""
       )
 
   def __enter__(self):
@@ -62,13 +62,14 @@ class Progress:
       self._bar.update(self._task, completed=step)
 
   def show(self, step: int, **values: float | None) -> None:
-    """Shows the newest values: loss, heldout, tokens_per_second."""
+    """Shows the newest values: loss, heldout, tokens_per_second, hours."""
     if self.live:
       self._values.update(values)
       text = "  ".join(_texts(self._values))
       self._bar.update(self._task, completed=step, values=text)
-    elif self._total:
-      done = f"{self._unit} {step:,}/{self._total:,}"
+    elif self._total is not None:
+      of = f"/{self._total:,}" if self._total else ""
+      done = f"{self._unit} {step:,}{of}"
       self.say("  ".join([done, *_texts(values), *self._left(step)]))
 
   def _left(self, step: int) -> list[str]:
@@ -93,4 +94,5 @@ _NAMES = {
   "loss": ("loss", ".3f"),
   "heldout": ("held-out", ".3f"),
   "tokens_per_second": ("tokens/s", ",.0f"),
+  "hours": ("hours", ".2f"),
 }

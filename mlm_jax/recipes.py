@@ -253,6 +253,7 @@ def tiny(values: ml_collections.ConfigDict) -> None:
     initial_lr_share=0.0,
     warmup_steps=100,
     warmup_tokens=0,
+    warmup_hours=0.0,
     schedule="linear",
     decay_steps=0,
     b2=0.98,
@@ -264,6 +265,7 @@ def tiny(values: ml_collections.ConfigDict) -> None:
   values.train.update(
     steps=1_000,
     tokens=0,
+    hours=0.0,
     batch_size=32,
     initial_batch_size=0,
     microbatches=1,

@@ -91,3 +91,20 @@ def test_rates_are_the_papers(recipe, optimizer, rates):
 def test_weight_decay_a_step_is_the_papers(recipe, decay):
   optim = recipes.load(recipe).base.optim
   assert optim.decay_per_rate * optim.peak_lr == pytest.approx(decay)
+
+
+@pytest.mark.parametrize(
+  ("recipe", "rates"),
+  [
+    # The authors' schedule budget-triangle2: a quarter, all at 75%, none.
+    ("crammed", {0: 2.5e-4, 9: 6.25e-4, 18: 1e-3, 21: 5e-4, 24: 0}),
+    # Izsak et al. 2021: 6% of warm-up, linear.
+    ("academic", {0: 0, 0.72: 5e-4, 1.44: 1e-3, 12.72: 5e-4, 24: 0}),
+  ],
+)
+def test_budgets_of_a_day_follow_the_clock(recipe, rates):
+  config = recipes.load(recipe).base
+  assert config.train.hours == 24
+  at = schedules.of_phase(config)
+  found = [float(at(hours)) for hours in rates]
+  np.testing.assert_allclose(found, [*rates.values()], rtol=1e-4, atol=1e-9)

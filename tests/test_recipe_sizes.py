@@ -166,6 +166,26 @@ def mosaicbert(layers, width, mlp_width):
   return sum(math.prod(shape) for shape in shapes)
 
 
+def crammed():
+  """The tensors of crammed_bert.py in JonasGeiping/cramming, but for two.
+
+  Ours has a table of positions, and no first norm after that of embeddings.
+  """
+  norm = [(768,), (768,)]
+  layer = [*norm, *4 * [(768, 768)], *norm, (3072, 768), (768, 1536)]
+  shapes = [(32_768, 768), *norm, *16 * layer, *norm]
+  count = sum(math.prod(shape) for shape in shapes)
+  return count + 128 * 768 - 2 * 768
+
+
+def pre_norm_bert():
+  """The tensors of modeling.py in IntelLabs/academic-budget-bert.
+
+  A norm after the last layer is there in place of that of embeddings.
+  """
+  return bert(**LARGE)
+
+
 def neobert():
   """The tensors of model.py in chandar-lab/NeoBERT."""
   layer = [
@@ -248,6 +268,8 @@ PUBLISHED = [
     2_403_092_736,
   ),
   ("nomic_bert", nomic_bert, BASE, 137_354_304),
+  ("crammed", crammed, {}, 119_686_656),
+  ("academic", pre_norm_bert, {}, 335_174_458),
   ("t5_small", t5, {}, 60_492_288),
   (
     "t5_base",

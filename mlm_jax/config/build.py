@@ -53,8 +53,8 @@ def merge(values: Mapping[str, Any], diff: Mapping[str, Any]) -> dict[str, Any]:
   """
   replaced = {}
   for name, key in keys().items():
-    if key.instead_of:
-      other = f"{name.rpartition('.')[0]}.{key.instead_of}"
+    for other in key.instead_of:
+      other = f"{name.rpartition('.')[0]}.{other}"
       for one, instead in ((name, other), (other, name)):
         if one in diff and diff[one] and instead not in diff:
           replaced[instead] = 0

@@ -58,6 +58,12 @@ class Config:
     """The steps of the phase, whatever its length is given in."""
     return self.timeline.num_steps
 
+  def describe_length(self) -> str:
+    """Returns how long the phase is, such as "1,000 steps"."""
+    if hours := self.train.hours:
+      return f"{hours:,g} hours"
+    return f"{self.num_steps:,} steps"
+
   @functools.cached_property
   def optim_in_steps(self) -> OptimConfig:
     """The optimizer's keys, with warmup and decay in steps of full batches."""
@@ -79,6 +85,12 @@ class Config:
     require(
       optim.warmup_steps + optim.decay_steps <= most,
       f"{warmup} and {decay} together are over {length}",
+    )
+    require(
+      not (self.train.hours and self.corruption.final_mask_rate),
+      f"corruption.final_mask_rate={self.corruption.final_mask_rate} needs a "
+      "length in steps or tokens: the batches of a phase in hours must not "
+      "depend on the clock",
     )
     require(
       not self.train.patience or self.data.heldout_fraction,

@@ -41,8 +41,8 @@ class Key:
     choices: the table of the registry whose names are the allowed values.
     above, at_least, below, at_most: the range of a number.
     grown: whether growing an encoder takes it from the larger one.
-    instead_of: a key of the same group that says the same in another unit: of
-      the two, one is 0.
+    instead_of: keys of the same group that say the same in another unit: of all
+      of them, one is not 0.
     of_one_phase: whether it holds for the phase that sets it alone, and is at
       its default again in the next.
   """
@@ -57,7 +57,7 @@ class Key:
   below: float | None = None
   at_most: float | None = None
   grown: bool = False
-  instead_of: str = ""
+  instead_of: tuple[str, ...] = ()
   of_one_phase: bool = False
 
   @property
@@ -165,9 +165,9 @@ def check_keys(group: Any, prefix: str = "") -> None:
   for name, declared in keys_of(type(group)).items():
     value = getattr(group, name)
     declared.check(prefix + name, value)
-    other = declared.instead_of
-    if value and other and getattr(group, other):
-      raise InputError(
-        f"{prefix}{name}={value!r} takes the place of {prefix}{other}="
-        f"{getattr(group, other)!r}: set one of them to 0"
-      )
+    for other in declared.instead_of if value else ():
+      if getattr(group, other):
+        raise InputError(
+          f"{prefix}{name}={value!r} takes the place of {prefix}{other}="
+          f"{getattr(group, other)!r}: set one of them to 0"
+        )

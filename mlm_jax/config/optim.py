@@ -36,7 +36,11 @@ class OptimConfig:
     scope="schedule", at_least=0)
   warmup_tokens: int = key(0,
     "Length of the warmup in tokens, in place of warmup_steps.",
-    scope="schedule", at_least=0, instead_of="warmup_steps")
+    scope="schedule", at_least=0, instead_of=("warmup_steps",))
+  warmup_hours: float = key(0.0,
+    "Length of the warmup in hours, where that of the phase is train.hours.",
+    scope="schedule", at_least=0,
+    instead_of=("warmup_steps", "warmup_tokens"))
   schedule: str = key("linear",
     "Learning-rate schedule after the warmup. It falls from peak_lr to "
     "final_lr_share of it at the end of the phase.",
@@ -48,7 +52,11 @@ class OptimConfig:
     scope="schedule", at_least=0)
   decay_tokens: int = key(0,
     "Length of the decay in tokens, in place of decay_steps.",
-    scope="schedule", at_least=0, instead_of="decay_steps")
+    scope="schedule", at_least=0, instead_of=("decay_steps",))
+  decay_hours: float = key(0.0,
+    "Length of the decay in hours, where that of the phase is train.hours.",
+    scope="schedule", at_least=0,
+    instead_of=("decay_steps", "decay_tokens"))
   final_lr_share: float = key(0.0,
     "Learning rate at the end of the phase, as a share of peak_lr.",
     scope="schedule", at_least=0, at_most=1)

@@ -14,6 +14,10 @@ from mlm_jax.config.optim import OptimConfig
 from mlm_jax.config.train import TrainConfig
 from mlm_jax.errors import require
 
+# Of a phase in hours.
+_UNKNOWN_STEPS = 1 << 30
+_PARTS_OF_HOURS = 1_000_000
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
@@ -39,11 +43,13 @@ class Timeline:
   """The stages of a phase, in order; the last one has the full batch size.
 
   Steps are those of the phase, counted from 0. Tokens are those of whole rows,
-  padding included.
+  padding included. The last stage of a phase in hours has more steps than it
+  can be trained for.
   """
 
   stages: tuple[Stage, ...]
   seq_len: int
+  hours: float = 0.0
 
   @property
   def num_steps(self) -> int:
@@ -72,7 +78,12 @@ class Timeline:
 
   @property
   def length(self) -> float:
-    """The number of steps if all batches were full."""
+    """The number of steps if all batches were full.
+
+    In hours, it is the number of parts that a schedule divides them into.
+    """
+    if self.hours:
+      return _PARTS_OF_HOURS
     if len(self.stages) == 1:
       return self.num_steps
     return self.num_rows / self.stages[-1].batch_size
@@ -91,7 +102,9 @@ def timeline(train: TrainConfig, seq_len: int) -> Timeline:
     steps = max(1, round(steps))
     stages = [Stage(size, steps * n, steps) for n, size in enumerate(sizes)]
   warmup_steps = stages[-1].end if stages else 0
-  if train.steps:
+  if train.hours:
+    steps = _UNKNOWN_STEPS
+  elif train.steps:
     steps = train.steps - warmup_steps
   else:
     rows = math.ceil(train.tokens / seq_len)
@@ -104,11 +117,34 @@ def timeline(train: TrainConfig, seq_len: int) -> Timeline:
     f"{length_key(train, 'train.')}",
   )
   stages.append(Stage(train.batch_size, warmup_steps, steps))
-  return Timeline(tuple(stages), seq_len)
+  return Timeline(tuple(stages), seq_len, train.hours)
 
 
 def in_steps(optim: OptimConfig, timeline: Timeline) -> OptimConfig:
-  """Returns keys whose warmup and decay are in steps of full batches."""
+  """Returns keys whose warmup and decay are in steps of full batches.
+
+  In hours, a step is one of the parts that `Timeline.length` counts.
+
+  Raises:
+    InputError: one length is in hours, another is not.
+  """
+  for name in ("warmup", "decay"):
+    length = length_key(optim, "optim.", f"{name}_")
+    is_in_hours = bool(getattr(optim, f"{name}_hours"))
+    require(
+      is_in_hours == bool(timeline.hours) or length.endswith("=0"),
+      f"{length} does not go with train.hours={timeline.hours}: a schedule is "
+      f"in hours as a whole, train.hours and optim.{name}_hours, or not at all",
+    )
+  if timeline.hours:
+    part = timeline.hours / _PARTS_OF_HOURS
+    return dataclasses.replace(
+      optim,
+      warmup_steps=round(optim.warmup_hours / part),
+      warmup_hours=0.0,
+      decay_steps=round(optim.decay_hours / part),
+      decay_hours=0.0,
+    )
   batch_size = timeline.stages[-1].batch_size
   rows = timeline.rows_before(optim.warmup_steps)
   if optim.warmup_tokens:
@@ -121,8 +157,9 @@ def in_steps(optim: OptimConfig, timeline: Timeline) -> OptimConfig:
 
 
 def length_key(group: Any, prefix: str, name: str = "") -> str:
-  """Returns KEY=VALUE of a length, which is in steps or in tokens."""
-  unit = "tokens" if getattr(group, f"{name}tokens") else "steps"
+  """Returns KEY=VALUE of a length, which is in steps, tokens or hours."""
+  units = ("tokens", "hours")
+  unit = next((u for u in units if getattr(group, name + u)), "steps")
   return f"{prefix}{name}{unit}={getattr(group, name + unit)}"
 
 

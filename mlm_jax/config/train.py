@@ -18,7 +18,12 @@ class TrainConfig:
   tokens: int = key(0,
     "Length of the training in tokens, in place of steps. They are those of "
     "whole rows: seq_len for each, padding included.",
-    scope="schedule", at_least=0, instead_of="steps")
+    scope="schedule", at_least=0, instead_of=("steps",))
+  hours: float = key(0.0,
+    "Length of the training in hours, in place of steps, for the last phase. "
+    "The learning rate follows the clock, so another run differs; evaluation "
+    "counts, stops between two commands do not.",
+    scope="schedule", at_least=0, instead_of=("steps", "tokens"))
   batch_size: int = key(256,
     "Rows per step, over all devices and micro-batches.",
     scope="schedule", above=0)
@@ -80,8 +85,8 @@ class TrainConfig:
   def __post_init__(self):
     check_keys(self, "train.")
     require(
-      self.steps or self.tokens,
-      "train.steps must be > 0 where train.tokens is 0, not 0",
+      self.steps or self.tokens or self.hours,
+      "train.steps must be > 0 where train.tokens and train.hours are 0, not 0",
     )
     require(
       not self.initial_batch_size or self.batch_warmup_tokens,

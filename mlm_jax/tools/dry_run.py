@@ -1,7 +1,6 @@
 """What a recipe is going to do, phase by phase, before anything is done."""
 
 import math
-from collections.abc import Sequence
 
 from mlm_jax.config import Config
 from mlm_jax.data import corruption as corruption_lib
@@ -23,26 +22,39 @@ def describe(recipe: Recipe, workdir: Workdir | None = None) -> str:
     workdir: where prepared rows are looked for; it need not be there.
   """
   parts = [_phase(phase, workdir) for phase in recipe.phases]
-  total = sum(_tokens(phase.config) for phase in recipe.phases)
-  parts.append(f"{recipe.last_step:,} steps, {_short(total)} tokens in all")
-  parts.append(_plot(learning_rates(recipe, _WIDTH), total))
+  if not recipe.phases[-1].config.train.hours:
+    total = sum(_tokens(phase.config) for phase in recipe.phases)
+    parts.append(f"{recipe.last_step:,} steps, {_short(total)} tokens in all")
+  parts.append(_plot(recipe))
   return "\n\n".join(parts)
 
 
 def learning_rates(recipe: Recipe, points: int) -> list[tuple[float, float]]:
-  """Returns (tokens trained on, learning rate) at evenly spaced places."""
-  total = sum(_tokens(phase.config) for phase in recipe.phases)
-  found, before = [], 0
-  for phase in recipe.phases:
-    timeline, tokens = phase.config.timeline, _tokens(phase.config)
-    rate = schedules.learning_rate(phase.config.optim_in_steps, timeline.length)
+  """Returns (tokens, or hours, trained; learning rate) at even places.
+
+  Of a recipe that ends with a phase in hours, that phase alone.
+  """
+  lengths, _ = _lengths(recipe)
+  total, found, before = sum(lengths.values()), [], 0
+  for name, length in lengths.items():
+    config = next(p.config for p in recipe.phases if p.name == name)
+    steps = config.timeline.length
+    rate = schedules.learning_rate(config.optim_in_steps, steps)
     for index in range(points):
       place = (index + 0.5) / points * total
-      if before <= place < before + tokens:
-        step = (place - before) / tokens * timeline.length
+      if before <= place < before + length:
+        step = (place - before) / length * steps
         found.append((place, float(rate(step))))
-    before += tokens
+    before += length
   return found
+
+
+def _lengths(recipe: Recipe) -> tuple[dict[str, float], str]:
+  """Returns the length of each phase that is drawn, and their unit."""
+  last = recipe.phases[-1]
+  if last.config.train.hours:
+    return {last.name: last.config.train.hours}, "hours"
+  return {p.name: _tokens(p.config) for p in recipe.phases}, "tokens"
 
 
 def save_plot(recipe: Recipe, path: str) -> None:
@@ -57,19 +69,18 @@ def save_plot(recipe: Recipe, path: str) -> None:
     raise InputError(
       "drawing a PNG needs Matplotlib: pip install matplotlib"
     ) from error
-  tokens, rates = zip(*learning_rates(recipe, 1_000), strict=True)
+  lengths, unit = _lengths(recipe)
+  places, rates = zip(*learning_rates(recipe, 1_000), strict=True)
   figure = Figure(figsize=(8, 3.5), layout="constrained")
   axes = figure.subplots()
-  axes.plot(tokens, rates)
-  axes.set(xlabel="tokens", ylabel="learning rate", ylim=(0, None))
+  axes.plot(places, rates)
+  axes.set(xlabel=unit, ylabel="learning rate", ylim=(0, None))
   axes.margins(x=0)
   end = 0
-  for phase in recipe.phases:
+  for name, length in lengths.items():
     axes.axvline(end, color="0.8", linewidth=1)
-    axes.text(
-      end, max(rates), f" {phase.name}", rotation=90, va="top", color="0.4"
-    )
-    end += _tokens(phase.config)
+    axes.text(end, max(rates), f" {name}", rotation=90, va="top", color="0.4")
+    end += length
   try:
     figure.savefig(path, format="png", dpi=150)
   except OSError as error:
@@ -84,10 +95,10 @@ def _phase(phase: Phase, workdir: Workdir | None) -> str:
     "corruption": corruption_lib.bind(config.corruption).describe(),
     "rows": _rows(config, workdir),
   }
-  head = (
-    f"{phase.name}: {config.num_steps:,} steps, "
-    f"{_short(_tokens(config))} tokens, {config.data.seq_len:,} a row"
-  )
+  length = config.describe_length()
+  if not config.train.hours:
+    length += f", {_short(_tokens(config))} tokens"
+  head = f"{phase.name}: {length}, {config.data.seq_len:,} a row"
   return "\n".join([head, *(f"  {k:<14} {v}" for k, v in lines.items())])
 
 
@@ -122,12 +133,16 @@ def _rate(config: Config) -> str:
 def _length(config: Config, name: str) -> str:
   if tokens := getattr(config.optim, f"{name}_tokens"):
     return f"{_short(tokens)} tokens"
+  if hours := getattr(config.optim, f"{name}_hours"):
+    return f"{hours:,g} hours"
   return f"{getattr(config.optim, f'{name}_steps'):,} steps"
 
 
 def _rows(config: Config, workdir: Workdir | None) -> str:
   needed = config.timeline.num_rows
   text = f"{_short(needed)} needed"
+  if config.train.hours:
+    needed, text = None, "as many as the hours allow"
   path = None
   if workdir and workdir.tokenizer.exists():
     tokenizer = prepare.saved_tokenizer(config.data, workdir)
@@ -135,7 +150,8 @@ def _rows(config: Config, workdir: Workdir | None) -> str:
   if path is None or not rows.is_finished(path):
     return f"{text}, none prepared yet"
   there = rows.RowStore(path).info["train"].num_rows
-  return f"{text}, {_short(there)} there: {needed / there:.3g} epochs"
+  epochs = f": {needed / there:.3g} epochs" if needed else ""
+  return f"{text}, {_short(there)} there{epochs}"
 
 
 def _tokens(config: Config) -> int:
@@ -150,9 +166,11 @@ def _short(number: float) -> str:
   return f"{number:,}"
 
 
-def _plot(points: Sequence[tuple[float, float]], total: int) -> str:
-  """Returns a bar for each point, as lines of text."""
-  rates = [rate for _, rate in points]
+def _plot(recipe: Recipe) -> str:
+  """Returns a bar for each of some learning rates, as lines of text."""
+  lengths, unit = _lengths(recipe)
+  end = f"{_short(sum(lengths.values()))} {unit}"
+  rates = [rate for _, rate in learning_rates(recipe, _WIDTH)]
   highest = max(rates) or 1.0
   lines = []
   for row in reversed(range(_HEIGHT)):
@@ -163,5 +181,5 @@ def _plot(points: Sequence[tuple[float, float]], total: int) -> str:
       bars += _BARS[min(max(eighths, 0), 8)]
     lines.append(f"{label:>9} │{bars}")
   lines.append(f"{'':>9} └{'─' * _WIDTH}")
-  lines.append(f"{'':>11}0{_short(total) + ' tokens':>{_WIDTH - 1}}")
+  lines.append(f"{'':>11}0{end:>{_WIDTH - 1}}")
   return "\n".join(["learning rate", *lines])

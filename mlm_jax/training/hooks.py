@@ -8,10 +8,13 @@ one's own goes before the saving, and may ask for it.
 import dataclasses
 import math
 import operator
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from mlm_jax.config import TrainConfig
 from mlm_jax.errors import TrainingError, require
@@ -43,6 +46,7 @@ class Moment:
     stop: set it to end the run here; True also where the user interrupts.
     save: set it to have the state saved here, beside `train.checkpoint_every`.
     heldout: the held-out metrics measured here, None if there are none.
+    is_time_up: whether the hours of the phase are over.
   """
 
   phase: Phase
@@ -53,10 +57,11 @@ class Moment:
   stop: bool = False
   save: bool = False
   heldout: Mapping[str, float] | None = None
+  is_time_up: bool = False
 
   @property
   def ends_phase(self) -> bool:
-    return self.step == self.phase.last_step
+    return self.is_time_up or self.step == self.phase.last_step
 
   def is_multiple_of(self, every: int) -> bool:
     """True every so many steps, and at the end of the phase."""
@@ -95,6 +100,47 @@ class Hook:
       metrics: what the training step returned, on the device.
       seconds_in_hooks: time that hooks took since the last call.
     """
+
+
+class Clock(Hook):
+  """Counts the hours of a phase whose length is `train.hours`.
+
+  All processes take the first one's time, every `train.log_every` steps: the
+  learning rate is constant in between.
+
+  Args:
+    phase: what is trained.
+    now: returns seconds.
+  """
+
+  def __init__(self, phase: Phase, now: Callable[[], float] = time.monotonic):
+    self._hours = phase.config.train.hours
+    self._every, self._now = phase.config.train.log_every, now
+    self._zero, self._last = None, None
+
+  def is_due(self, moment: Moment) -> bool:
+    is_first = self._zero is None
+    return self._hours > 0 and (is_first or moment.step % self._every == 0)
+
+  def run(self, moment: Moment) -> None:
+    hours = moment.state.hours
+    now = self._now() / 3600
+    if self._zero is None:
+      self._zero = now - float(hours)
+    require(
+      self._last is None or now > self._last,
+      f"train.hours={self._hours} needs a clock that moves: this machine's "
+      f"stood still for {self._every} steps. Give a length in train.steps",
+    )
+    self._last = now
+    passed = np.float32(now - self._zero)
+    if jax.process_count() > 1:
+      passed = multihost_utils.broadcast_one_to_all(passed)
+    passed = jax.make_array_from_callback(
+      (), hours.sharding, lambda _: np.asarray(passed)
+    )
+    moment.state = moment.state.replace(hours=passed)
+    moment.is_time_up = bool(passed >= self._hours)
 
 
 class Evaluation(Hook):
@@ -310,10 +356,17 @@ class Logging(Hook):
     if not scalars.pop("num_predictions"):  # All steps were skipped.
       scalars |= dict.fromkeys(first, math.nan)
     del scalars["skipped_in_a_row"]
+    if not self._phase.config.train.hours:
+      del scalars["hours"]
     scalars |= {
       "tokens_seen": tokens_seen,
       "tokens_per_second": rate and round(rate, 1),
       "mfu": round(rate / peak, 4) if rate and peak else None,
     }
     self._log.record(self._phase, step, "train", **scalars)
-    self._log.show(step, loss=scalars["loss"], tokens_per_second=rate)
+    self._log.show(
+      step,
+      loss=scalars["loss"],
+      tokens_per_second=rate,
+      hours=scalars.get("hours"),
+    )

@@ -19,7 +19,7 @@ class Log(logging.Handler):
 
   Args:
     workdir: where records are written.
-    last_step: the last step of the run.
+    last_step: the last step of the run, 0 where it is unknown.
     step: the step that the run continues from, -1 for none.
   """
 
@@ -68,6 +68,6 @@ class Log(logging.Handler):
       self._progress.advance(step)
 
   def show(self, step: int, **values: float | None) -> None:
-    """Shows the newest values: loss, heldout, tokens_per_second."""
+    """Shows the newest values: loss, heldout, tokens_per_second, hours."""
     if self._writer:
       self._progress.show(step, **values)

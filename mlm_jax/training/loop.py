@@ -64,7 +64,7 @@ def train(
     if step == first:
       _LOGGER.info("Compiling the training step, once")
     batch = run.to_device(next(batches))
-    state, metrics = run.train_step(state, batch)
+    state, metrics = run.train_step(moment.state, batch)
     observed.finish()
     observed.running = step + 1, metrics
   observed.finish()

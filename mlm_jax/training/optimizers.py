@@ -42,7 +42,7 @@ class Optimizer:
 
   Attributes:
     optim: its keys.
-    schedule: step -> learning rate.
+    schedule: place -> learning rate; see `schedules.of_phase`.
   """
 
   optim: OptimConfig
@@ -58,7 +58,7 @@ class Optimizer:
     return ScheduledState(jnp.zeros([]), self._at(0.0).init(params))
 
   def update(
-    self, grads: Any, state: ScheduledState, params: Any, *, step: jax.Array
+    self, grads: Any, state: ScheduledState, params: Any, *, place: jax.Array
   ) -> tuple[Any, ScheduledState]:
     """Returns what to add to the parameters, and the next state.
 
@@ -66,9 +66,9 @@ class Optimizer:
       grads: taken at `training_params`.
       state: of the update before.
       params: the parameters.
-      step: of the run, at which the schedule is evaluated.
+      place: where the schedule is evaluated, in steps of the run or hours.
     """
-    rate = jnp.asarray(self.schedule(step), jnp.float32)
+    rate = jnp.asarray(self.schedule(place), jnp.float32)
     updates, inner = self._at(rate).update(grads, state.inner, params)
     updates = groups.scale(updates, params, self.optim)
     return updates, ScheduledState(rate, inner)

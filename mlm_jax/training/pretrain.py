@@ -22,6 +22,7 @@ from mlm_jax.training import (
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.hooks import (
   Checkpointing,
+  Clock,
   EarlyStopping,
   Evaluation,
   Evaluator,
@@ -81,21 +82,20 @@ def pretrain(
   preflight.check_weights(recipe, [part.run for part in parts])
   progress = _restore(recipe, workdir, [part.run for part in parts])
   with (
-    Log(workdir, recipe.last_step, progress.step or -1) as log,
+    Log(workdir, recipe.last_known_step, progress.step or -1) as log,
     loop.stop_signals() as is_interrupted,
   ):
     log.say(progress.describe(recipe))
-    if 0 < progress.step < recipe.last_step and changed:
+    if progress.step and changed and not progress.is_at_end_of(parts[-1].phase):
       new = {key: new for key, (_, new) in changed.items()}
-      phase = recipe.phase_at(progress.step)
-      log.record(phase, progress.step, "config", **new)
+      log.record(recipe.phase_at(progress.step), progress.step, "config", **new)
     for part in parts:
       if progress.step > part.phase.last_step:
         continue
       early_stopping = EarlyStopping(
         part.phase.config.train, workdir, part.phase.name, progress.step or -1
       )
-      if progress.step < part.phase.last_step:
+      if not progress.is_at_end_of(part.phase):
         moment = progress.train(
           part,
           make_evaluator,
@@ -105,7 +105,7 @@ def pretrain(
           is_interrupted,
         )
         is_interrupt = moment.stop and not early_stopping.is_over
-        if is_interrupt and moment.step < recipe.last_step:
+        if is_interrupt and not (moment.ends_phase and part is parts[-1]):
           log.say(
             f"Stopped at step {moment.step:,}; the same command continues from "
             "there"
@@ -209,9 +209,16 @@ class _Progress:
       return "Starting from random weights"
     if not self.step:
       return "Starting from the imported weights"
-    if self.step == recipe.last_step:
+    if self.is_at_end_of(recipe.phases[-1]):
       return f"Nothing to train: already at step {self.step:,}"
     return f"Continuing from step {self.step:,}"
+
+  def is_at_end_of(self, phase: Phase) -> bool:
+    """Returns whether nothing of a phase is left to train."""
+    hours = phase.config.train.hours
+    if hours and self.step > phase.first_step:
+      return float(self.state.hours) >= hours
+    return self.step == phase.last_step
 
   def train(
     self,
@@ -226,7 +233,7 @@ class _Progress:
     phase, run, train = part.phase, part.run, part.phase.config.train
     if part.number and self.step == phase.first_step:
       self.state = run.take_over(self.state)
-      log.say(f"Phase {phase.name!r}: {phase.config.num_steps:,} steps")
+      log.say(f"Phase {phase.name!r}: {phase.config.describe_length()}")
     else:
       self.state = jax.device_put(self.state, run.state_shardings)
     if frozen := groups.num_frozen(self.state.params, phase.config.optim):
@@ -259,7 +266,7 @@ class _Progress:
         phase,
         self.state,
         _batches(part, self.step - phase.first_step, place),
-        [*first, *hooks, *last],
+        [Clock(phase), *first, *hooks, *last],
         log,
         is_interrupted,
       )

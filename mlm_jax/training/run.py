@@ -99,9 +99,9 @@ class Run:
 
     The state given is consumed. Its optimizer's part goes on unless
     `train.reset_optimizer` asks for a new one, and so do averages if this phase
-    keeps any; sums of metrics begin anew.
+    keeps any; sums of metrics and hours begin anew.
     """
-    begun = ["metric_sums"]
+    begun = ["metric_sums", "hours"]
     if self.config.train.reset_optimizer:
       begun.append("opt_state")
     if state.averages is None or not self.config.optim.ema_decay:

@@ -59,7 +59,8 @@ def inverse_sqrt(optim: OptimConfig, steps: int) -> optax.Schedule:
 def of_phase(config: Config, first_step: int = 0) -> optax.Schedule:
   """Returns step of the run -> learning rate.
 
-  During a batch-size warm-up, progress is measured in rows, not in steps.
+  During a batch-size warm-up, progress is measured in rows, not in steps. Where
+  the length is `train.hours`, the schedule is a function of hours of the phase.
 
   Args:
     config: the phase's.
@@ -67,6 +68,8 @@ def of_phase(config: Config, first_step: int = 0) -> optax.Schedule:
   """
   timeline = config.timeline
   rate = learning_rate(config.optim_in_steps, timeline.length)
+  if timeline.hours:
+    return lambda hours: rate(hours / timeline.hours * timeline.length)
   if len(timeline.stages) == 1:
     return lambda step: rate(step - first_step)
   steps = [*(stage.first_step for stage in timeline.stages), timeline.num_steps]

@@ -33,6 +33,8 @@ class TrainState(flax.struct.PyTreeNode):
       writes the same records.
     tokens_seen: real tokens trained on.
     rows_seen: rows trained on, of all phases.
+    hours: those that the phase has taken, as `train.hours` counts them; 0 of a
+      phase whose length is in steps or tokens.
     guard: the steps that were skipped, and what spikes are measured by.
   """
 
@@ -43,6 +45,7 @@ class TrainState(flax.struct.PyTreeNode):
   metric_sums: LossSums
   tokens_seen: jax.Array
   rows_seen: jax.Array
+  hours: jax.Array
   guard: GuardState
 
 
@@ -63,6 +66,7 @@ def init_state(
     metric_sums=zero_sums(terms),
     tokens_seen=jnp.zeros([2], jnp.uint32),
     rows_seen=jnp.zeros([2], jnp.uint32),
+    hours=jnp.zeros([]),
     guard=init_guard(),
   )
 

@@ -44,11 +44,11 @@ def train_step(
     state.guard, loss, grad_norm, config.optim.max_spike
   )
 
+  place = state.hours if config.train.hours else state.step
+
   def update(grads, params, opt_state, averages):
     grads = guard.clip(grads, grad_norm, state.guard, config.optim)
-    updates, opt_state = optimizer.update(
-      grads, opt_state, params, step=state.step
-    )
+    updates, opt_state = optimizer.update(grads, opt_state, params, place=place)
     params = optax.apply_updates(params, updates)
     averages = _average(averages, params, state.step, config.optim.ema_decay)
     return params, opt_state, averages
@@ -71,6 +71,7 @@ def train_step(
     "tokens_seen": tokens_seen,
     "learning_rate": opt_state.learning_rate,
     "grad_norm": grad_norm,
+    "hours": state.hours,
     "skipped_steps": guard_state.skipped_steps,
     "skipped_in_a_row": guard_state.skipped_in_a_row,
   }

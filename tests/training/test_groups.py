@@ -95,7 +95,7 @@ def test_updates_are_scaled_with_their_weight_decay():
   params = {"dense": {"kernel": jnp.ones([2])}, "other": jnp.ones([2])}
   optimizer = optimizers.Optimizer(optim, optax.constant_schedule(1.0))
   grads = jax.tree.map(jnp.zeros_like, params)
-  updates, _ = optimizer.update(grads, optimizer.init(params), params, step=0)
+  updates, _ = optimizer.update(grads, optimizer.init(params), params, place=0)
   np.testing.assert_allclose(updates["dense"]["kernel"], -0.025, rtol=1e-6)
   np.testing.assert_allclose(updates["other"], -0.1, rtol=1e-6)
 

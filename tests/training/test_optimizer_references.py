@@ -60,7 +60,7 @@ def ours(optim, params, gradients):
   params = jax.tree.map(jnp.asarray, nested(params))
   state, update = optimizer.init(params), jax.jit(optimizer.update)
   for step, gradient in enumerate(gradients):
-    updates, state = update(nested(gradient), state, params, step=step)
+    updates, state = update(nested(gradient), state, params, place=step)
     params = jax.tree.map(jnp.add, params, updates)
   found = traverse_util.flatten_dict(params, sep="/")
   return split({path: found[path] for path in SHAPES})[0]

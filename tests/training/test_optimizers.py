@@ -31,7 +31,9 @@ def make(config, steps):
 def test_weight_decay_excludes_norms_and_biases():
   config = OptimConfig(weight_decay=0.1, peak_lr=1.0, warmup_steps=0)
   optimizer = make(config, 100)
-  updates, _ = optimizer.update(zeros(), optimizer.init(PARAMS), PARAMS, step=0)
+  updates, _ = optimizer.update(
+    zeros(), optimizer.init(PARAMS), PARAMS, place=0
+  )
   np.testing.assert_allclose(updates["dense"]["kernel"], -0.1, rtol=1e-6)
   np.testing.assert_allclose(updates["token_embedding"], -0.1, rtol=1e-6)
   for spared in (updates["dense"]["bias"], *updates["norm"].values()):
@@ -133,7 +135,7 @@ def test_the_rate_in_the_state_is_the_rate_that_was_applied():
     state = optimizer.init(PARAMS)
     grads = jax.tree.map(jnp.ones_like, PARAMS)
     for step in (0, 3, 10, 60, 109):
-      updates, state = optimizer.update(grads, state, PARAMS, step=step)
+      updates, state = optimizer.update(grads, state, PARAMS, place=step)
       np.testing.assert_allclose(
         updates["dense"]["kernel"], -state.learning_rate, rtol=1e-6
       )
