@@ -1,0 +1,198 @@
+"""Training beside Hugging Face's models in PyTorch, loss by loss.
+
+From the same weights and batches, whole trainers differ by rounding alone: by
+1e-6 within 80 steps. A bar of 5e-6 notices every fault of a list that a bar of
+2% would let pass.
+"""
+
+import dataclasses
+import pathlib
+import sys
+
+import jax
+import numpy as np
+import optimi
+import pytest
+import torch
+
+from mlm_jax import config as config_lib
+from mlm_jax import families, phases, recipes
+from mlm_jax.data import pipeline, prepare
+from mlm_jax.data.host_tensorflow import iterate
+from mlm_jax.training import adafactor
+from mlm_jax.training.run import Run
+from mlm_jax.workdir import Workdir
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "bench"))
+import torch_trainer
+
+pytestmark = pytest.mark.slow
+
+STEPS, BAR = 80, 5e-6
+
+
+def make_base(corpus, family):
+  values = config_lib.default()
+  values.model.update(family)
+  values.model.update(families.NO_DROPOUT)
+  values.model.update(width=64, num_heads=4, mlp_width=128, num_layers=2)
+  if values.model.window:
+    values.model.update(num_layers=3, window=16, global_every=2)
+  values.data.update(corpus=f"text:{corpus}", vocab_size=600, seq_len=32)
+  values.data.heldout_fraction = 0.1
+  values.optim.update(peak_lr=1e-3, warmup_steps=16, weight_decay=0.1)
+  values.train.update(steps=STEPS, batch_size=8, log_every=1)
+  return config_lib.build(values)
+
+
+class Ours:
+  """The losses of our own training, and all that it began with."""
+
+  def __init__(self, recipe, workdir, losses=True):
+    workdir = Workdir.at(workdir)
+    self.recipe, self.losses, self.batches = recipe, [], []
+    state = None
+    for phase in recipe.phases:
+      tokenizer, store = prepare.prepare(phase.config, workdir, lambda _: None)
+      workdir.save_recipe(recipe)
+      self.vocab = tokenizer.vocabulary
+      run = Run.on(phase.config, self.vocab, first_step=phase.first_step)
+      if state is None:
+        state = run.init_state()
+        self.params = jax.device_get(state.params)
+      else:
+        state = run.take_over(state)
+      batches = iterate(
+        pipeline.train_batches(
+          phase.config,
+          store,
+          self.vocab,
+          first_step=0,
+          local_rows=run.local_rows,
+        )
+      )
+      for _ in range(phase.config.num_steps if losses else 0):
+        batch = next(batches)
+        self.batches.append(batch)
+        state, metrics = run.train_step(state, run.to_device(batch))
+        self.losses.append(float(metrics["loss"]))
+
+  def difference(self, make_optimizer=torch_trainer.adamw, fault=""):
+    """Returns the largest relative difference of a PyTorch trainer's loss."""
+    first, *others = self.recipe.phases
+    trainer = torch_trainer.Trainer(
+      first.config, self.vocab, self.params, make_optimizer, fault
+    )
+    found = []
+    for batch in self.batches:
+      if others and len(found) == others[0].first_step:
+        trainer.begin(others.pop(0).config)
+      found.append(trainer.step(batch))
+    return np.max(np.abs(np.array(self.losses) / found - 1))
+
+
+@pytest.fixture(scope="module")
+def bert(corpus, tmp_path_factory):
+  base = make_base(corpus, families.BERT)
+  return Ours(phases.Recipe(base), tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="module")
+def modernbert(corpus, tmp_path_factory):
+  base = make_base(corpus, families.MODERNBERT)
+  return Ours(phases.Recipe(base), tmp_path_factory.mktemp("modernbert"))
+
+
+@pytest.mark.parametrize("name", ["bert", "modernbert"])
+def test_losses_equal_those_in_pytorch(name, request):
+  ours = request.getfixturevalue(name)
+  # It learns, so that there is something to differ in.
+  assert ours.losses[-1] < ours.losses[0] - 0.5
+  assert any(
+    (b["input_ids"] == ours.vocab.start_id).sum() > 8 for b in ours.batches
+  ), "rows are packed"
+  assert ours.difference() < BAR
+
+
+@pytest.mark.parametrize("fault", torch_trainer.FAULTS)
+def test_a_wrong_trainer_is_noticed(fault, bert):
+  assert bert.difference(fault=fault) > 2 * BAR
+
+
+@pytest.mark.parametrize(
+  "fault", [f for f in torch_trainer.FAULTS if f != "row_positions"]
+)
+def test_a_wrong_trainer_of_modernbert_is_noticed(fault, modernbert):
+  """Rotary embeddings know distances alone, so positions may be a row's."""
+  assert modernbert.difference(fault=fault) > 2 * BAR
+
+
+def test_phases_equal_those_in_pytorch(corpus, tmp_path):
+  """Another length, batch size, rate and mask rate; the moments go on."""
+  second = {
+    "train.steps": 30,
+    "train.batch_size": 4,
+    "data.seq_len": 64,
+    "corruption.mask_rate": 0.3,
+    "optim.peak_lr": 5e-4,
+    "optim.warmup_steps": 5,
+    "optim.clip_norm": 0.5,
+  }
+  diffs = {"first": {"train.steps": 40}, "second": second}
+  recipe = phases.Recipe(make_base(corpus, families.BERT), diffs)
+  assert Ours(recipe, tmp_path).difference() < BAR
+
+
+def stable_adamw(config, groups):
+  optim = config.optim
+  return optimi.StableAdamW(
+    groups,
+    lr=optim.peak_lr,
+    betas=(optim.b1, optim.b2),
+    eps=optim.eps,
+    foreach=False,
+    triton=False,
+  )
+
+
+def lion(config, groups):
+  betas = config.optim.b1, config.optim.b2
+  return optimi.Lion(
+    groups, lr=config.optim.peak_lr, betas=betas, foreach=False, triton=False
+  )
+
+
+def torch_adafactor(config, groups):
+  # The paper's epsilon_1, of squares, is 1e-30.
+  return torch.optim.Adafactor(
+    groups, lr=config.optim.peak_lr, eps=(1e-15, 1e-3)
+  )
+
+
+@pytest.mark.parametrize(
+  ("make", "keys"),
+  [
+    (stable_adamw, {"optim.name": "stable_adamw", "optim.clip_norm": 0.0}),
+    (lion, {"optim.name": "lion", "optim.peak_lr": 3e-4}),
+    (torch_adafactor, {"optim.name": "adafactor", "optim.peak_lr": 0.02}),
+  ],
+)
+def test_optimizers_of_whole_models_equal_those_in_pytorch(
+  make, keys, corpus, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(adafactor, "_LEAST_FACTORED", 1)
+  # Statistics of a whole table count its padding, which theirs lacks.
+  keys = {"data.vocab_size": 640, **keys}
+  recipe = phases.Recipe(make_base(corpus, families.BERT))
+  ours = Ours(recipes.override(recipe, keys), tmp_path)
+  assert ours.losses[-1] < ours.losses[0] - 0.2
+  assert ours.difference(make) < BAR
+  assert ours.difference() > 2 * BAR
+
+
+def test_microbatches_add_up_to_the_same_training(bert, corpus, tmp_path):
+  train = dataclasses.replace(bert.recipe.base.train, microbatches=4)
+  base = dataclasses.replace(bert.recipe.base, train=train)
+  ours = Ours(phases.Recipe(base), tmp_path)
+  np.testing.assert_allclose(ours.losses, bert.losses, rtol=BAR)
+  assert ours.difference() < BAR
