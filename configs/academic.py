@@ -23,6 +23,7 @@ def get_config(variant=""):
   config = config_lib.default()
   config.model.update(families.LARGE, norm_placement="pre")
   config.model.embedding_norm = False
+  config.model.init_distribution = "normal"
 
   config.data.seq_len = 128
 

@@ -22,6 +22,9 @@ from mlm_jax import recipes
 def get_config(variant=""):
   config = recipes.base("bert_base", "single")
 
+  # As in fairseq, which it was trained with.
+  config.model.init_distribution = "normal"
+
   config.data.lowercase = False
   config.data.vocab_size = 28_996
 

@@ -14,20 +14,28 @@ NO_DROPOUT = dict.fromkeys(DROPOUTS, 0.0)
 # The size of BERT-large, which other families' large models have, too.
 LARGE = {"num_layers": 24, "width": 1024, "num_heads": 16, "mlp_width": 4096}
 
+# PyTorch's codebases do not cut the tails of initial weights, BERT's did.
+_NORMAL = {"init_distribution": "normal"}
+
 # Devlin et al. 2019. SpanBERT and ELECTRA have its block.
 BERT = {}
 
 # Liu et al. 2019; XLM-R's block is the same (Conneau et al. 2020).
-ROBERTA = {"num_types": 1, "norm_eps": 1e-5}
+ROBERTA = {"num_types": 1, "norm_eps": 1e-5, **_NORMAL}
 
 # Sanh et al. 2019.
-DISTILBERT = {"num_types": 0}
+DISTILBERT = {"num_types": 0, **_NORMAL}
 
 # Lan et al. 2020. Its factorised embeddings are a size: embedding_width.
 ALBERT = {"share_layers": True, "activation": "gelu_tanh"}
 
 # Portes et al. 2023.
-MOSAICBERT = {"glu": True, "mlp_bias": "out", "position_kind": "alibi"}
+MOSAICBERT = {
+  "glu": True,
+  "mlp_bias": "out",
+  "position_kind": "alibi",
+  **_NORMAL,
+}
 
 # Geiping and Goldstein 2023, but for their scaled sinusoidal positions.
 CRAMMED = {
@@ -38,6 +46,7 @@ CRAMMED = {
   "num_types": 0,
   "head_dense": "none",
   "head_bias": False,
+  **_NORMAL,
   **NO_DROPOUT,
 }
 
@@ -66,6 +75,7 @@ NOMIC_BERT = {
   "mlp_bias": "none",
   "position_kind": "rope",
   "rope_theta": 1_000.0,
+  **_NORMAL,
   **NO_DROPOUT,
 }
 
@@ -83,11 +93,14 @@ NEOBERT = {
   "num_types": 0,
   "head_dense": "none",
   "tie_embeddings": False,
+  # Between -0.02 and 0.02.
+  "init_distribution": "uniform",
+  "init_stddev": 0.02 / 3**0.5,
   **NO_DROPOUT,
 }
 
 # Boizard et al. 2025.
-EUROBERT = NEOBERT | {"head_bias": False}
+EUROBERT = NEOBERT | {"head_bias": False, "init_stddev": 0.02, **_NORMAL}
 
 # Raffel et al. 2020, as first released.
 T5 = {
@@ -104,10 +117,12 @@ T5 = {
   "head_bias": False,
   "scale_logits": True,
   "init_stddev": 0.0,
+  **_NORMAL,
 }
 
 # Lewis et al. 2020.
 BART = {
+  **_NORMAL,
   "norm_eps": 1e-5,
   "num_types": 0,
   "head_dense": "none",
@@ -115,7 +130,7 @@ BART = {
 }
 
 # Song et al. 2019.
-MASS = {"num_types": 0, "head_dense": "none"}
+MASS = {"num_types": 0, "head_dense": "none", **_NORMAL}
 
 # Ghazvininejad et al. 2019, "Mask-Predict".
 CMLM = MASS | {"activation": "relu"}

@@ -142,6 +142,11 @@ class EncoderConfig:
     "Standard deviation of the initial weights. 0 is T5's initialisation: 1 "
     "for embeddings and 1/sqrt(fan_in) for matmuls.",
     scope="initialisation", at_least=0)
+  init_distribution: Literal["truncated_normal", "normal", "uniform"] = key(
+    "truncated_normal",
+    "Distribution of the initial weights. truncated_normal is cut at two "
+    "init_stddev, which leaves 0.88 of it (BERT); the others have it exactly.",
+    scope="initialisation")
   scale_residual_init: bool = key(False,
     "Scale down the initialisation of residual projections (GPT-2, Megatron). "
     "Their standard deviation is divided by sqrt(2 num_layers).",

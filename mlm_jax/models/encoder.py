@@ -171,7 +171,7 @@ class Stack(nn.Module):
     if config.position_kind == "relative":
       self.relative_bias_UH = self.param(
         "relative_bias",
-        init_table(config, (None, "heads")),
+        init_table(config, (None, "heads"), config.width**-0.5),
         (config.relative_buckets, config.num_heads),
       )
     if config.norm_placement == "pre":

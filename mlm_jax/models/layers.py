@@ -42,15 +42,35 @@ def activation(config: EncoderConfig):
   return _ACTIVATIONS[config.activation]
 
 
-def init_table(config: EncoderConfig, axes: Sequence[str | None]):
-  """Returns the initializer of a table with these logical axes."""
-  return _initializer(config.init_stddev or 1.0, axes)
+def init_table(
+  config: EncoderConfig, axes: Sequence[str | None], stddev: float = 1.0
+):
+  """Returns the initializer of a table.
+
+  Args:
+    config: the encoder's.
+    axes: the logical axes of the table.
+    stddev: where `init_stddev` is 0.
+  """
+  return _initializer(config, config.init_stddev or stddev, axes)
 
 
-def _initializer(stddev, axes):
-  # BERT's.
-  init = nn.initializers.truncated_normal(stddev)
-  return nn.with_logical_partitioning(init, axes)
+def _initializer(config: EncoderConfig, stddev: float, axes):
+  make = {
+    "truncated_normal": nn.initializers.truncated_normal,
+    "normal": nn.initializers.normal,
+    "uniform": _uniform,
+  }[config.init_distribution]
+  return nn.with_logical_partitioning(make(stddev), axes)
+
+
+def _uniform(stddev: float):
+  bound = math.sqrt(3) * stddev
+
+  def init(key, shape, dtype=jnp.float32):
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+  return init
 
 
 class Dense(nn.Module):
@@ -79,7 +99,7 @@ class Dense(nn.Module):
     stddev = config.init_stddev or math.prod(in_shape) ** -0.5
     if self.residual and config.scale_residual_init:
       stddev /= math.sqrt(2 * config.num_layers)
-    init = _initializer(stddev, names)
+    init = _initializer(config, stddev, names)
     kernel = self.param("kernel", init, in_shape + out_shape)
     x = _contract(x.astype(dtype), kernel.astype(dtype), len(inputs))
     if not self.use_bias:
