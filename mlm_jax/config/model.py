@@ -136,7 +136,8 @@ class EncoderConfig:
     "There is no dropout of attention probabilities, as fused kernels lack it.",
     scope="optimizer", at_least=0, below=1)
   mlp_dropout: float = key(0.1,
-    "Dropout rate of the MLP output, before the residual connection.",
+    "Dropout rate of the MLP output, before the residual connection. With glu, "
+    "it is that of the hidden layer, before the second matmul (MosaicBERT).",
     scope="optimizer", at_least=0, below=1)
   init_stddev: float = key(0.02,
     "Standard deviation of the initial weights. 0 is T5's initialisation: 1 "

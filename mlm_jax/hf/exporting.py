@@ -7,6 +7,7 @@ from collections.abc import Callable
 import flax.linen as nn
 from etils import epath
 
+from mlm_jax import config as config_lib
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require
 from mlm_jax.hf import card, families, files, native, parity, weights
@@ -60,8 +61,9 @@ def export(
     f"transformers has no equivalent of this {type(model).__name__}, and the "
     f"native format supports only a MaskedLM{hint}",
   )
+  values = _config_json(model, vocab, family)
   with atomic_folder(epath.Path(out)) as partial:
-    files.write_config(partial, _config_json(model, vocab, family))
+    files.write_config(partial, values)
     files.write_weights(partial, weights.to_tensors(params, vocab, family))
     export_tokenizer(tokenizer, partial, model.config.max_positions)
     verdict = parity.verdict(
@@ -78,6 +80,14 @@ def export(
       origin=origin,
     )
     (partial / "README.md").write_text(text)
+  if family:
+    exported = config_lib.changed(
+      model.config, family.read_config(values), ["optimizer"]
+    )
+    for key, (ours, theirs) in exported.items():
+      say(
+        f"model.{key}={ours} becomes {theirs} in config.json, for fine-tuning"
+      )
   written_as = family.architecture if family else native.NAME
   say(f"Wrote {out}: {written_as}, step {step:,}")
 

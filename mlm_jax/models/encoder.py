@@ -72,9 +72,10 @@ class Block(nn.Module):
     is_local = config.is_local(self.layer)
     attention = SelfAttention(config, is_local, name="attention")
     attention_dropout = Dropout(config.attention_dropout)
-    mlp = FeedForward(config, name="mlp")
+    feed_forward = FeedForward(config, name="mlp")
+    mlp = lambda x_BLD: feed_forward(x_BLD, deterministic)
     mlp_norm = norm(config, name=MLP_NORM)
-    mlp_dropout = Dropout(config.mlp_dropout)
+    mlp_dropout = Dropout(0.0 if config.glu else config.mlp_dropout)
     if skips_attention_norm(config, self.layer):
       attention_norm = lambda x_BLD: x_BLD
     else:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from mlm_jax.config import EncoderConfig
 from mlm_jax.models.attention import AttentionMask, attention
 from mlm_jax.models.axes import axis_sizes, logical_axes
+from mlm_jax.models.dropout import Dropout
 from mlm_jax.models.platform import platform
 from mlm_jax.models.positions import alibi_slopes, rotate
 
@@ -217,6 +218,9 @@ def _output(config):
 class FeedForward(nn.Module):
   """The MLP of a block: two dense layers, the first of which may be gated.
 
+  With gates, `mlp_dropout` is that of the hidden layer, as in MosaicBERT and
+  ModernBERT; without, the block has it after the MLP.
+
   Attributes:
     config: the encoder's.
   """
@@ -224,7 +228,7 @@ class FeedForward(nn.Module):
   config: EncoderConfig
 
   @nn.compact
-  def __call__(self, x_BLD: jax.Array) -> jax.Array:
+  def __call__(self, x_BLD: jax.Array, deterministic: bool) -> jax.Array:
     config = self.config
     act = activation(config)
     axes = "D->2F" if config.glu else "D->F"
@@ -233,6 +237,7 @@ class FeedForward(nn.Module):
     if config.glu:
       gate_BL1F, x_BL1F = jax.lax.split(x, (1, 1), axis=2)
       x_BLF = (act(gate_BL1F) * x_BL1F).squeeze(2)
+      x_BLF = Dropout(config.mlp_dropout)(x_BLF, deterministic)
     else:
       x_BLF = act(x)
     has_bias = config.mlp_bias != "none"

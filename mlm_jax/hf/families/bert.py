@@ -34,6 +34,9 @@ BERT_DEFAULTS = {
   "hidden_dropout_prob": 0.1,
 }
 
+# transformers would drop a tenth of attention probabilities by default.
+_NO_DROPOUT = {"attention_probs_dropout_prob": 0.0}
+
 _BERT_ASSUMED = {
   "position_embedding_type": "absolute",
   "is_decoder": False,
@@ -95,6 +98,7 @@ BERT = Family(
     "cls.seq_relationship.weight",
     "cls.seq_relationship.bias",
   ),
+  write=lambda config: _NO_DROPOUT,
 )
 
 # Its head uses the exact GELU, whatever config.json says.
@@ -161,6 +165,7 @@ DISTILBERT = Family(
     "norm_2": ("output_layer_norm",),
   },
   ignored=BUFFERS,
+  write=lambda config: {"attention_dropout": 0.0},
 )
 
 
@@ -238,7 +243,7 @@ ELECTRA = Family(
   block_modules=_BERT_BLOCK,
   ignored=BUFFERS,
   read=_read_electra,
-  write=lambda config: {"embedding_size": config.table_width},
+  write=lambda config: {"embedding_size": config.table_width, **_NO_DROPOUT},
 )
 
 _ELECTRA_ENCODER = {
