@@ -99,32 +99,6 @@ def segments(ids_BL, vocab):
   return np.where(ids_BL == vocab.pad_id, 0, numbers_BL)
 
 
-def seen_keys(segments_BL, window):
-  """Returns the mean number of keys that a token attends to."""
-  pairs = 0
-  for segments_L in segments_BL:
-    for size in np.bincount(segments_L)[1:]:
-      half = min(window // 2, size - 1) if window else size - 1
-      # A band of the square matrix: all of it but two triangles.
-      pairs += size**2 - (size - 1 - half) * (size - half)
-  return pairs / np.count_nonzero(segments_BL)
-
-
-def seen_flops(objective, segments_BL):
-  """Returns flops_per_token, counting only attention that masks allow."""
-  model, length = objective.config.model, objective.config.data.seq_len
-  windows = [
-    model.window if model.is_local(layer) else 0
-    for layer in range(model.num_layers)
-  ]
-  unseen = sum(
-    (min(length, window + 1) if window else length)
-    - seen_keys(segments_BL, window)
-    for window in windows
-  )
-  return objective.flops_per_token - 12 * model.width * unseen
-
-
 def make_config(row, batch_size, smoke):
   values = recipes.read(row["model"]).values
   values.train.update(batch_size=batch_size, initial_batch_size=0)
@@ -215,7 +189,7 @@ def _train(row, batch_size, smoke, corpus, make_side):
     "documents": round(float(documents_B.mean()), 2),
     "most_documents": [int(x.max()) for x in np.split(documents_B, BATCHES)],
     "flops_per_token": objective.flops_per_token,
-    "seen_flops_per_token": seen_flops(objective, segments_BL),
+    "seen_flops_per_token": objective.flops_per_token_within(rows),
     "compile_s": round(ready - warm_up * per_step, 1),
     **says(),
   }

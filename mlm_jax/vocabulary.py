@@ -16,6 +16,7 @@ class Vocabulary:
       pad_id where every text can be spelled.
     other_special_ids: further ids that stand for no text.
     sentinel_ids: those of them that stand for masked spans, in order.
+    byte_ids: pieces that stand for a byte of a character without a piece.
     starts_word: bool[size], whether the piece begins a word.
     stops: int8[size], 1 for a piece that ends a sentence if the next piece
       begins a word, 2 for one that always does, 0 for all others.
@@ -29,6 +30,7 @@ class Vocabulary:
   mask_id: int
   other_special_ids: tuple[int, ...] = ()
   sentinel_ids: tuple[int, ...] = ()
+  byte_ids: tuple[int, ...] = ()
   starts_word: np.ndarray | None = dataclasses.field(
     default=None, compare=False, repr=False
   )
@@ -58,3 +60,16 @@ class Vocabulary:
     is_ordinary = np.ones(self.size, bool)
     is_ordinary[list(self.special_ids)] = False
     return is_ordinary
+
+  @functools.cached_property
+  def drawn_ids(self) -> np.ndarray:
+    """int32: the ids that random replacement draws.
+
+    All ordinary ones but bytes, of which most occur in no text: a replacement
+    that never occurs is no distraction.
+    """
+    is_drawn = self.is_ordinary.copy()
+    is_drawn[list(self.byte_ids)] = False
+    if not is_drawn.any():
+      is_drawn = self.is_ordinary
+    return is_drawn.nonzero()[0].astype(np.int32)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from typing import NamedTuple
 
 from mlm_jax import registry
 from mlm_jax.config.corruption import CorruptionConfig
@@ -17,6 +18,15 @@ from mlm_jax.config.train import TrainConfig
 from mlm_jax.errors import require
 
 
+class Seeds(NamedTuple):
+  """Seeds of the initial weights, the order of rows, masks and dropout."""
+
+  weights: int
+  order: int
+  masks: int
+  dropout: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
   """All keys: equal configurations give equal batches and weights."""
@@ -28,6 +38,20 @@ class Config:
     at_least=0,
     below=2**31,
   )
+  # fmt: off
+  weights_seed: int = key(-1,
+    "Seed of the initial weights. -1 is seed, as for the other three.",
+    scope="initialisation", at_least=-1, below=2**31)
+  order_seed: int = key(-1,
+    "Seed of the order of rows.",
+    scope="data", at_least=-1, below=2**31)
+  mask_seed: int = key(-1,
+    "Seed of the corruption of rows.",
+    scope="data", at_least=-1, below=2**31)
+  dropout_seed: int = key(-1,
+    "Seed of dropout, and of what an objective samples.",
+    scope="optimizer", at_least=-1, below=2**31)
+  # fmt: on
   model: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   corruption: CorruptionConfig = dataclasses.field(
@@ -47,6 +71,18 @@ class Config:
     objective.check(self)
     registry.CORRUPTIONS[self.corruption.kind](self.corruption).check(self)
     objective.check_fields(self)
+
+  @property
+  def seeds(self) -> Seeds:
+    """The seed of each kind of random numbers."""
+    common = self.seed
+    own = (
+      self.weights_seed,
+      self.order_seed,
+      self.mask_seed,
+      self.dropout_seed,
+    )
+    return Seeds(*(common if seed < 0 else seed for seed in own))
 
   @functools.cached_property
   def timeline(self) -> Timeline:

@@ -74,13 +74,14 @@ def train_batches(
     count = stop - start + lookahead
     places = first + tf.range(count, dtype=tf.int64)
     positions = leave_out(config.data.skipped_ranges, places, tf.where)
-    rows = shuffled(positions, store.info["train"].num_rows, config.seed)
+    num_rows, seed = store.info["train"].num_rows, config.seeds.order
+    rows = shuffled(positions, num_rows, seed)
     return corruption_lib.corrupt(
       _read(store, "train", rows),
       first,
       config.corruption,
       vocab,
-      config.seed,
+      config.seeds.masks,
       progress=tf.cast(row / timeline.num_rows, tf.float32),
     )
 

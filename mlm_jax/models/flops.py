@@ -4,6 +4,8 @@ Two a multiplication and addition. Attention counts all pairs of a row's tokens,
 or those within a window; embedding lookups, norms and softmax are not counted.
 """
 
+import numpy as np
+
 from mlm_jax.config import EncoderConfig
 from mlm_jax.models.encoder import padded_vocab_size
 from mlm_jax.models.heads import SPAN_POSITION_WIDTH
@@ -76,6 +78,41 @@ def replaced_token_head(config: EncoderConfig, length: int) -> float:
   """Returns the FLOPs of a `ReplacedTokenHead`."""
   flops = dense(length, config.width, config.width)
   return flops + dense(length, config.width, 1)
+
+
+def unseen_attention(config: EncoderConfig, segments_BL: np.ndarray) -> float:
+  """Returns the FLOPs a token that `encoder` counts and masks do not allow.
+
+  Args:
+    config: the encoder's.
+    segments_BL: the document of each token of some rows, 0 for padding.
+  """
+  length, unseen = segments_BL.shape[1], 0.0
+  windows = [
+    config.window if config.is_local(layer) else 0
+    for layer in range(config.num_layers)
+  ]
+  seen = {window: seen_keys(segments_BL, window) for window in set(windows)}
+  for window in windows:
+    keys = min(length, window + 1) if window else length
+    unseen += keys - seen[window]
+  return _attention(config, 1, unseen)
+
+
+def seen_keys(segments_BL: np.ndarray, window: int) -> float:
+  """Returns the mean number of keys that a token attends to.
+
+  Args:
+    segments_BL: the document of each token, 0 for padding.
+    window: of local attention, in tokens; 0 for all of a document.
+  """
+  pairs = 0
+  for segments_L in segments_BL:
+    for size in np.bincount(segments_L)[1:]:
+      half = min(window // 2, size - 1) if window else size - 1
+      # A band of the square matrix: all of it but two triangles.
+      pairs += size**2 - (size - 1 - half) * (size - half)
+  return pairs / max(np.count_nonzero(segments_BL), 1)
 
 
 def _block(config, length, keys):

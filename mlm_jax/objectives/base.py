@@ -9,12 +9,14 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlm_jax import registry
-from mlm_jax.config import Config
+from mlm_jax.config import Config, EncoderConfig
 from mlm_jax.data import corruption as corruption_lib
 from mlm_jax.data.corruption.base import Task
 from mlm_jax.errors import InputError, require
+from mlm_jax.models import flops
 from mlm_jax.vocabulary import Vocabulary
 
 Batch = dict[str, jax.Array]
@@ -179,6 +181,26 @@ class Objective(abc.ABC):
     The backward pass takes twice those of the forward pass.
     """
     return 3 * self.forward_flops() / self.config.data.seq_len
+
+  def flops_per_token_within(self, rows_BL: np.ndarray) -> float:
+    """Returns the same, with attention within documents alone.
+
+    Of an encoder-decoder, the same.
+
+    Args:
+      rows_BL: packed rows, from which the lengths of documents are taken.
+    """
+    starts_BL = np.cumsum(rows_BL == self.vocab.start_id, axis=1)
+    segments_BL = np.where(rows_BL == self.vocab.pad_id, 0, starts_BL)
+    unseen = sum(
+      flops.unseen_attention(encoder, segments_BL) for encoder in self.encoders
+    )
+    return self.flops_per_token - 3 * unseen
+
+  @property
+  def encoders(self) -> tuple[EncoderConfig, ...]:
+    """The encoders that attend to a whole row; none beside a decoder."""
+    return () if self.has_decoder else (self.config.model,)
 
   @property
   def num_targets(self) -> int:

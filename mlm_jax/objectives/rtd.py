@@ -133,6 +133,10 @@ class ReplacedTokenDetection(Objective):
       )
     )
 
+  @property
+  def encoders(self) -> tuple[EncoderConfig, ...]:
+    return self.config.model, self.model.generator_config
+
   def submodels(self, params) -> dict[str, Submodel]:
     def submodel(cls, config, name):
       # With the shared embeddings, each is a model of its own.

@@ -361,7 +361,7 @@ class Logging(Hook):
     scalars |= {
       "tokens_seen": tokens_seen,
       "tokens_per_second": rate and round(rate, 1),
-      "mfu": round(rate / peak, 4) if rate and peak else None,
+      "mfu": utilisation(rate, peak),
     }
     self._log.record(self._phase, step, "train", **scalars)
     self._log.show(
@@ -370,3 +370,13 @@ class Logging(Hook):
       tokens_per_second=rate,
       hours=scalars.get("hours"),
     )
+
+
+def utilisation(rate: float | None, peak: float | None) -> float | None:
+  """Returns the share of the peak; None where that was not measured well.
+
+  A CPU that is busy while its peak is measured seems to exceed it later.
+  """
+  if not rate or not peak or rate > peak:
+    return None
+  return round(rate / peak, 4)

@@ -36,6 +36,9 @@ from mlm_jax.training.run import Run
 from mlm_jax.training.state import TrainState, counter_value
 from mlm_jax.workdir import Workdir
 
+# From which the lengths of documents are taken for the utilisation.
+_ROWS_FOR_FLOPS = 256
+
 # run, rows[, how to corrupt them] -> parameters -> held-out metrics.
 MakeEvaluator = Callable[..., Evaluator]
 
@@ -146,7 +149,14 @@ class _PhaseOfRun:
   @property
   def stream(self) -> str:
     """The name of the order of rows that the phase reads."""
-    return f"{self.store.path.name}, seed {self.phase.config.seed}"
+    return f"{self.store.path.name}, seed {self.phase.config.seeds.order}"
+
+  @property
+  def flops_per_token(self) -> float:
+    """Those of training, by the documents of some rows."""
+    count = min(_ROWS_FOR_FLOPS, self.store.info["train"].num_rows)
+    rows_BL = self.store.read("train", np.arange(count))
+    return self.run.objective.flops_per_token_within(rows_BL)
 
   def diagnose(self, state: TrainState, step: int, place: int) -> list[str]:
     """Returns lines on why a step was skipped.
@@ -259,7 +269,7 @@ class _Progress:
           ),
         ),
         Checkpointing(train, checkpoints, part.number, streams),
-        Logging(phase, log, run.objective.flops_per_token),
+        Logging(phase, log, part.flops_per_token),
       ]
       moment = loop.train(
         run,

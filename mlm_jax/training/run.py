@@ -64,8 +64,8 @@ class Run:
     return optimizers.Optimizer(self.config.optim, schedule)
 
   def _init_boxed(self):
-    model, key = self.objective.model, jax.random.key(self.config.seed)
-    params = init_params(model, key)
+    key = jax.random.key(self.config.seeds.weights)
+    params = init_params(self.objective.model, key)
     return init_state(params, self._optimizer, self.objective.terms)
 
   @functools.cached_property

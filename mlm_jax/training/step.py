@@ -136,7 +136,7 @@ def gradient(
     config: the run.
     objective: gives the loss.
   """
-  key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+  key = jax.random.fold_in(jax.random.key(config.seeds.dropout), state.step)
   terms, denominators = objective.terms, objective.denominators(batch)
 
   @partial(jax.grad, has_aux=True)

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from mlm_jax.models import flops
 from mlm_jax.models.attention import AttentionMask
 from mlm_jax.models.positions import segments_and_positions
 from mlm_jax.objectives import bind
@@ -79,10 +80,10 @@ def test_seen_keys_and_flops(bench, packed):
     sees = AttentionMask(segments, window=window).visible_BLM
     pairs = np.sum(sees * (segments > 0)[:, :, None])
     mean = pairs / np.count_nonzero(segments)
-    assert gpu_rows.seen_keys(segments, window) == pytest.approx(mean)
+    assert flops.seen_keys(segments, window) == pytest.approx(mean)
   objective = bind(config, VOCAB)
   dense = objective.flops_per_token
-  assert 0 < gpu_rows.seen_flops(objective, segments) < dense
+  assert 0 < objective.flops_per_token_within(rows) < dense
 
 
 def test_peer_attention_masks_equal_ours(bench, packed):

@@ -16,6 +16,7 @@ KEYS = config_lib.keys()
 
 # Every key of before the scopes that a work directory refused to change.
 FIXED = {
+  "weights_seed",
   "objective.generator_share",
   "objective.span_boundary",
   "corruption.sentence_pairs",

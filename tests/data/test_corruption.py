@@ -1,5 +1,7 @@
 """Masks for an encoder, and what batches of all corruptions depend on."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -124,6 +126,20 @@ def test_random_tokens_are_uniform_over_ordinary_ids(
   assert counts[list(vocab.special_ids)].sum() == 0
   counts = np.delete(counts, vocab.special_ids)
   assert abs(sigmas_from_uniform(counts)) < SIGMAS
+
+
+def test_random_tokens_are_no_bytes(corrupt, full_rows, vocab, ordinary):
+  """Unless there is nothing else."""
+  rows = full_rows(300, 128)
+  shares = {"mask_rate": 0.5, "mask_share": 0.0, "random_share": 1.0}
+
+  def drawn(byte_ids):
+    changed = dataclasses.replace(vocab, byte_ids=tuple(map(int, byte_ids)))
+    batch = corrupt(rows, vocab=changed, **shares)
+    return set(batch["input_ids"][targets_of(batch)].tolist())
+
+  assert drawn(ordinary[:200]) == set(ordinary[200:].tolist())
+  assert drawn(ordinary) == set(ordinary.tolist())
 
 
 def test_target_positions_are_uniform(corrupt, full_rows, sigmas_from_uniform):

@@ -159,6 +159,19 @@ def test_another_seed_gives_another_order_and_other_masks(batches, train_rows):
     assert_equal(left, right)
 
 
+def test_order_and_masks_have_seeds_of_their_own(batches, train_rows):
+  one = batches()
+  order, masks = batches(order_seed=1), batches(mask_seed=1)
+  assert row_numbers(masks, train_rows) == row_numbers(one, train_rows)
+  assert row_numbers(order, train_rows) != row_numbers(one, train_rows)
+  at = lambda found: whole_batch(found)["target_positions"]
+  assert (at(masks) != at(one)).any()
+  # Masks are a function of the place: the same draws for other rows.
+  both = batches(order_seed=0, mask_seed=0, weights_seed=5, dropout_seed=5)
+  for left, right in zip(one, both, strict=True):
+    assert_equal(left, right)
+
+
 def whole_batch(batches):
   """Returns batches as one."""
   return {k: np.concatenate([b[k] for b in batches]) for k in batches[0]}

@@ -31,7 +31,8 @@ def test_special_tokens_have_the_first_ids_and_bytes_follow(either):
   specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
   assert either.pieces[:5] == specials
   assert either.pieces[5:261] == [f"<0x{byte:02X}>" for byte in range(256)]
-  assert either.vocabulary == Vocabulary(512, 0, 1, 2, 3, 4)
+  byte_ids = tuple(range(5, 261))
+  assert either.vocabulary == Vocabulary(512, 0, 1, 2, 3, 4, byte_ids=byte_ids)
   assert sorted(either.vocabulary.special_ids) == [0, 1, 2, 3, 4]
 
 

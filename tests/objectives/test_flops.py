@@ -1,8 +1,12 @@
 """Each objective's FLOPs formula against a count of its traced train step."""
 
+import numpy as np
 import pytest
 
 from mlm_jax.data.corruption import batch_contract
+from mlm_jax.models.attention import AttentionMask
+from mlm_jax.models.positions import segments_and_positions
+from mlm_jax.objectives import bind
 from mlm_jax.tools import flop_count
 
 DECODER = {"model.num_decoder_layers": 2, "objective.name": "seq2seq"}
@@ -85,3 +89,26 @@ def test_the_formula_is_the_count(
   assert run.objective.flops_per_token * tokens == pytest.approx(
     counted, rel=0.02
   )
+
+
+@pytest.mark.parametrize("window", [0, 6])
+def test_attention_within_documents_is_what_masks_allow(
+  window, make_config, vocab
+):
+  """Token by token, of two encoders as well."""
+  local = {"model.window": window, "model.global_every": 2} if window else {}
+  keys = {"model.position_kind": "rope", **local}
+  config = make_config(**SIZES | keys | {"data.vocab_size": 300})
+  rows = batch_contract(config).random(vocab, 0)["input_ids"]
+  segments = np.asarray(segments_and_positions(rows, vocab)[0])
+  missing = 0.0
+  for layer in range(config.model.num_layers):
+    is_local = config.model.is_local(layer)
+    sees = AttentionMask(segments, window=window * is_local).visible_BLM
+    pairs = np.sum(sees * (segments > 0)[:, :, None])
+    keys = min(256, window + 1) if is_local else 256
+    missing += keys - pairs / np.count_nonzero(segments)
+  objective = bind(config, vocab)
+  found = objective.flops_per_token - objective.flops_per_token_within(rows)
+  assert found == pytest.approx(3 * 4 * config.model.width * missing)
+  assert objective.flops_per_token_within(rows) > 0

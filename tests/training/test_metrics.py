@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlm_jax.data.host_tensorflow import tf
+from mlm_jax.training import hooks
 from mlm_jax.training.metrics import MetricsWriter, read_records
 from mlm_jax.workdir import Workdir
 
@@ -62,3 +63,12 @@ def test_what_is_not_finite_is_null_in_metrics(tmp_path):
   record = json.loads(record, parse_constant=refuse)
   assert record["loss"] is None and record["grad_norm"] is None
   assert record["accuracy"] == 0.5 and "mfu" not in record
+
+
+@pytest.mark.parametrize(
+  ("rate", "peak", "expected"),
+  [(50.0, 100.0, 0.5), (2100.0, 100.0, None), (None, 100.0, None)]
+  + [(50.0, None, None)],
+)
+def test_a_utilisation_over_one_is_not_said(rate, peak, expected):
+  assert hooks.utilisation(rate, peak) == expected

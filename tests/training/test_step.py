@@ -191,3 +191,30 @@ def test_tokens_seen_counts_past_32_bits(
   high, low = (int(n) for n in metrics["tokens_seen"])
   real = int((batch["input_ids"] != vocab.pad_id).sum())
   assert high * 2**32 + low == 3 * 2**32 + 2**32 - 5 + real
+
+
+def test_weights_and_dropout_have_seeds_of_their_own(
+  make_config, make_run, make_batch
+):
+  keys = {"model.mlp_dropout": 0.5, "optim.warmup_steps": 0}
+
+  def run(**seeds):
+    config = make_config(**keys, **seeds)
+    run = make_run(config)
+    before = jax.device_get(run.init_state().params)
+    state, _ = train(run, [make_batch(config)])
+    return before, state.params
+
+  def differ(a, b):
+    return any(
+      np.any(x != y)
+      for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+  first, trained = run()
+  same_weights, other_dropout = run(dropout_seed=1)
+  assert not differ(first, same_weights) and differ(trained, other_dropout)
+  other_weights, _ = run(weights_seed=1)
+  assert differ(first, other_weights)
+  again, trained_again = run(seed=9, weights_seed=0, dropout_seed=0)
+  assert not differ(first, again) and not differ(trained, trained_again)

@@ -66,7 +66,7 @@ def show(
     tf.constant(0, tf.int64),
     keys,
     vocab,
-    config.seed,
+    config.seeds.masks,
   )
   original, shown = rows[0][:size], set()
   yield _line("original", tokenizer, (original, [""] * size, original))

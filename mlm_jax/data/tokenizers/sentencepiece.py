@@ -76,6 +76,7 @@ class SentencePieceTokenizer(Tokenizer):
       starts_word=np.array([p.startswith(SPACE) for p in self.pieces]),
       stops=find_stops(self.pieces),
       sentinel_ids=sentinel_ids,
+      byte_ids=tuple(filter(self._sp.IsByte, range(size))),
     )
     self._space_id = self._sp.PieceToId(SPACE)
 

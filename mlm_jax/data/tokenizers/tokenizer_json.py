@@ -45,6 +45,9 @@ _ROLES = {
 # Placeholders for words to be added, in BERT's vocabularies.
 _UNUSED = re.compile(r"\[unused\d+\]")
 
+# What SentencePiece calls the pieces of single bytes.
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+
 
 class HuggingFaceTokenizer(Tokenizer):
   """Text to ids and back, by a tokenizer.json.
@@ -116,6 +119,9 @@ class HuggingFaceTokenizer(Tokenizer):
       mask_id=roles["mask"],
       other_special_ids=tuple(sorted(others - set(roles.values()))),
       sentinel_ids=sentinel_ids,
+      byte_ids=tuple(
+        sorted(i for piece, i in self._ids.items() if _BYTE.fullmatch(piece))
+      ),
     )
 
   def _role_ids(self, special: set[int], name: str) -> dict[str, int]:

@@ -97,9 +97,9 @@ def replace_tokens(
 
   corruption.mask_share and corruption.random_share are their probabilities.
   """
-  ordinary = vocab.is_ordinary.nonzero()[0].astype("int32")
+  drawn = vocab.drawn_ids
   bits_BP = random.bits(tokens_BP.shape[1])
-  random_BP = tf.gather(ordinary, uniform_int(len(ordinary), bits_BP))
+  random_BP = tf.gather(drawn, uniform_int(len(drawn), bits_BP))
   mask_below = threshold(keys.mask_share)
   random_below = threshold(keys.mask_share + keys.random_share)
   action_bits_BP = tf.cast(action_bits_BP, tf.int64)
