@@ -28,6 +28,7 @@ setuptools.setup(
     "mlm_jax.configs",
   ],
   package_dir={"mlm_jax.configs": "configs"},
+  package_data={"mlm_jax.configs": ["*.json"]},
   entry_points={"console_scripts": ["mlm_jax = mlm_jax.cli.main:main"]},
   install_requires=[
     "absl-py",

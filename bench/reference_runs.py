@@ -1,10 +1,10 @@
-"""Trains the small variant of several recipes, and records where losses end.
+"""Trains small recipes, and records where their losses should be.
 
   python bench/reference_runs.py [--recipes=...] [--runs=runs/reference]
     [--corpus='text:my/*.txt']
 
-Each recipe is trained as `train --config=NAME:tiny` trains it, in a process of
-its own, from the same rows where these are equal. Without --corpus the text is
+Each recipe is trained as `train --config=NAME` trains it, in a process of its
+own; one that has finished is not trained again. Without --corpus the text is
 what every Python holds, and configs/references.json is written, by which
 `train` says what loss to expect. bench/results/reference_runs.md has the table,
 and a picture of the curves. Losses are held out, at [MASK].
@@ -18,7 +18,6 @@ import pathlib
 import platform
 import subprocess
 import sys
-import time
 
 import curve
 import matplotlib.pyplot as pyplot
@@ -26,46 +25,46 @@ import matplotlib.pyplot as pyplot
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 
-# ALBERT and ELECTRA take twice the steps of the others.
+# ALBERT and ELECTRA take twice the steps of the other small variants.
 RECIPES = [
-  "bert_base",
-  "distilbert_base",
-  "roberta_base",
-  "spanbert_base",
-  "mosaicbert_base",
-  "nomic_bert",
-  "modernbert_base",
-  "neobert",
-  "albert_base",
-  "electra_small",
+  "quickstart",
+  "bert_base:tiny",
+  "distilbert_base:tiny",
+  "roberta_base:tiny",
+  "spanbert_base:tiny",
+  "mosaicbert_base:tiny",
+  "nomic_bert:tiny",
+  "modernbert_base:tiny",
+  "neobert:tiny",
+  "albert_base:tiny",
+  "electra_small:tiny",
 ]
 
 
 def train(name, workdir, rows, corpus):
-  """Returns the minutes that a recipe takes; a finished one takes none."""
+  """Trains a recipe, as a command does."""
   command = [
     sys.executable,
     "-m",
     "mlm_jax",
     "train",
-    f"--config={name}:tiny",
+    f"--config={name}",
     f"--workdir={workdir}",
     f"--config.data.rows_dir={rows}",
     "--config.train.eval_every=100",
   ]
   if corpus:
     command.append(f"--config.data.corpus={corpus}")
-  start = time.monotonic()
   subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-  return (time.monotonic() - start) / 60
 
 
-def heldout(workdir, loss="loss"):
-  """Returns (tokens seen, loss) of each evaluation."""
+def heldout(workdir):
+  """Returns (tokens seen, loss at [MASK]) of each evaluation."""
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   records = [r for r in map(json.loads, lines) if r["split"] == "heldout"]
   # Of several terms, the one that predicts tokens.
-  term = next((k for k in records[0] if k.endswith("mlm_loss")), loss)
+  terms = ("mlm_loss", "generator_loss")
+  term = next((term for term in terms if term in records[0]), "loss")
   return [(r["tokens_seen"], round(r[term], 3)) for r in records]
 
 
@@ -74,9 +73,9 @@ def draw(curves, entropies, path):
   for name, points in curves.items():
     tokens, losses = zip(*points, strict=True)
     axes.plot([t / 1e6 for t in tokens], losses, lw=1.5, label=name)
-  axes.axhline(
-    max(entropies.values()), color=curve.GREY, ls="--", lw=1, label="unigrams"
-  )
+  for entropy in sorted({round(entropy, 2) for entropy in entropies.values()}):
+    axes.axhline(entropy, color=curve.GREY, ls="--", lw=1)
+    axes.text(0.02, entropy + 0.03, f"unigrams {entropy}", color=curve.GREY)
   axes.set(xlabel="million tokens", ylabel="held-out loss at [MASK], nats")
   axes.set_xlim(left=0)
   axes.legend(fontsize=8, ncols=2, frameon=False)
@@ -85,19 +84,19 @@ def draw(curves, entropies, path):
   figure.savefig(path, format="png", dpi=130)
 
 
-def table(curves, entropies, minutes):
+def table(curves, entropies):
   lines = [
     "| recipe | million tokens | at 1/4 | at 1/2 | at the end | "
-    "under unigrams | minutes |",
-    "|---|---|---|---|---|---|---|",
+    "under unigrams |",
+    "|---|---|---|---|---|---|",
   ]
   for name, points in curves.items():
     places = (len(points) // 4, len(points) // 2, -1)
     losses = [points[place][1] for place in places]
     lines.append(
-      f"| `{name}:tiny` | {points[-1][0] / 1e6:.2f} | "
+      f"| `{name}` | {points[-1][0] / 1e6:.2f} | "
       + " | ".join(f"{loss:.2f}" for loss in losses)
-      + f" | {entropies[name] - losses[-1]:.2f} | {minutes[name]:.1f} |"
+      + f" | {entropies[name] - losses[-1]:.2f} |"
     )
   return "\n".join(lines)
 
@@ -108,38 +107,35 @@ def main():
   parser.add_argument("--runs", type=pathlib.Path, default="runs/reference")
   parser.add_argument("--corpus", default="")
   args = parser.parse_args()
-  curves, entropies, minutes = {}, {}, {}
+  curves, entropies = {}, {}
   for name in args.recipes.split(","):
-    workdir = args.runs.resolve() / name
-    minutes[name] = train(name, workdir, workdir.parent / "rows", args.corpus)
+    workdir = args.runs.resolve() / name.partition(":")[0]
+    train(name, workdir, workdir.parent / "rows", args.corpus)
     curves[name] = heldout(workdir)
     entropies[name] = curve.unigram_entropy(workdir)
-    print(f"{name}: {curves[name][-1][1]:.3f}, {minutes[name]:.1f} min")
+    print(f"{name}: {curves[name][-1][1]:.3f}", flush=True)
   suffix = "_own_text" if args.corpus else ""
   picture = RESULTS / f"reference_runs{suffix}.png"
   draw(curves, entropies, picture)
   versions = ", ".join(
     f"{name} {importlib.metadata.version(name)}" for name in ("jax", "flax")
   )
-  text = f"""# Reference runs: the small variants of several recipes
+  text = f"""# Reference runs: where the loss should be
 
 `python bench/reference_runs.py`, {os.cpu_count()} cores, Python
 {platform.python_version()}, {versions}. The corpus is
 {args.corpus or "the documentation that every Python holds"}. Losses are held
 out, in nats a token, at 15% of tokens, all shown as [MASK].
 
-{table(curves, entropies, minutes)}
+{table(curves, entropies)}
 
 ![curves]({picture.name})
 """
   (RESULTS / f"reference_runs{suffix}.md").write_text(text)
   if not args.corpus:
-    found = {
-      f"{name}:tiny": {"heldout": points, "unigram_entropy": entropies[name]}
-      for name, points in curves.items()
-    }
+    lines = (f'"{name}": {json.dumps(x)}' for name, x in curves.items())
     path = ROOT / "configs" / "references.json"
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

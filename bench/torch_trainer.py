@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import peer_models
 import torch
+import transformers
 
 from mlm_jax.hf import families, weights
 
@@ -74,19 +75,8 @@ class Trainer:
     make_optimizer: Callable = adamw,
     fault: str = "",
   ):
-    name = "modernbert" if config.model.position_kind == "rope" else "bert"
-    self._vocab, self._fault = vocab, fault
-    self.model = peer_models.model(
-      name,
-      config,
-      vocab,
-      attn_implementation="eager",
-    )
-    tensors = weights.to_tensors(params, vocab, families.FAMILIES[name])
-    tensors = {k: torch.tensor(v) for k, v in tensors.items()}
-    missing = self.model.load_state_dict(tensors, strict=False)
-    assert not missing.unexpected_keys, missing
-    self.model.tie_weights()
+    self._vocab, self._fault, self._config = vocab, fault, config
+    self.model = self._make_model(params)
     self._parameters = list(self.model.parameters())
     groups = [
       {
@@ -106,12 +96,32 @@ class Trainer:
     optim = config.optim
     self._rate = Rate(optim.peak_lr, optim.warmup_steps, config.train.steps)
 
+  def _make_model(self, params):
+    """Returns a model with our weights."""
+    is_rotary = self._config.model.position_kind == "rope"
+    family = families.FAMILIES["modernbert" if is_rotary else "bert"]
+    model = peer_models.model(
+      family.model_type,
+      self._config,
+      self._vocab,
+      attn_implementation="eager",
+    )
+    return self._load(model, params, family)
+
+  def _load(self, model, params, family):
+    tensors = weights.to_tensors(params, self._vocab, family)
+    tensors = {k: torch.tensor(v) for k, v in tensors.items()}
+    missing = model.load_state_dict(tensors, strict=False)
+    assert not missing.unexpected_keys, missing
+    model.tie_weights()
+    return model
+
   def _decays(self, name: str) -> bool:
     if self._fault in ("decay_all", "decay_nothing"):
       return self._fault == "decay_all"
     if self._fault == "decay_no_embeddings" and "embedding" in name:
       return False
-    return not ("bias" in name or "norm" in name.lower())
+    return not (name.endswith("bias") or "norm" in name.lower())
 
   def step(self, batch) -> float:
     """Trains on a batch; returns its loss before."""
@@ -147,17 +157,24 @@ class Trainer:
     return {"lr": rate}
 
   def _loss(self, batch) -> torch.Tensor:
-    ids = batch["input_ids"]
+    logits = self._logits(self.model, batch["input_ids"])
+    rows = torch.arange(len(logits))[:, None]
+    at = torch.tensor(batch["target_positions"]).long()
+    return self._cross_entropy(logits[rows, at], batch)
+
+  def _logits(self, model, ids) -> torch.Tensor:
+    """Returns a model's logits at all places of packed rows."""
     segments, positions = self._places(ids)
-    logits = self.model(
+    return model(
       input_ids=torch.tensor(ids).long(),
       attention_mask=self._mask(segments, positions),
       position_ids=torch.tensor(positions),
     ).logits
-    rows = torch.arange(len(ids))[:, None]
-    at = torch.tensor(batch["target_positions"]).long()
+
+  def _cross_entropy(self, logits, batch) -> torch.Tensor:
+    """Returns the mean over targets, given the logits at their slots."""
     losses = torch.nn.functional.cross_entropy(
-      logits[rows, at].flatten(0, 1),
+      logits.flatten(0, 1),
       torch.tensor(batch["target_ids"]).long().flatten(),
       reduction="none",
     )
@@ -190,6 +207,74 @@ class Trainer:
       "full_attention": full,
       "sliding_attention": _additive(sees & (distance <= window // 2)),
     }
+
+
+class T5Trainer(Trainer):
+  """Trains T5 on rows of one document each."""
+
+  def _make_model(self, params):
+    family = families.ENCODER_DECODERS["t5"]
+    values = family.write_config(self._config.model, self._vocab)
+    config = transformers.T5Config(**values, attn_implementation="eager")
+    model = transformers.T5ForConditionalGeneration(config).train()
+    return self._load(model, params, family)
+
+  def _loss(self, batch):
+    ids = torch.tensor(batch["input_ids"]).long()
+    logits = self.model(
+      input_ids=ids,
+      attention_mask=(ids != self._vocab.pad_id).long(),
+      decoder_input_ids=torch.tensor(batch["decoder_ids"]).long(),
+    ).logits
+    return self._cross_entropy(logits, batch)
+
+
+class ElectraTrainer(Trainer):
+  """Trains ELECTRA: a generator, and a discriminator over its embeddings.
+
+  The generator samples nothing: `replace` says what it would have drawn.
+
+  Args:
+    objective: ours, which knows the two models.
+    replace: target ids -> the ids in their places.
+  """
+
+  def __init__(self, config, vocab, params, *args, objective, replace, **kw):
+    self._objective, self._replace = objective, replace
+    super().__init__(config, vocab, params, *args, **kw)
+
+  def _make_model(self, params):
+    models = {}
+    for name, (module, part) in self._objective.submodels(params).items():
+      family = families.FAMILIES["electra"]
+      if name == "discriminator":
+        family = families.DISCRIMINATORS["electra"]
+      values = family.write_config(module.config, self._vocab)
+      config = transformers.ElectraConfig(**values, attn_implementation="eager")
+      model = getattr(transformers, family.architecture)(config).train()
+      models[name] = self._load(model, part, family)
+    generator, discriminator = models["generator"], models["discriminator"]
+    discriminator.electra.embeddings = generator.electra.embeddings
+    return torch.nn.ModuleDict(models)
+
+  def _loss(self, batch):
+    masked, at = batch["input_ids"], batch["target_positions"]
+    rows = np.arange(len(masked))[:, None]
+    is_target = batch["target_weights"] > 0
+    logits = self._logits(self.model["generator"], masked)
+    loss = self._cross_entropy(logits[rows, at], batch)
+    shown, original = masked.copy(), masked.copy()
+    targets = batch["target_ids"]
+    # Empty slots repeat one that is not.
+    shown[rows, at] = np.where(is_target, self._replace(targets), targets)
+    original[rows, at] = targets
+    detected = torch.nn.functional.binary_cross_entropy_with_logits(
+      self._logits(self.model["discriminator"], shown),
+      torch.tensor(shown != original, dtype=torch.float32),
+      reduction="none",
+    )
+    is_real = torch.tensor(masked != self._vocab.pad_id)
+    return loss + self._config.objective.rtd_weight * detected[is_real].mean()
 
 
 def _additive(sees: np.ndarray) -> torch.Tensor:

@@ -65,6 +65,11 @@ def shipped() -> dict[str, str]:
   return {path.stem: str(path) for path in sorted(_SHIPPED.glob("*.py"))}
 
 
+def file(name: str) -> pathlib.Path:
+  """Returns a file that stands beside the shipped recipes."""
+  return _SHIPPED / name
+
+
 def read(name: str) -> RecipeFile:
   """Reads a recipe file.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import jax
 import numpy as np
 
+from mlm_jax import references
 from mlm_jax.data import corruption, pipeline, prepare
 from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.data.rows import RowStore
@@ -89,6 +90,8 @@ def pretrain(
     loop.stop_signals() as is_interrupted,
   ):
     log.say(progress.describe(recipe))
+    if progress.is_new and (expected := references.describe(recipe)):
+      log.say(expected)
     if progress.step and changed and not progress.is_at_end_of(parts[-1].phase):
       new = {key: new for key, (_, new) in changed.items()}
       log.record(recipe.phase_at(progress.step), progress.step, "config", **new)

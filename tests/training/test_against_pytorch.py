@@ -10,6 +10,7 @@ import pathlib
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optimi
 import pytest
@@ -19,6 +20,7 @@ from mlm_jax import config as config_lib
 from mlm_jax import families, phases, recipes
 from mlm_jax.data import pipeline, prepare
 from mlm_jax.data.host_tensorflow import iterate
+from mlm_jax.objectives import bind, rtd
 from mlm_jax.training import adafactor
 from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir
@@ -77,11 +79,17 @@ class Ours:
         state, metrics = run.train_step(state, run.to_device(batch))
         self.losses.append(float(metrics["loss"]))
 
-  def difference(self, make_optimizer=torch_trainer.adamw, fault=""):
+  def difference(
+    self,
+    make_optimizer=torch_trainer.adamw,
+    fault="",
+    trainer=torch_trainer.Trainer,
+    **kw,
+  ):
     """Returns the largest relative difference of a PyTorch trainer's loss."""
     first, *others = self.recipe.phases
-    trainer = torch_trainer.Trainer(
-      first.config, self.vocab, self.params, make_optimizer, fault
+    trainer = trainer(
+      first.config, self.vocab, self.params, make_optimizer, fault, **kw
     )
     found = []
     for batch in self.batches:
@@ -188,6 +196,68 @@ def test_optimizers_of_whole_models_equal_those_in_pytorch(
   assert ours.losses[-1] < ours.losses[0] - 0.2
   assert ours.difference(make) < BAR
   assert ours.difference() > 2 * BAR
+
+
+def test_t5s_losses_equal_those_in_pytorch(corpus, tmp_path, monkeypatch):
+  """By Adafactor, whose rate is relative to the weights.
+
+  Their queries are not divided by the root of the head's width, their weights
+  are: to Adam, these are other weights.
+  """
+  monkeypatch.setattr(adafactor, "_LEAST_FACTORED", 1)
+  base = make_base(corpus, families.T5)
+  keys = {
+    "model.num_decoder_layers": 2,
+    "objective.name": "seq2seq",
+    "corruption.kind": "span_corruption",
+    "data.num_sentinels": 20,
+    "data.packing": "single",
+    "data.vocab_size": 640,
+    "optim.name": "adafactor",
+    "optim.peak_lr": 0.01,
+    "optim.clip_norm": 0.0,
+  }
+  ours = Ours(recipes.override(phases.Recipe(base), keys), tmp_path)
+  assert ours.losses[-1] < ours.losses[0] - 0.5
+  trainer = torch_trainer.T5Trainer
+  assert ours.difference(torch_adafactor, trainer=trainer) < 2 * BAR
+
+
+def test_both_losses_of_electra_equal_those_in_pytorch(
+  corpus, tmp_path, monkeypatch
+):
+  """With a generator that draws what no logits decide; a third is right."""
+
+  def replace(ids):
+    return np.where(ids % 3, (7 * ids + 11) % 500 + 50, ids)
+
+  def sample(keys_B, logits_BPV, vocab):
+    return drawn.pop()
+
+  def loss_sums(self, params, batch, key=None):
+    ids_BP = batch["target_ids"]
+    drawn.append(jnp.where(ids_BP % 3, (7 * ids_BP + 11) % 500 + 50, ids_BP))
+    return original(self, params, batch, key)
+
+  drawn, original = [], rtd.ReplacedTokenDetection.loss_sums
+  monkeypatch.setattr(rtd, "sample", sample)
+  monkeypatch.setattr(rtd.ReplacedTokenDetection, "loss_sums", loss_sums)
+  base = make_base(corpus, families.BERT)
+  keys = {
+    "objective.name": "rtd",
+    "objective.generator_share": 0.5,
+    "model.embedding_width": 32,
+    "optim.peak_lr": 5e-4,
+  }
+  ours = Ours(recipes.override(phases.Recipe(base), keys), tmp_path)
+  objective = bind(ours.recipe.base, ours.vocab)
+  given = {"objective": objective, "replace": replace}
+  trainer = torch_trainer.ElectraTrainer
+  assert ours.losses[-1] < ours.losses[0] - 2
+  assert ours.difference(trainer=trainer, **given) < 2 * BAR
+  # Had the discriminator another weight, or other labels, it would be seen.
+  given["replace"] = lambda ids: ids
+  assert ours.difference(trainer=trainer, **given) > 0.1
 
 
 def test_microbatches_add_up_to_the_same_training(bert, corpus, tmp_path):
