@@ -8,12 +8,17 @@ weights and batches are ours.
 import dataclasses
 from collections.abc import Callable
 
+import jax
 import numpy as np
 import peer_models
 import torch
 import transformers
 
+from mlm_jax.data import pipeline, prepare
+from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.hf import families, weights
+from mlm_jax.training.run import Run
+from mlm_jax.workdir import Workdir
 
 # What a trainer may get wrong, for tests of what would be noticed.
 FAULTS = {
@@ -281,3 +286,60 @@ def _additive(sees: np.ndarray) -> torch.Tensor:
   return torch.where(
     torch.tensor(sees)[:, None], 0.0, torch.finfo(torch.float32).min
   )
+
+
+class Ours:
+  """The losses of our own training, and all that it began with.
+
+  Args:
+    recipe: what to train.
+    workdir: where its tokenizer and rows are made.
+  """
+
+  def __init__(self, recipe, workdir):
+    workdir = Workdir.at(workdir)
+    self.recipe, self.losses, self.batches = recipe, [], []
+    state = None
+    for phase in recipe.phases:
+      tokenizer, store = prepare.prepare(phase.config, workdir, lambda _: None)
+      workdir.save_recipe(recipe)
+      self.vocab = tokenizer.vocabulary
+      run = Run.on(phase.config, self.vocab, first_step=phase.first_step)
+      if state is None:
+        state = run.init_state()
+        self.params = jax.device_get(state.params)
+      else:
+        state = run.take_over(state)
+      batches = iterate(
+        pipeline.train_batches(
+          phase.config,
+          store,
+          self.vocab,
+          first_step=0,
+          local_rows=run.local_rows,
+        )
+      )
+      for _ in range(phase.config.num_steps):
+        batch = next(batches)
+        self.batches.append(batch)
+        state, metrics = run.train_step(state, run.to_device(batch))
+        self.losses.append(float(metrics["loss"]))
+
+  def difference(self, *args, **kw) -> float:
+    """Returns the largest relative difference of `theirs`."""
+    return np.max(np.abs(np.array(self.losses) / self.theirs(*args, **kw) - 1))
+
+  def theirs(
+    self, make_optimizer=adamw, fault="", trainer=Trainer, **kw
+  ) -> np.ndarray:
+    """Returns the losses of a PyTorch trainer on the same batches."""
+    first, *others = self.recipe.phases
+    trainer = trainer(
+      first.config, self.vocab, self.params, make_optimizer, fault, **kw
+    )
+    found = []
+    for batch in self.batches:
+      if others and len(found) == others[0].first_step:
+        trainer.begin(others.pop(0).config)
+      found.append(trainer.step(batch))
+    return np.array(found)

@@ -22,8 +22,15 @@ _SCOPES = (
   "optimizer",
   "schedule",
 )
-# The same rows, wherever they are.
-_NO_MATTER = {"data.rows_dir"}
+# The same rows, wherever they are, and other random numbers.
+_NO_MATTER = {
+  "data.rows_dir",
+  "seed",
+  "weights_seed",
+  "order_seed",
+  "mask_seed",
+  "dropout_seed",
+}
 
 
 @functools.cache

@@ -25,6 +25,7 @@ GROUND = {
   "families",
   "phases",
   "recipes",
+  "references",
   "registry",
   "vocabulary",
   "workdir",

@@ -90,8 +90,6 @@ def pretrain(
     loop.stop_signals() as is_interrupted,
   ):
     log.say(progress.describe(recipe))
-    if progress.is_new and (expected := references.describe(recipe)):
-      log.say(expected)
     if progress.step and changed and not progress.is_at_end_of(parts[-1].phase):
       new = {key: new for key, (_, new) in changed.items()}
       log.record(recipe.phase_at(progress.step), progress.step, "config", **new)
@@ -219,7 +217,7 @@ class _Progress:
   def describe(self, recipe: Recipe) -> str:
     """Returns a line on where the run begins."""
     if self.is_new:
-      return "Starting from random weights"
+      return f"Starting from random weights. {references.describe(recipe)}"
     if not self.step:
       return "Starting from the imported weights"
     if self.is_at_end_of(recipe.phases[-1]):

@@ -9,7 +9,6 @@ import dataclasses
 import pathlib
 import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optimi
@@ -18,15 +17,12 @@ import torch
 
 from mlm_jax import config as config_lib
 from mlm_jax import families, phases, recipes
-from mlm_jax.data import pipeline, prepare
-from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.objectives import bind, rtd
 from mlm_jax.training import adafactor
-from mlm_jax.training.run import Run
-from mlm_jax.workdir import Workdir
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "bench"))
 import torch_trainer
+from torch_trainer import Ours
 
 pytestmark = pytest.mark.slow
 
@@ -45,58 +41,6 @@ def make_base(corpus, family):
   values.optim.update(peak_lr=1e-3, warmup_steps=16, weight_decay=0.1)
   values.train.update(steps=STEPS, batch_size=8, log_every=1)
   return config_lib.build(values)
-
-
-class Ours:
-  """The losses of our own training, and all that it began with."""
-
-  def __init__(self, recipe, workdir, losses=True):
-    workdir = Workdir.at(workdir)
-    self.recipe, self.losses, self.batches = recipe, [], []
-    state = None
-    for phase in recipe.phases:
-      tokenizer, store = prepare.prepare(phase.config, workdir, lambda _: None)
-      workdir.save_recipe(recipe)
-      self.vocab = tokenizer.vocabulary
-      run = Run.on(phase.config, self.vocab, first_step=phase.first_step)
-      if state is None:
-        state = run.init_state()
-        self.params = jax.device_get(state.params)
-      else:
-        state = run.take_over(state)
-      batches = iterate(
-        pipeline.train_batches(
-          phase.config,
-          store,
-          self.vocab,
-          first_step=0,
-          local_rows=run.local_rows,
-        )
-      )
-      for _ in range(phase.config.num_steps if losses else 0):
-        batch = next(batches)
-        self.batches.append(batch)
-        state, metrics = run.train_step(state, run.to_device(batch))
-        self.losses.append(float(metrics["loss"]))
-
-  def difference(
-    self,
-    make_optimizer=torch_trainer.adamw,
-    fault="",
-    trainer=torch_trainer.Trainer,
-    **kw,
-  ):
-    """Returns the largest relative difference of a PyTorch trainer's loss."""
-    first, *others = self.recipe.phases
-    trainer = trainer(
-      first.config, self.vocab, self.params, make_optimizer, fault, **kw
-    )
-    found = []
-    for batch in self.batches:
-      if others and len(found) == others[0].first_step:
-        trainer.begin(others.pop(0).config)
-      found.append(trainer.step(batch))
-    return np.max(np.abs(np.array(self.losses) / found - 1))
 
 
 @pytest.fixture(scope="module")
