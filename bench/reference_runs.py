@@ -95,12 +95,21 @@ def heldout(workdir):
 
 def draw(curves, entropies, path):
   figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+  # Ten colours are too few.
+  axes.set_prop_cycle(color=pyplot.get_cmap("tab20").colors[::2] + ("black",))
   for name, points in curves.items():
     tokens, losses = zip(*points, strict=True)
     axes.plot([t / 1e6 for t in tokens], losses, lw=1.5, label=name)
   for entropy in sorted({round(entropy, 2) for entropy in entropies.values()}):
     axes.axhline(entropy, color=curve.GREY, ls="--", lw=1)
-    axes.text(0.02, entropy + 0.03, f"unigrams {entropy}", color=curve.GREY)
+    axes.text(
+      0.99,
+      entropy + 0.05,
+      f"unigram entropy {entropy}",
+      color=curve.GREY,
+      ha="right",
+      transform=axes.get_yaxis_transform(),
+    )
   axes.set(xlabel="million tokens", ylabel="held-out loss at [MASK], nats")
   axes.set_xlim(left=0)
   axes.legend(fontsize=8, ncols=2, frameon=False)

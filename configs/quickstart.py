@@ -3,7 +3,7 @@ cores.
 
   python -m mlm_jax train --config=quickstart --workdir=runs/quickstart
 
-The held-out loss ends near 4.2 nats a token, where predicting by token
+The held-out loss ends near 4.05 nats a token, where predicting by token
 frequency alone costs 6.2.
 """
 
