@@ -77,7 +77,8 @@ def average_checkpoints(
   first = models[0]
   of_base = None
   if base:
-    (of_base,) = _sources(base)
+    of_base, *others = _sources(base)
+    require(not others, f"--base={base} must be one checkpoint")
     models.append(restoring.restore(*of_base))
   for source, model in zip([*found, of_base], models, strict=False):
     _check_alike(found[0], first, source, model)

@@ -195,5 +195,7 @@ def test_invalid_averages_raise_input_error(averaged, base, tmp_path, capsys):
   two = [f"--from={workdir}:2", f"--from={workdir}:4"]
   assert "--base" in line_of(*two, "--method=ties")
   assert "--base" in line_of(*two, f"--base={workdir}")
+  several = ["--method=ties", f"--base={workdir}:best2"]
+  assert "one checkpoint" in line_of(*two, *several)
   density = ["--method=ties", f"--base={workdir}", "--density=0"]
   assert "--density" in line_of(*two, *density)
