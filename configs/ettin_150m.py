@@ -45,9 +45,7 @@ def get_config(variant=""):
     variant,
     tiny=recipes.tiny,
     single=recipes.single,
-    decoder=recipes.causal,
-    from_decoder=recipes.causal,
-    to_decoder=recipes.single,
+    **recipes.CROSS_OBJECTIVE,
   )
 
 

@@ -222,6 +222,14 @@ def causal(values: ml_collections.ConfigDict) -> None:
   values.corruption.kind = "next_token"
 
 
+# Variants of a recipe of an encoder that also trains a decoder (Ettin).
+CROSS_OBJECTIVE = {
+  "decoder": causal,
+  "from_decoder": causal,
+  "to_decoder": single,
+}
+
+
 def tiny(values: ml_collections.ConfigDict) -> None:
   """Shrinks a recipe to what two CPU cores train in minutes.
 

@@ -65,8 +65,8 @@ class Vocabulary:
   def drawn_ids(self) -> np.ndarray:
     """int32: the ids that random replacement draws.
 
-    All ordinary ones but bytes, of which most occur in no text: a replacement
-    that never occurs is no distraction.
+    All ordinary ids except byte pieces. Most of these never occur in the text,
+    so they are easy to tell from the original tokens.
     """
     is_drawn = self.is_ordinary.copy()
     is_drawn[list(self.byte_ids)] = False

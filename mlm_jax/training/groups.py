@@ -34,7 +34,7 @@ def rate_factors(params: Any, optim: OptimConfig) -> Any:
   depths = _depths(names)
 
   def factor(path, param):
-    name = _name(path)
+    name = name_of(path)
     if _is_frozen(name, optim):
       return 0.0
     found = optim.layer_decay ** depths[name]
@@ -131,8 +131,9 @@ def _matches(pattern: str, name: str) -> bool:
 
 def _named(params: Any) -> Iterator[tuple[str, Any]]:
   for path, param in jax.tree.leaves_with_path(params):
-    yield _name(path), param
+    yield name_of(path), param
 
 
-def _name(path) -> str:
+def name_of(path) -> str:
+  """Returns the path of a leaf, such as "encoder/blocks_0/mlp/in/kernel"."""
   return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -75,7 +75,7 @@ def clip(
     grads: of a step.
     grad_norm: their global norm.
     state: of the steps before.
-    optim: the two limits, of which 0 is none.
+    optim: has both limits; 0 disables one.
   """
   grad_norm = jnp.maximum(grad_norm, jnp.finfo(grad_norm.dtype).tiny)
   factor = jnp.ones([])

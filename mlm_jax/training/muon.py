@@ -15,10 +15,10 @@ import optax
 
 from mlm_jax.config import OptimConfig
 from mlm_jax.models import axes
+from mlm_jax.training.groups import name_of
 from mlm_jax.training.optimizers import (
   decays,
   fuse_matrices,
-  name_of,
   split_matrices,
   takes,
   unzip,

@@ -19,6 +19,7 @@ from mlm_jax.config import OptimConfig
 from mlm_jax.config.optim import GROUPS
 from mlm_jax.models import axes
 from mlm_jax.training import groups
+from mlm_jax.training.groups import name_of
 
 # Parameters of these names are norms and biases, which do not decay.
 _NOT_DECAYED = ("bias", "scale")
@@ -197,11 +198,6 @@ def decays(params):
     return not set(name_of(path).split("/")).intersection(_NOT_DECAYED)
 
   return jax.tree.map_with_path(one, params)
-
-
-def name_of(path) -> str:
-  """Returns the path of a leaf, such as "encoder/blocks_0/mlp/in/kernel"."""
-  return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _split(path, array) -> list[jax.Array]:

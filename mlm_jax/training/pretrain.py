@@ -217,7 +217,8 @@ class _Progress:
   def describe(self, recipe: Recipe) -> str:
     """Returns a line on where the run begins."""
     if self.is_new:
-      return f"Starting from random weights. {references.describe(recipe)}"
+      expected = references.describe(recipe)
+      return ". ".join(filter(None, ["Starting from random weights", expected]))
     if not self.step:
       return "Starting from the imported weights"
     if self.is_at_end_of(recipe.phases[-1]):
@@ -323,16 +324,16 @@ def _evaluations(
   evaluate = make_evaluator(part.run, part.store)
   found = [Evaluation(train, evaluate, bound.describe_heldout())]
   if own := bound.heldout_as_trained():
-    evaluate = make_evaluator(part.run, part.store, own)
+    as_trained = make_evaluator(part.run, part.store, own)
     described = bound.describe()
     found.append(
-      Evaluation(train, evaluate, described, split="heldout_as_trained")
+      Evaluation(train, as_trained, described, split="heldout_as_trained")
     )
   if part.phase.config.optim.ema_decay:
     found.append(
       Evaluation(
         train,
-        make_evaluator(part.run, part.store),
+        evaluate,
         bound.describe_heldout(),
         split="heldout_ema",
         params_of=operator.attrgetter("averages"),
