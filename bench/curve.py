@@ -31,8 +31,8 @@ def curve(workdir, split):
 
 def unigram_entropy(path):
   workdir = Workdir.at(path)
-  _, store = prepare.load(workdir.load_config(), workdir)
-  return store.info["heldout"].unigram_entropy
+  _, stores = prepare.load(workdir.load_config(), workdir)
+  return stores.unigram_entropy
 
 
 def main():

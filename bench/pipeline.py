@@ -118,6 +118,7 @@ def our_sides(path, rows, batch_size):
   """Returns name -> function that makes the iterable of an epoch's batches."""
   from mlm_jax.data import pipeline
   from mlm_jax.data import rows as rows_lib
+  from mlm_jax.data.stream import Stream
 
   infos = {}
   for split, count in (("train", len(rows)), ("heldout", 1)):
@@ -132,8 +133,10 @@ def our_sides(path, rows, batch_size):
   config.train.update(steps=len(rows) // batch_size, batch_size=batch_size)
   config.optim.warmup_steps = 0
   config = config_lib.build(config)
-  open_store = lambda: rows_lib.RowStore(path)
-  fresh = lambda config: pipeline.train_batches(config, open_store(), VOCAB)
+  open_stream = lambda config: Stream(config, {"": rows_lib.RowStore(path)})
+  fresh = lambda config: pipeline.train_batches(
+    config, open_stream(config), VOCAB
+  )
   cached = fresh(config)
   sides = {"mlm_jax": functools.partial(fresh, config)}
   sides["mlm_jax, cached"] = lambda: cached

@@ -92,13 +92,13 @@ def prepare_rows(args, corpus, tokenizer, workdir):
   config = our_config(args, corpus, tokenizer=str(tokenizer))
   times = []
   # prepare reports the start and the end of writing rows.
-  _, store = prepare(
+  _, stores = prepare(
     config,
     Workdir.at(workdir),
     say=lambda line: times.append(time.perf_counter()),
   )
   start, stop = times
-  return stop - start, peak_megabytes(), store.info["train"]
+  return stop - start, peak_megabytes(), stores.sources[""].info["train"]
 
 
 def peak_megabytes():

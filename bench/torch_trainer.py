@@ -16,6 +16,7 @@ import transformers
 
 from mlm_jax.data import pipeline, prepare
 from mlm_jax.data.host_tensorflow import iterate
+from mlm_jax.data.stream import Stream
 from mlm_jax.hf import families, weights
 from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir
@@ -301,7 +302,7 @@ class Ours:
     self.recipe, self.losses, self.batches = recipe, [], []
     state = None
     for phase in recipe.phases:
-      tokenizer, store = prepare.prepare(phase.config, workdir, lambda _: None)
+      tokenizer, stores = prepare.prepare(phase.config, workdir, lambda _: None)
       workdir.save_recipe(recipe)
       self.vocab = tokenizer.vocabulary
       run = Run.on(phase.config, self.vocab, first_step=phase.first_step)
@@ -313,7 +314,7 @@ class Ours:
       batches = iterate(
         pipeline.train_batches(
           phase.config,
-          store,
+          Stream(phase.config, stores.sources),
           self.vocab,
           first_step=0,
           local_rows=run.local_rows,

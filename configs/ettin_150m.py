@@ -13,10 +13,11 @@ files, in which the learning rate falls in the last two of three phases:
                      1 - sqrt, RoPE of base 160,000 in all layers
   decay              50B tokens, from 4e-4 to 4% of it by 1 - sqrt, 15% masked
 
-What differs: the corpora of the phases are three; here all have data.corpus.
-Rows are packed with documents, theirs are not. The batch grows in 8 steps,
-where theirs grows row by row. SentencePiece BPE replaces the tokenizer of
-ModernBERT, with as many pieces as its table has rows.
+What differs: the corpora of the phases are three; here all have data.corpus,
+unless --config.phases.PHASE.data.corpus gives another. Rows are packed with
+documents, theirs are not. The batch grows in 8 steps, where theirs grows row by
+row. SentencePiece BPE replaces the tokenizer of ModernBERT, with as many pieces
+as its table has rows.
 
 ettin_150m:single is the first phase alone. The paper's other models are
 

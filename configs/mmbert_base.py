@@ -2,7 +2,8 @@
 
   python -m mlm_jax train --config=mmbert_base \
     --workdir=gs://.../mmbert_base \
-    --config.data.corpus='parquet:gs://.../multilingual/*.parquet'
+    --config.data.sources.en.corpus='parquet:gs://.../en/*.parquet' \
+    --config.data.sources.fr.corpus='parquet:gs://.../fr/*.parquet' ...
 
 modernbert_base with a vocabulary of 256,000 pieces, beta_2 0.95 and a weight
 decay of 8e-5 a step, in three phases whose mask rates fall:
@@ -20,12 +21,12 @@ The released model merges three runs of the last phase, which differ in their
 corpora, by average_checkpoints --method=ties --base=...; the density that they
 took is not published.
 
-What differs: in the paper the phases read 60, 110 and 1,833 languages, sampled
-by temperatures of 0.7, 0.5 and 0.3. Here data.corpus must come mixed and
-shuffled, as the tokenizer is trained on its first data.tokenizer_sample_mb. The
-batch grows in 8
-steps, where theirs grows row by row. SentencePiece BPE replaces Gemma 2's
-tokenizer.
+The share of each language is the size of its text to the power of 0.7, 0.5 and
+0.3. The phases read 60, 110 and 1,833 languages; those that a phase adds are
+--config.phases.PHASE.data.sources.NAME.corpus.
+
+What differs: the corpora, which are given as above. The batch grows in 8 steps,
+where theirs grows row by row. SentencePiece BPE replaces Gemma 2's tokenizer.
 
 mmbert_base:single is the first phase alone.
 
@@ -53,9 +54,13 @@ def get_phases(variant=""):
   if variant:
     return {}
   return {
-    "pretraining": {"train.tokens": 2_300_000_000_000},
+    "pretraining": {
+      "train.tokens": 2_300_000_000_000,
+      "data.size_exponent": 0.7,
+    },
     "context_extension": {
       "train.tokens": 600_000_000_000,
+      "data.size_exponent": 0.5,
       "train.initial_batch_size": 0,
       "data.seq_len": 8192,
       "model.rope_theta": 160_000.0,
@@ -65,6 +70,7 @@ def get_phases(variant=""):
     },
     "decay": {
       "train.tokens": 100_000_000_000,
+      "data.size_exponent": 0.3,
       "corruption.mask_rate": 0.05,
       "optim.schedule": "one_minus_sqrt",
       "optim.final_lr_share": 0.02,

@@ -21,9 +21,9 @@ phase and the last:
     --from=gs://.../modernbert_base:best3 --from=gs://.../modernbert_base
 
 What differs: the corpora of the phases are not public; here all have
-data.corpus. The batch grows in 5 steps, where the paper's grows row by row.
-SentencePiece BPE replaces OLMo's BPE, with as many pieces as the paper's table
-has rows.
+data.corpus, unless --config.phases.PHASE.data.corpus gives another. The batch
+grows in 5 steps, where the paper's grows row by row. SentencePiece BPE replaces
+OLMo's BPE, with as many pieces as the paper's table has rows.
 
 modernbert_base:single is the first phase alone. modernbert_base:tiny ends near
 3.8 nats a token held out; predicting by token frequency alone costs 5.4.

@@ -119,22 +119,28 @@ def evaluate(
   workdir: Path,
   checkpoint: str = "last",
   *,
+  corpus: str = "",
   passes: int = 1,
   discrepancy: bool = False,
 ) -> Evaluation:
-  """Evaluates a checkpoint on held-out documents.
+  """Evaluates a checkpoint on held-out documents, or on another text.
 
   Args:
     workdir: what `pretrain` made.
     checkpoint: "last", "best" by the held-out loss, or a step; with ":ema"
       appended, the running average of its weights.
+    corpus: a text to evaluate on instead, as data.corpus has it.
     passes: over 1, also measures the joint loss of a row's targets when they
       are filled in over so many passes.
     discrepancy: also measures the loss with the token itself, or a random one,
       in the place of [MASK].
   """
   return evaluate_workdir(
-    Workdir.at(workdir), checkpoint, passes=passes, discrepancy=discrepancy
+    Workdir.at(workdir),
+    checkpoint,
+    corpus=corpus,
+    passes=passes,
+    discrepancy=discrepancy,
   )
 
 

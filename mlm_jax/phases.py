@@ -15,7 +15,7 @@ from typing import Any
 from mlm_jax import config as config_lib
 from mlm_jax import registry
 from mlm_jax.config import Config
-from mlm_jax.errors import InputError, require, unknown
+from mlm_jax.errors import InputError, require
 
 # The name of the phase of a recipe that has no others.
 ONLY_PHASE = "pretrain"
@@ -76,14 +76,7 @@ class Recipe:
         "for the last phase, as the steps that later ones begin with are "
         "unknown; once it is trained, give its length in train.steps",
       )
-      old, new = (
-        phase.config.data.heldout_fraction for phase in (before, after)
-      )
-      require(
-        new <= old,
-        f"phase {after.name!r}: data.heldout_fraction cannot grow from {old} "
-        f"to {new}: documents that were trained on would be held out",
-      )
+      _check_evaluated_text(before, after)
 
   @functools.cached_property
   def phases(self) -> tuple[Phase, ...]:
@@ -99,8 +92,7 @@ class Recipe:
         "or train.hours",
       )
       for key in diff:
-        if key not in values:
-          raise unknown(f"configuration key of phase {name!r}", key, values)
+        config_lib.check_key(key, f"configuration key of phase {name!r}")
       if phases:
         values = config_lib.without_keys_of_one_phase(values)
       values = config_lib.merge(values, diff)
@@ -171,3 +163,20 @@ def _check_name(name: str) -> None:
     isinstance(name, str) and name and not set(name) - set(_NAME_CHARACTERS),
     f"a phase's name has small letters, digits and _ only, not {name!r}",
   )
+
+
+def _check_evaluated_text(before: Phase, after: Phase) -> None:
+  """Checks that a phase is not evaluated on what was trained on before it."""
+  old, new = before.config.data, after.config.data
+  require(
+    new.heldout_fraction <= old.heldout_fraction,
+    f"phase {after.name!r}: data.heldout_fraction cannot grow from "
+    f"{old.heldout_fraction} to {new.heldout_fraction}: documents that were "
+    "trained on would be held out",
+  )
+  for name, corpus in new.validation.items():
+    require(
+      old.validation.get(name) == corpus,
+      f"phase {after.name!r}: data.validation.{name} must be the same in all "
+      "phases from the first, as they may train on its documents",
+    )

@@ -166,7 +166,8 @@ def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
   flat = {}
   for name, value in values.items():
     if isinstance(value, Mapping):
-      flat |= {f"{name}.{key}": inner for key, inner in value.items()}
+      inner = _flatten(value).items()
+      flat |= {f"{name}.{key}": inner_value for key, inner_value in inner}
     else:
       flat[name] = value
   return flat

@@ -84,8 +84,9 @@ def make_config():
     config.data.update(vocab_size=300, seq_len=32)
     config.optim.update(warmup_steps=2, peak_lr=1e-2)
     config.train.update(steps=50, batch_size=8)
-    config.update_from_flattened_dict(overrides)
-    return config_lib.build(config)
+    # As a recipe's phases have them, keys of sources may be among them.
+    values = config_lib.flat(config_lib.build(config)) | overrides
+    return config_lib.build(config_lib.nest(values))
 
   return make
 

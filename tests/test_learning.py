@@ -125,7 +125,8 @@ def test_heldout_loss_falls_below_the_unigram_entropy(
   lines = workdir.metrics.read_text().splitlines()
   last = [r for r in map(json.loads, lines) if r["split"] == "heldout"][-1]
   assert last["step"] == config.train.steps
-  _, store = prepare.load(config, workdir)
+  _, stores = prepare.load(config, workdir)
+  store = stores.sources[""]
   objective = registry.OBJECTIVES[config.objective.name]
   loss, _ = objective.token_loss_and_accuracy(last)
   assert loss < store.info["heldout"].unigram_entropy - GAIN

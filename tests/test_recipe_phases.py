@@ -214,3 +214,18 @@ def test_ettins_decoder_is_trained_like_its_encoder(size):
   for one, other in zip(decoder, encoder, strict=True):
     changed = config_lib.changed(one.config, other.config)
     assert {*changed} == {"objective.name", "corruption.kind"}
+
+
+@pytest.mark.parametrize("name", ["mmbert_base", "mmbert_small"])
+def test_languages_are_sampled_by_their_sizes(name):
+  """Marone et al. 2025: size^tau, with tau of 0.7, 0.5 and 0.3."""
+  recipe = recipes.load(
+    name,
+    {
+      "data.sources.en.corpus": "text:en",
+      "phases.decay.data.sources.fo.corpus": "text:fo",
+    },
+  )
+  data = [phase.config.data for phase in recipe.phases]
+  assert [d.size_exponent for d in data] == [0.7, 0.5, 0.3]
+  assert [list(d.corpora) for d in data] == [["en"], ["en"], ["en", "fo"]]

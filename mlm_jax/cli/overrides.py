@@ -1,5 +1,6 @@
 """Overrides on the command line, read as ml_collections' flags read them."""
 
+import dataclasses
 import operator
 import re
 from collections.abc import Mapping, Sequence
@@ -45,25 +46,30 @@ def parse(overrides: Sequence[str]) -> dict[str, Any]:
 
 def _typed(overrides: Sequence[str]) -> Mapping[str, Any]:
   argv = ["mlm_jax", *overrides]
+  keys = [o.partition("=")[0].removeprefix("--config.") for o in overrides]
   parsed = flags.FlagValues()
   holder = config_flags.DEFINE_config_dict(
-    "config",
-    ml_collections.ConfigDict(config_lib.default()),
-    flag_values=parsed,
-    sys_argv=argv,
+    "config", _defaults(keys), flag_values=parsed, sys_argv=argv
   )
   try:
     parsed(argv)
   except (flags.Error, ValueError, TypeError) as error:
     reason = str(error).strip().partition("\n")[0]
     wrong = re.match(r"flag --config\.([\w.]+)=(.*?): ", reason)
-    wanted = wrong and _WANTED.get(config_lib.key_types()[wrong[1]])
+    wanted = wrong and _WANTED.get(config_lib.declared(wrong[1]).type)
     if wanted:
       reason = f"{wrong[1]} wants {wanted}, not {wrong[2]!r}"
     raise InputError(reason) from error
-  return {
-    key: operator.attrgetter(key)(holder.value)
-    for key in (
-      o.partition("=")[0].removeprefix("--config.") for o in overrides
-    )
-  }
+  return {key: operator.attrgetter(key)(holder.value) for key in keys}
+
+
+def _defaults(keys: Sequence[str]) -> ml_collections.ConfigDict:
+  """Returns the default of every key, those in tables included."""
+  values = config_lib.default()
+  for key in keys:
+    group = key.rpartition(".")[0]
+    table, _, entry = group.rpartition(".")
+    if table in config_lib.tables():
+      defaults = dataclasses.asdict(config_lib.tables()[table]())
+      operator.attrgetter(table)(values)[entry] = defaults
+  return ml_collections.ConfigDict(values)

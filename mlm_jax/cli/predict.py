@@ -13,12 +13,15 @@ def evaluate(args) -> None:
   result = api.evaluate(
     args.workdir,
     args.checkpoint,
+    corpus=args.corpus,
     passes=args.passes,
     discrepancy=args.discrepancy,
   )
   say = Progress().say
-  say(f"held-out loss      {result.loss:.3f} {result.unit}")
-  say(f"held-out accuracy  {result.accuracy:.1%}")
+  kind = "" if args.corpus else "held-out "
+  say(f"{f'{kind}loss':<17}  {result.loss:.3f} {result.unit}")
+  say(f"{f'{kind}accuracy':<17}  {result.accuracy:.1%}")
+  _say_texts(result.texts, say)
   if result.unigram_entropy is not None:
     difference = result.loss - result.unigram_entropy
     side = "below" if difference < 0 else "above"
@@ -44,6 +47,24 @@ def evaluate(args) -> None:
     say("loss at the same positions, by the input token there")
   for shown, loss in result.discrepancy.items():
     say(f"  {shown:<17}{loss:.3f}")
+
+
+def _say_texts(texts, say) -> None:
+  """Says what was measured on each of several texts, or on the only one."""
+  if len(texts) == 1:
+    result = next(iter(texts.values()))
+    say(f"{'perplexity':<17}  {result.perplexity:.2f}")
+    if result.bits_per_byte is not None:
+      say(f"{'bits per byte':<17}  {result.bits_per_byte:.3f}")
+    return
+  width = max(map(len, texts))
+  for name, result in texts.items():
+    line = f"  {name:<{width}}  loss {result.loss:.3f}"
+    line += f", accuracy {result.accuracy:.1%}"
+    line += f", perplexity {result.perplexity:.2f}"
+    if result.bits_per_byte is not None:
+      line += f", {result.bits_per_byte:.3f} bits per byte"
+    say(line)
 
 
 def fill_mask(args) -> None:

@@ -17,33 +17,32 @@ def show_config(args, recipe: Recipe) -> None:
     recipe, _ = workdir.adapt(recipe)
     workdir.check(recipe)
   config = recipe.base
-  values = _values(config)
+  values = config_lib.flat(config)
   if args.explain is None:
-    of_phases = [
-      f"{key}  {value!r}" for key, value in recipe.phase_keys().items()
-    ]
-    print("\n".join([*values.values(), *of_phases]))
+    width = max(map(len, values))
+    lines = [_line(name, value, width) for name, value in values.items()]
+    lines += [f"{key}  {value!r}" for key, value in recipe.phase_keys().items()]
+    print("\n".join(lines))
     return
+  names = _explained(args.explain)
+  width = max(map(len, config_lib.keys()))
   paragraphs = []
-  for name in _explained(args.explain):
-    lines = [values[name], *_wrapped(config_lib.keys()[name].doc)]
+  for name in names:
+    key = config_lib.declared(name)
+    # A corpus that is not there would have its keys at their defaults.
+    value = values.get(name, key.default)
+    lines = [_line(name, value, width), *_wrapped(key.doc)]
     if args.explain:
       lines += _declared(name, config)
     paragraphs.append("\n".join(lines))
   print("\n\n".join(paragraphs))
 
 
-def _values(config: Config) -> dict[str, str]:
-  """Returns a line for each key: its value, and its default if it differs."""
-  values = config_lib.flat(config)
-  width = max(map(len, values))
-  lines = {}
-  for name, value in values.items():
-    lines[name] = f"{name:<{width}}  {value!r}"
-    default = config_lib.keys()[name].default
-    if value != default:
-      lines[name] += f"  (not {default!r})"
-  return lines
+def _line(name: str, value, width: int) -> str:
+  """Returns a key and its value, and its default if it differs."""
+  default = config_lib.declared(name).default
+  differs = f"  (not {default!r})" if value != default else ""
+  return f"{name:<{width}}  {value!r}{differs}"
 
 
 def _explained(asked: str) -> list[str]:
@@ -55,18 +54,22 @@ def _explained(asked: str) -> list[str]:
   Raises:
     InputError: there is no such key or group; suggests the closest name.
   """
-  names = list(config_lib.keys())
-  if asked in names:
+  names, groups = list(config_lib.keys()), config_lib.groups()
+  declared = config_lib.declared_name(asked)
+  if declared in names:
     return [asked]
-  groups = config_lib.groups()
-  if asked and asked not in groups:
+  if asked and declared not in groups:
     raise unknown("configuration key or group", asked, [*groups, *names])
-  return [name for name in names if not asked or name.startswith(f"{asked}.")]
+  return [
+    name.replace(declared, asked, 1)
+    for name in names
+    if not asked or name.startswith(f"{declared}.")
+  ]
 
 
 def _declared(name: str, config: Config) -> list[str]:
   """Returns lines on the type, default, allowed values and scope of a key."""
-  key: Key = config_lib.keys()[name]
+  key: Key = config_lib.declared(name)
   scope = config_lib.scope_of(name, config)
   allowed = ", ".join(map(repr, key.values)) or key.range or "any"
   facts = {

@@ -148,9 +148,11 @@ COMMANDS = {
   ),
   "evaluate": Command(
     predict.evaluate,
-    "measure the loss on held-out documents",
+    "measure the loss on held-out documents, or on another text",
     arguments=(
       CHECKPOINT,
+      ("--corpus", {"default": "", "metavar": "text:GLOB",
+        "help": "a text to evaluate on instead, as data.corpus names it"}),
       ("--discrepancy", {"action": "store_true",
         "help": "also measure it with other tokens in place of [MASK]"}),
       ("--passes", {"type": int, "default": 1, "metavar": "T",
@@ -159,6 +161,7 @@ COMMANDS = {
     examples=(
       "--workdir=runs/quickstart",
       "--workdir=runs/quickstart --checkpoint=best --passes=8",
+      "--workdir=runs/quickstart --corpus='text:other/*.txt'",
     ),
   ),
   "fill_mask": Command(

@@ -11,6 +11,8 @@ al. 2019), without next-sentence prediction.
 from mlm_jax.config.build import (
   build,
   check_key,
+  declared,
+  declared_name,
   default,
   flat,
   groups,
@@ -19,9 +21,11 @@ from mlm_jax.config.build import (
   merge,
   nest,
   scope_of,
+  tables,
   without_keys_of_one_phase,
 )
 from mlm_jax.config.config import Config
+from mlm_jax.config.corpus import CorpusConfig, SourceConfig
 from mlm_jax.config.corruption import CorruptionConfig
 from mlm_jax.config.data import DataConfig
 from mlm_jax.config.key import SCOPES, Key
@@ -46,6 +50,7 @@ __all__ = [
   "INFERENCE",
   "SCOPES",
   "Config",
+  "CorpusConfig",
   "CorruptionConfig",
   "DataConfig",
   "EncoderConfig",
@@ -53,12 +58,15 @@ __all__ = [
   "MeshConfig",
   "ObjectiveConfig",
   "OptimConfig",
+  "SourceConfig",
   "TrainConfig",
   "build",
   "changed",
   "check_key",
   "continued",
   "continued_diff",
+  "declared",
+  "declared_name",
   "default",
   "flat",
   "for_other_devices",
@@ -69,6 +77,7 @@ __all__ = [
   "merge",
   "nest",
   "scope_of",
+  "tables",
   "when",
   "without_keys_of_one_phase",
 ]

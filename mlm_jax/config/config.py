@@ -129,6 +129,7 @@ class Config:
       "depend on the clock",
     )
     require(
-      not self.train.patience or self.data.heldout_fraction,
-      "train.patience needs a held-out loss: data.heldout_fraction is 0",
+      not self.train.patience or self.data.is_evaluated,
+      "train.patience needs a held-out loss: data.heldout_fraction is 0, and "
+      "there is no data.validation",
     )

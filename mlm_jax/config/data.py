@@ -1,31 +1,32 @@
-"""`data.*`: from a corpus to rows of token ids."""
+"""`data.*`: from a corpus, or several, to rows of token ids."""
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Literal
 
-from mlm_jax.config.key import check_keys, key
+from mlm_jax.config.corpus import CorpusConfig, SourceConfig, check_corpus
+from mlm_jax.config.key import check_keys, key, keys_of, table
 from mlm_jax.errors import require
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
-  """The corpus, its tokenizer and its rows."""
+class DataConfig(CorpusConfig):
+  """The corpus, or the sources, the tokenizer and the rows.
+
+  Attributes:
+    sources: corpora to read at once, in place of `corpus`, by their names.
+    validation: corpora to evaluate on; documents of theirs are not trained on.
+  """
 
   # fmt: off
-  corpus: str = key("",
-    "Where the text comes from. tfds:NAME[/CONFIG][:SPLIT], text:GLOB, "
-    "jsonl:GLOB or parquet:GLOB; separate several globs by commas. Files may "
-    "end in .gz or .zst.",
-    scope="data")
-  text_field: str = key("text",
-    "Name of the field that holds the text, in corpora with named fields.",
-    scope="data")
-  document_boundary: Literal["blank_line", "file", "wikitext"] = key(
-    "blank_line",
-    "Where documents of a text: corpus end. At a blank line, at the end of the "
-    "file, or before a WikiText heading such as ' = Title = '.",
-    scope="data")
+  sources: Mapping[str, SourceConfig] = table()
+  size_exponent: float = key(0.0,
+    "Exponent of a source's size, by which its weight is multiplied. Sizes are "
+    "in tokens: 1 reads all sources equally often, 0 leaves the weights as "
+    "they are, and values in between favour the small ones (XLM, mT5).",
+    scope="data", at_least=0, at_most=1)
+  validation: Mapping[str, CorpusConfig] = table()
   heldout_fraction: float = key(0.01,
     "Fraction of documents held out for evaluation. They are chosen by a hash "
     "of their text, and never trained on.",
@@ -73,6 +74,8 @@ class DataConfig:
 
   def __post_init__(self):
     check_keys(self, "data.")
+    self._check_sources()
+    self._check_validation()
     _ = self.skipped_ranges  # Raises where they are malformed.
     require(
       self.vocab_size >= 300 + self.num_sentinels,
@@ -94,3 +97,78 @@ class DataConfig:
       end = int(match[2])
       ranges.append((int(match[1]), end))
     return ranges
+
+  @property
+  def corpora(self) -> dict[str, "DataConfig"]:
+    """The configuration of the rows of each source that has a weight.
+
+    That of `corpus` alone is called "".
+    """
+    if not self.sources:
+      return {"": self}
+    return {
+      name: self._of_corpus(source)
+      for name, source in self.sources.items()
+      if source.weight
+    }
+
+  @property
+  def validation_corpora(self) -> dict[str, "DataConfig"]:
+    """The configuration of the rows of each validation corpus."""
+    return {
+      name: self.evaluating(corpus) for name, corpus in self.validation.items()
+    }
+
+  def evaluating(self, corpus: CorpusConfig) -> "DataConfig":
+    """Returns the configuration of rows of a corpus that is evaluated on."""
+    return self._of_corpus(corpus, validation={}, heldout_fraction=0.0)
+
+  def _of_corpus(self, corpus: CorpusConfig, **changes) -> "DataConfig":
+    own = {name: getattr(corpus, name) for name in keys_of(CorpusConfig)}
+    return dataclasses.replace(self, sources={}, **own, **changes)
+
+  @property
+  def is_evaluated(self) -> bool:
+    """True if there is text to evaluate on: held out, or of one's own."""
+    return bool(self.heldout_fraction or self.validation)
+
+  def _check_sources(self):
+    require(
+      not (self.sources and self.corpus),
+      f"data.corpus={self.corpus!r} and data.sources "
+      f"({', '.join(self.sources)}) exclude each other: make it a source, or "
+      "leave one of them out",
+    )
+    for name, declared in keys_of(CorpusConfig).items():
+      value = getattr(self, name)
+      require(
+        not self.sources or value == declared.default,
+        f"data.{name}={value!r} has no effect beside data.sources: set "
+        f"data.sources.NAME.{name}",
+      )
+    names = {}
+    for name, source in self.sources.items():
+      check_corpus("data.sources", name, source)
+      text = (source.corpus, source.text_field, source.document_boundary)
+      require(
+        text not in names,
+        f"data.sources.{name} is the same text as data.sources."
+        f"{names.get(text)}: give one of them the weight of both",
+      )
+      names[text] = name
+    require(
+      not self.sources or any(s.weight for s in self.sources.values()),
+      "data.sources: the weights of all sources are 0, so there is nothing to "
+      "train on",
+    )
+
+  def _check_validation(self):
+    trained_on = {s.corpus for s in (self, *self.sources.values())}
+    for name, corpus in self.validation.items():
+      check_corpus("data.validation", name, corpus)
+      require(
+        corpus.corpus not in trained_on,
+        f"data.validation.{name}.corpus={corpus.corpus!r} is trained on, too, "
+        "so that no document of it would be left: hold out some of it by "
+        "data.heldout_fraction",
+      )

@@ -139,6 +139,26 @@ def key(default: Any, doc: str, *, scope, **declared) -> Any:
   return dataclasses.field(default=default, metadata=metadata)
 
 
+def table() -> Any:
+  """Declares a field of groups by name, `Mapping[str, a group's class]`.
+
+  The names are those that a recipe gives them.
+  """
+  return dataclasses.field(default_factory=dict)
+
+
+@functools.cache
+def tables_of(group: type) -> Mapping[str, type]:
+  """Returns the class of the groups in each table that a group has."""
+  return MappingProxyType(
+    {
+      name: typing.get_args(hint)[1]
+      for name, hint in typing.get_type_hints(group).items()
+      if typing.get_origin(hint) is Mapping
+    }
+  )
+
+
 @functools.cache
 def keys_of(group: type) -> Mapping[str, Key]:
   """Returns the keys that a group of keys declares, by their names."""

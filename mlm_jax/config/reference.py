@@ -31,9 +31,9 @@ def as_markdown() -> str:
   own = {name: key for name, key in keys.items() if "." not in name}
   parts = [_HEAD, scopes, "## Without a group", _table_of_keys(own, defaults)]
   for group, cls in config_lib.groups().items():
-    declared = {n: k for n, k in keys.items() if n.startswith(f"{group}.")}
+    own = {n: k for n, k in keys.items() if n.rpartition(".")[0] == group}
     summary = cls.__doc__.partition("\n")[0]
-    table = _table_of_keys(declared, getattr(defaults, group))
+    table = _table_of_keys(own, cls())
     parts += [f"## `{group}`", summary, table]
   return "\n\n".join(parts) + "\n"
 

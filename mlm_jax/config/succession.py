@@ -127,6 +127,8 @@ def for_other_devices(config: Config) -> Config:
   """Returns the configuration without what was sized to the devices."""
   changes = {}
   for group, cls in groups().items():
+    if "." in group:
+      continue  # Of a table, whose keys are about text.
     defaults = {
       name: key.default
       for name, key in keys_of(cls).items()
@@ -143,7 +145,27 @@ def _differences(old, new) -> Iterator[tuple[str, Any, Any, set[str]]]:
     if before != after:
       yield name, before, after, {key.scope_in(old), key.scope_in(new)}
   for field in dataclasses.fields(old):
-    group = getattr(old, field.name)
-    if dataclasses.is_dataclass(group):
-      for name, *rest in _differences(group, getattr(new, field.name)):
-        yield f"{field.name}.{name}", *rest
+    before, after = getattr(old, field.name), getattr(new, field.name)
+    pairs = {}
+    if dataclasses.is_dataclass(before):
+      pairs = {field.name: (before, after)}
+    elif isinstance(before, Mapping):
+      pairs = {
+        f"{field.name}.{entry}": (before.get(entry), after.get(entry))
+        for entry in {**before, **after}
+      }
+    for group, (before, after) in pairs.items():
+      if before is None or after is None:
+        differences = _all_keys(before, after)
+      else:
+        differences = _differences(before, after)
+      for name, *rest in differences:
+        yield f"{group}.{name}", *rest
+
+
+def _all_keys(old, new) -> Iterator[tuple[str, Any, Any, set[str]]]:
+  """Yields the same for each key of a group that only one of the two has."""
+  group = old or new
+  for name, key in keys_of(type(group)).items():
+    values = (one and getattr(one, name) for one in (old, new))
+    yield name, *values, {key.scope_in(group)}

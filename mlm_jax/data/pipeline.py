@@ -1,18 +1,16 @@
 """tf.data pipelines: row store to batches, on the fly and seekable.
 
-Training reads an endless stream of rows, epoch after epoch, each in an order
-of its own that is computed and never stored: the row at position `p` of the
-stream is a function of (seed, p). A step holds the next B rows after those that
-were trained on before it, in batches of whatever size; a checkpoint records
-their number. So any step can be reached at once, on any number of processes.
-`data.skip_rows` leaves positions out; the row read n-th is masked by n.
+Training reads an endless stream of rows, whose order is computed (stream.py).
+A step holds the next B rows after those that were trained on before it, in
+batches of whatever size; a checkpoint records their number. So any step can be
+reached at once, on any number of processes. The row read n-th is masked by n.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial, reduce
 
 import numpy as np
@@ -21,14 +19,11 @@ from mlm_jax.config import Config, CorruptionConfig
 from mlm_jax.data import corruption as corruption_lib
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.rows import RowStore
+from mlm_jax.data.stream import Stream, shuffled
 from mlm_jax.vocabulary import Vocabulary
 
 # Held-out masks are the same in every run that has the same held-out rows.
 _HELDOUT_SEED = 0
-
-# TensorFlow's default of 4 leaves neighbours together (chi-square of the gaps:
-# 770 a degree of freedom at 1e9 rows); 8 are nearly, 16 wholly clean.
-_SHUFFLE_ROUNDS = 16
 
 # Each has a batch in memory.
 _MOST_THREADS = 16
@@ -43,7 +38,7 @@ def _all_rows(batch_size: int) -> tuple[int, int]:
 
 def train_batches(
   config: Config,
-  store: RowStore,
+  stream: Stream,
   vocab: Vocabulary,
   *,
   first_step: int = 0,
@@ -54,7 +49,7 @@ def train_batches(
 
   Args:
     config: the phase's.
-    store: the prepared rows.
+    stream: its rows.
     vocab: their vocabulary.
     first_step: where to begin, in steps of the phase.
     first_row: the number of rows of the stream read before that step; by
@@ -72,12 +67,8 @@ def train_batches(
     row += (step - stage.first_step) * stage.batch_size
     first = rows_before_phase + row + start
     count = stop - start + lookahead
-    places = first + tf.range(count, dtype=tf.int64)
-    positions = leave_out(config.data.skipped_ranges, places, tf.where)
-    num_rows, seed = store.info["train"].num_rows, config.seeds.order
-    rows = shuffled(positions, num_rows, seed)
     return corruption_lib.corrupt(
-      _read(store, "train", rows),
+      stream.read(first + tf.range(count, dtype=tf.int64)),
       first,
       config.corruption,
       vocab,
@@ -103,6 +94,7 @@ def heldout_batches(
   store: RowStore,
   vocab: Vocabulary,
   *,
+  split: str = "heldout",
   local_rows: LocalRows = _all_rows,
   corruption: CorruptionConfig | None = None,
 ) -> tf.data.Dataset:
@@ -111,6 +103,7 @@ def heldout_batches(
   Args:
     config: the run.
     store: the prepared rows.
+    split: which of them.
     vocab: their vocabulary.
     local_rows: as for `train_batches`.
     corruption: what to use in place of `heldout_corruption`; one of the same
@@ -121,7 +114,7 @@ def heldout_batches(
   fields = corruption_lib.contract(
     corruption, {"L": config.data.seq_len}
   ).fields
-  batch_size, num_rows = config.train.batch_size, store.info["heldout"].num_rows
+  batch_size, num_rows = config.train.batch_size, store.info[split].num_rows
   start, stop = local_rows(batch_size)
   num_batches = -(-num_rows // batch_size)
   if config.train.eval_batches:
@@ -136,7 +129,7 @@ def heldout_batches(
       # Neighbours in the store are pieces of one document.
       rows = shuffled(positions, num_rows, _HELDOUT_SEED)
     batch = corruption_lib.corrupt(
-      _read(store, "heldout", rows),
+      _read(store, split, rows),
       first,
       corruption,
       vocab,
@@ -170,37 +163,6 @@ def heldout_corruption(
   """
   heldout = corruption_lib.bind(corruption).heldout()
   return dataclasses.replace(heldout, **changes)
-
-
-def leave_out(ranges: Sequence[tuple[int, int]], places, where=np.where):
-  """Returns the position in the stream of the n-th row that is read of it.
-
-  Args:
-    ranges: positions that are not read, in order.
-    places: how many rows are read before each.
-    where: that of the library whose integers `places` are.
-  """
-  for first, end in ranges:
-    places = where(places >= first, places + (end - first), places)
-  return places
-
-
-def shuffled(positions: tf.Tensor, num_rows: int, seed: int) -> tf.Tensor:
-  """Returns the rows at int64 positions [n] of the stream.
-
-  Each epoch is a permutation of all rows, another one for each epoch.
-  """
-  epochs = tf.cast(positions // num_rows, tf.int32)
-  seeds = tf.stack(
-    [tf.fill(tf.shape(epochs), seed), epochs, tf.zeros_like(epochs)], axis=1
-  )
-  # tf.random.experimental.index_shuffle, whose wrapper takes one seed alone.
-  return tf.raw_ops.RandomIndexShuffle(
-    index=positions % num_rows,
-    seed=seeds,
-    max_index=tf.constant(num_rows - 1, tf.int64),
-    rounds=_SHUFFLE_ROUNDS,
-  )
 
 
 def _read(store: RowStore, split: str, rows: tf.Tensor) -> tf.Tensor:

@@ -1,30 +1,35 @@
 """The tokenizer and the rows of a work directory, made once and reused.
 
-A row store is named by the fingerprint of all that its rows depend on, the
-content of the corpus included. A work directory records in
+Each corpus has a row store, named by the fingerprint of all that its rows
+depend on, the content of the corpus included. A work directory records in
 rows/fingerprints.json which store it uses for which data configuration, so that
 a run continues with its rows although the corpus may be gone or changed.
 """
 
 import dataclasses
+import heapq
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from etils import epath
 
-from mlm_jax.config import Config, DataConfig
+from mlm_jax.config import Config, CorpusConfig, DataConfig
 from mlm_jax.data import rows, sources, tokenizers
+from mlm_jax.data.stream import Stream
 from mlm_jax.data.tokenizers import Tokenizer
-from mlm_jax.data.write_rows import is_heldout, write_store
+from mlm_jax.data.write_rows import Splitter, write_store
 from mlm_jax.errors import require, unknown
 from mlm_jax.phases import Recipe
 from mlm_jax.workdir import Workdir, atomic_folder, write_atomically
 
+# What the name of a validation corpus begins with, among those of all corpora.
+_VALIDATION = "validation/"
+
 
 def prepare(
   config: Config, workdir: Workdir, say: Callable[[str], None] = print
-) -> tuple[Tokenizer, rows.RowStore]:
+) -> tuple[Tokenizer, rows.Stores]:
   """Returns the tokenizer and rows of a work directory; makes what is missing.
 
   A run continues with the rows that it began with: once the work directory has
@@ -38,18 +43,24 @@ def prepare(
   Raises:
     InputError: the corpus, the tokenizer or the work directory cannot be used.
   """
-  data = config.data
+  tokenizer, paths = None, {}
   if workdir.config.exists():
-    tokenizer = saved_tokenizer(data, workdir)
-    path = rows_path(data, tokenizer, workdir)
-    if path and rows.is_finished(path):
-      return tokenizer, open_rows(config, path, say)
+    tokenizer = saved_tokenizer(config.data, workdir)
+    paths = _recorded(config.data, tokenizer, workdir)
+  corpora = _corpora(config.data)
   # Looked at before the tokenizer is trained, which may take hours.
-  corpus = sources.identity(data)
+  identities = {
+    name: _identity(data) for name, data in corpora.items() if name not in paths
+  }
   workdir.make()
-  tokenizer = _make_tokenizer(data, workdir, say)
-  path = _make_rows(data, corpus, tokenizer, workdir, say)
-  return tokenizer, open_rows(config, path, say)
+  tokenizer = tokenizer or _make_tokenizer(config.data, workdir, say)
+  for name, identity in identities.items():
+    data = corpora[name]
+    paths[name] = _make_rows(name, data, identity, tokenizer, workdir, say)
+  stores = _open({name: paths[name] for name in corpora})
+  _check(config, stores)
+  _describe(config, stores, say)
+  return tokenizer, stores
 
 
 def prepare_phases(
@@ -62,21 +73,47 @@ def prepare_phases(
     workdir.save_recipe(recipe)
 
 
-def load(config: Config, workdir: Workdir) -> tuple[Tokenizer, rows.RowStore]:
+def load(config: Config, workdir: Workdir) -> tuple[Tokenizer, rows.Stores]:
   """Returns what `prepare` made; the corpus may be gone by now.
 
   Raises:
     InputError: rows for this configuration were never prepared.
   """
-  data = config.data
-  tokenizer = saved_tokenizer(data, workdir)
-  path = rows_path(data, tokenizer, workdir)
-  require(
-    path is not None,
-    f"{workdir.root} has no rows of data.seq_len={data.seq_len} from "
-    f"data.corpus={data.corpus!r}: prepare or train first",
+  tokenizer = saved_tokenizer(config.data, workdir)
+  paths = _recorded(config.data, tokenizer, workdir)
+  for name, data in _corpora(config.data).items():
+    require(
+      name in paths,
+      f"{workdir.root} has no rows of data.seq_len={data.seq_len} from "
+      f"{data.corpus!r}: prepare or train first",
+    )
+  return tokenizer, _open(paths)
+
+
+def evaluated(
+  config: Config,
+  corpus: str,
+  workdir: Workdir,
+  say: Callable[[str], None] = print,
+) -> rows.Stores:
+  """Returns the rows of a corpus to evaluate on; makes them where missing.
+
+  Args:
+    config: the run.
+    corpus: as `data.corpus` has it.
+    workdir: of the run.
+    say: as for `prepare`.
+
+  Raises:
+    InputError: the corpus cannot be read, or has no text.
+  """
+  values = CorpusConfig(
+    corpus, config.data.text_field, config.data.document_boundary
   )
-  return tokenizer, rows.RowStore(path)
+  data = config.data.evaluating(values)
+  tokenizer = saved_tokenizer(data, workdir)
+  path = _make_rows("", data, _identity(data), tokenizer, workdir, say)
+  return rows.Stores({}, {corpus: rows.RowStore(path)})
 
 
 def adopt_rows(config: Config, source: Workdir, workdir: Workdir) -> Config:
@@ -100,19 +137,61 @@ def saved_tokenizer(data: DataConfig, workdir: Workdir) -> Tokenizer:
   return _of_size(tokenizers.load(workdir.tokenizer, data.vocab_size), data)
 
 
-def fingerprint_fields(
-  data: DataConfig, corpus: list[str], tokenizer: Tokenizer
+def recorded(config: Config, workdir: Workdir) -> rows.Stores | None:
+  """Returns the rows that were prepared, None where some are missing."""
+  if not workdir.tokenizer.exists():
+    return None
+  tokenizer = saved_tokenizer(config.data, workdir)
+  paths = _recorded(config.data, tokenizer, workdir)
+  return None if _corpora(config.data).keys() - paths else _open(paths)
+
+
+def _corpora(data: DataConfig) -> dict[str, DataConfig]:
+  """Returns the configuration of each row store, by a name of it."""
+  return data.corpora | {
+    _VALIDATION + name: corpus
+    for name, corpus in data.validation_corpora.items()
+  }
+
+
+def _open(paths: dict[str, epath.Path]) -> rows.Stores:
+  stores = {name: rows.RowStore(path) for name, path in paths.items()}
+  validation = [name for name in stores if name.startswith(_VALIDATION)]
+  return rows.Stores(
+    {name: store for name, store in stores.items() if name not in validation},
+    {name.removeprefix(_VALIDATION): stores[name] for name in validation},
+  )
+
+
+def _recorded(
+  data: DataConfig, tokenizer: Tokenizer, workdir: Workdir
+) -> dict[str, epath.Path]:
+  """Returns the finished stores recorded for a data configuration, by name.
+
+  A record is found by the name of the corpus, whose content is not looked at.
+  """
+  records, root = _records(workdir), _rows_root(data, workdir)
+  found = {}
+  for name, corpus in _corpora(data).items():
+    store = records.get(_record_key(corpus, tokenizer))
+    if store and rows.is_finished(root / store):
+      found[name] = root / store
+  return found
+
+
+def _fingerprint_fields(
+  data: DataConfig, identity: dict[str, Any], tokenizer: Tokenizer
 ) -> dict[str, Any]:
-  """Returns all that rows depend on.
+  """Returns all that the rows of a corpus depend on.
 
   Args:
-    data: the configuration of the rows.
-    corpus: what identifies the corpus, see `sources.identity`.
+    data: their configuration.
+    identity: what identifies the corpus, see `_identity`.
     tokenizer: what tokenizes it.
   """
   return {
     "format": 1,  # Incremented when equal fields come to give other rows.
-    "corpus": corpus,
+    **identity,
     "tokenizer": tokenizer.identity,
     "text_field": data.text_field,
     "document_boundary": data.document_boundary,
@@ -122,44 +201,71 @@ def fingerprint_fields(
   }
 
 
-def rows_path(
-  data: DataConfig, tokenizer: Tokenizer, workdir: Workdir
-) -> epath.Path | None:
-  """Returns the store recorded for a data configuration, None if there is none.
+def _identity(
+  data: DataConfig,
+  of_corpus: Callable[[DataConfig], list[str]] = sources.identity,
+) -> dict[str, Any]:
+  """Returns what identifies a corpus, and what is left out of it."""
+  left_out = [
+    [of_corpus(corpus), corpus.text_field, corpus.document_boundary]
+    for corpus in data.validation_corpora.values()
+  ]
+  identity = {"corpus": of_corpus(data)}
+  return identity | ({"left_out": left_out} if left_out else {})
 
-  A record is found by the name of the corpus, whose content is not looked at.
-  The store itself may be unfinished, or gone.
-  """
-  store = _records(workdir).get(_record_key(data, tokenizer))
-  return _rows_root(data, workdir) / store if store else None
 
-
-def open_rows(
-  config: Config, path: epath.Path, say: Callable[[str], None] = print
-) -> rows.RowStore:
-  """Opens a store and says how many rows it has.
-
-  Raises:
-    InputError: they are too few to train on, or none is held out.
-  """
-  store = rows.RowStore(path)
-  train, heldout = (store.info[split] for split in rows.SPLITS)
-  require(
-    train.num_rows >= config.train.batch_size,
-    f"the corpus fills {train.num_rows} rows of "
-    f"data.seq_len={config.data.seq_len}, fewer than one batch of "
-    f"train.batch_size={config.train.batch_size}",
+def _check(config: Config, stores: rows.Stores) -> None:
+  """Raises InputError where rows are too few to train or to evaluate on."""
+  data, batch_size = config.data, config.train.batch_size
+  for name, share in Stream(config, stores.sources).shares.items():
+    train = stores.sources[name].info["train"]
+    wanted = max(1, int(share * batch_size))
+    whose = f"data.sources.{name}" if name else "the corpus"
+    part = f"{share:.1%} of " if name else ""
+    require(
+      train.num_rows >= wanted,
+      f"{whose} fills {train.num_rows} rows of data.seq_len={data.seq_len}, "
+      f"fewer than {part}one batch of train.batch_size={batch_size}",
+    )
+  documents = sum(
+    store.info["train"].num_documents for store in stores.sources.values()
+  )
+  is_any_heldout = any(
+    store.info["heldout"].num_rows for store in stores.sources.values()
   )
   require(
-    heldout.num_rows > 0 or config.data.heldout_fraction == 0,
-    f"none of {train.num_documents} documents was held out: raise "
-    f"data.heldout_fraction={config.data.heldout_fraction}, or set it to 0",
+    is_any_heldout or data.heldout_fraction == 0,
+    f"none of {documents} documents was held out: raise "
+    f"data.heldout_fraction={data.heldout_fraction}, or set it to 0",
   )
-  say(
-    f"Rows: {train.num_rows:,} to train on ({train.tokens:,} tokens, "
-    f"{train.fill:.2%} full), {heldout.num_rows:,} held out"
-  )
-  return store
+
+
+def _describe(config: Config, stores: rows.Stores, say) -> None:
+  """Says how many rows there are, and what was left out."""
+  stream = Stream(config, stores.sources)
+  epochs = stream.epochs(config.timeline.num_rows)
+  for name, store in stores.sources.items():
+    train, heldout = (store.info[split] for split in rows.SPLITS)
+    of = f" of {name}" if name else ""
+    line = (
+      f"Rows{of}: {train.num_rows:,} to train on ({train.tokens:,} tokens, "
+      f"{train.fill:.2%} full), {heldout.num_rows:,} held out"
+    )
+    if name:
+      line += f"; {stream.shares[name]:.1%} of all rows"
+      if not config.train.hours:
+        line += f", {epochs[name]:.3g} epochs"
+    say(line)
+    if train.num_left_out:
+      say(
+        f"Left out{of}: {train.num_left_out:,} documents that are in "
+        "data.validation, too"
+      )
+  for name, store in stores.validation.items():
+    info = store.info["train"]
+    say(
+      f"Rows of validation {name}: {info.num_rows:,} ({info.tokens:,} tokens)"
+    )
 
 
 def _rows_root(data: DataConfig, workdir: Workdir) -> epath.Path:
@@ -179,7 +285,8 @@ def _records(workdir: Workdir) -> dict[str, str]:
 
 
 def _record_key(data: DataConfig, tokenizer: Tokenizer) -> str:
-  return rows.fingerprint(fingerprint_fields(data, [data.corpus], tokenizer))
+  names = _identity(data, lambda corpus: [corpus.corpus])
+  return rows.fingerprint(_fingerprint_fields(data, names, tokenizer))
 
 
 def _record(data, tokenizer, workdir: Workdir, path: epath.Path) -> None:
@@ -205,12 +312,7 @@ def _make_tokenizer(data: DataConfig, workdir: Workdir, say) -> Tokenizer:
     return saved_tokenizer(data, workdir)
   if data.tokenizer in ("unigram", "bpe"):
     say(f"Training a {data.tokenizer} tokenizer of {data.vocab_size:,} pieces")
-    documents = (
-      text
-      for text in sources.read_documents(data)
-      if not is_heldout(text, data.heldout_fraction)
-    )
-    tokenizer = tokenizers.train(documents, data)
+    tokenizer = tokenizers.train(_training_documents(data), data)
   else:
     path = epath.Path(data.tokenizer).expanduser()
     if not path.exists() and len(path.parts) == 1:
@@ -224,14 +326,41 @@ def _make_tokenizer(data: DataConfig, workdir: Workdir, say) -> Tokenizer:
   return tokenizer
 
 
+def _training_documents(data: DataConfig) -> Iterator[str]:
+  """Yields what is trained on, of each source as many characters as its share.
+
+  A source that ends before the others leaves its share to them.
+  """
+  splitter = Splitter(data)
+  turns = []
+  for number, (name, corpus) in enumerate(data.corpora.items()):
+    weight = data.sources[name].weight if name else 1.0
+    documents = sources.read_documents(corpus)
+    turns.append((0.0, number, weight, documents))
+  while turns:
+    read, number, weight, documents = heapq.heappop(turns)
+    for text in documents:
+      if splitter.split(text) == "train":
+        yield text
+        read += len(text) / weight
+        heapq.heappush(turns, (read, number, weight, documents))
+        break
+
+
 def _make_rows(
-  data: DataConfig, corpus: list[str], tokenizer, workdir: Workdir, say
+  name: str,
+  data: DataConfig,
+  identity: dict[str, Any],
+  tokenizer: Tokenizer,
+  workdir: Workdir,
+  say,
 ) -> epath.Path:
-  """Returns the path of the row store, after writing it if need be."""
-  fields = fingerprint_fields(data, corpus, tokenizer)
+  """Returns the path of a row store, after writing it if need be."""
+  fields = _fingerprint_fields(data, identity, tokenizer)
   path = _rows_root(data, workdir) / rows.fingerprint(fields)
   if not rows.is_finished(path):
-    say(f"Preparing rows of {data.seq_len} tokens from {data.corpus}")
+    of = f" of {name}" if name else ""
+    say(f"Preparing rows{of} of {data.seq_len} tokens from {data.corpus}")
     write_store(data, tokenizer, path, fields)
   _record(data, tokenizer, workdir, path)
   return path

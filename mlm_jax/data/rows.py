@@ -43,6 +43,10 @@ class SplitInfo:
     fill: the fraction of all positions that is not padding.
     unigram_entropy: the entropy of the token frequencies, in nats: the loss of
       predicting by token frequency alone.
+    bytes: those of the documents in UTF-8; 0 in stores made before these were
+      counted.
+    num_left_out: the number of documents that were not packed, because they are
+      evaluated on.
   """
 
   num_rows: int
@@ -50,6 +54,8 @@ class SplitInfo:
   tokens: int
   fill: float
   unigram_entropy: float
+  bytes: int = 0
+  num_left_out: int = 0
 
 
 class RowStore:
@@ -92,6 +98,53 @@ class RowStore:
     return self._arrays[split][indices].read().result()
 
 
+@dataclasses.dataclass(frozen=True)
+class Stores:
+  """The row stores of a phase.
+
+  Attributes:
+    sources: of what is trained on, by name; that of data.corpus is called "".
+    validation: of what is evaluated on alone, by name.
+  """
+
+  sources: Mapping[str, RowStore]
+  validation: Mapping[str, RowStore] = dataclasses.field(default_factory=dict)
+
+  @property
+  def evaluated(self) -> dict[str, tuple[RowStore, str]]:
+    """The store, and the split of it, of each text to evaluate on.
+
+    The names are those of its records: heldout, heldout/SOURCE of one of
+    several sources, and validation/NAME.
+    """
+    found = {
+      f"heldout/{name}".rstrip("/"): (store, "heldout")
+      for name, store in self.sources.items()
+      if store.info["heldout"].num_rows
+    }
+    return found | {
+      f"validation/{name}": (store, "train")
+      for name, store in self.validation.items()
+    }
+
+  @property
+  def headline(self) -> dict[str, tuple[RowStore, str]]:
+    """Those whose loss, together, is called the held-out loss.
+
+    They are the held-out documents; without any, the validation corpora.
+    """
+    evaluated = self.evaluated
+    heldout = {n: t for n, t in evaluated.items() if n.startswith("heldout")}
+    return heldout or evaluated
+
+  @property
+  def unigram_entropy(self) -> float:
+    """That of `headline`, by the token frequencies of each of its texts."""
+    infos = [store.info[split] for store, split in self.headline.values()]
+    total = sum(info.tokens for info in infos)
+    return sum(info.tokens * info.unigram_entropy for info in infos) / total
+
+
 class SplitWriter:
   """Appends rows to one split of a store that is being written.
 
@@ -113,6 +166,8 @@ class SplitWriter:
     self._counts = np.zeros(vocab.size, np.int64)
     self.num_rows = 0
     self.num_documents = 0
+    self.bytes = 0
+    self.num_left_out = 0
     self._array = ts.open(
       {"driver": "zarr3", "kvstore": _kvstore(path)},
       create=True,
@@ -161,6 +216,8 @@ class SplitWriter:
       tokens=int(words.sum()),
       fill=round(float(fill), 6),
       unigram_entropy=round(float(-(p * np.log(p)).sum()), 6),
+      bytes=self.bytes,
+      num_left_out=self.num_left_out,
     )
 
 

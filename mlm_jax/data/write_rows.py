@@ -3,6 +3,7 @@
 It streams: memory holds a packing pool and a few shards, whatever the corpus.
 """
 
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -43,8 +44,10 @@ def write_store(
     # One pass a split: reading is cheap beside tokenizing, and each pass
     # tokenizes only its own documents. The first has few of them, and measures
     # the corpus for the progress of the second.
-    heldout, millions = _write_split("heldout", data, tokenizer, partial)
-    train, _ = _write_split("train", data, tokenizer, partial, millions)
+    splitter = Splitter(data)
+    write = functools.partial(_write_split, data, splitter, tokenizer, partial)
+    heldout, millions = write("heldout")
+    train, _ = write("train", millions)
     infos = {"train": train, "heldout": heldout}
     rows.finish_store(partial, data.seq_len, infos, fields)
     if rows.is_finished(path):
@@ -52,25 +55,52 @@ def write_store(
       partial.rmtree()
 
 
-def is_heldout(document: str, fraction: float) -> bool:
-  """Returns whether a document is held out.
+class Splitter:
+  """Decides what a document is for.
 
-  A hash of the text decides, so that all copies of it fall on the same side.
+  A hash of its text decides, so that all copies of it are for the same.
+
+  Args:
+    data: the configuration; its validation corpora are read.
   """
+
+  def __init__(self, data: DataConfig):
+    self._heldout = data.heldout_fraction * 2**64
+    self._validation = {
+      _digest(text)
+      for corpus in data.validation_corpora.values()
+      for text in sources.read_documents(corpus)
+    }
+
+  def split(self, document: str) -> str:
+    """Returns "train", "heldout", or "validation": what is left out."""
+    digest = _digest(document)
+    if digest < self._heldout:
+      return "heldout"
+    return "validation" if digest in self._validation else "train"
+
+
+def _digest(document: str) -> int:
   digest = hashlib.blake2b(document.encode(), digest_size=8).digest()
-  return int.from_bytes(digest, "little") < fraction * 2**64
+  return int.from_bytes(digest, "little")
 
 
 def _write_split(
-  split: str, data: DataConfig, tokenizer, path: epath.Path, millions: int = 0
+  data: DataConfig,
+  splitter: Splitter,
+  tokenizer,
+  path: epath.Path,
+  split: str,
+  millions: int = 0,
 ) -> tuple[rows.SplitInfo, int]:
   """Tokenizes, packs and writes the documents of one split.
 
   Args:
-    split: "train" or "heldout".
     data: the configuration of the rows.
+    splitter: knows which documents those are.
     tokenizer: what tokenizes the documents.
     path: the folder of the store.
+    split: "train" or "heldout".
     millions: characters of the corpus in millions; 0 if unknown, which shows
       no progress.
 
@@ -79,14 +109,18 @@ def _write_split(
   """
   vocab = tokenizer.vocabulary
   writer = rows.SplitWriter(path / split, data.seq_len, vocab)
+
+  def documents():
+    for text in meter.measure(sources.read_documents(data)):
+      found = splitter.split(text)
+      if found == split:
+        yield text
+      elif found == "validation" and split == "train":
+        writer.num_left_out += 1
+
   with Progress(millions or None, unit="million characters") as progress:
     meter = _Meter(progress, millions)
-    documents = (
-      text
-      for text in meter.measure(sources.read_documents(data))
-      if is_heldout(text, data.heldout_fraction) == (split == "heldout")
-    )
-    encoded = _encode(documents, tokenizer, writer)
+    encoded = _encode(documents(), tokenizer, writer)
     for row in packing.pack(encoded, data.packing, data.seq_len, vocab):
       writer.append(row)
   return writer.finish(), meter.characters // _MILLION
@@ -115,6 +149,7 @@ class _Meter:
 def _encode(documents: Iterable[str], tokenizer, writer) -> Iterator[list[int]]:
   for batch in _batches(documents):
     writer.num_documents += len(batch)
+    writer.bytes += sum(len(text.encode()) for text in batch)
     yield from tokenizer.encode(batch)
 
 

@@ -1,6 +1,7 @@
 """The evaluation of a trained model on its held-out documents."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 from mlm_jax.data import corruption, prepare
@@ -12,10 +13,33 @@ from mlm_jax.workdir import Workdir
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation:
-  """Results on held-out documents; losses are in nats.
+class OnText:
+  """Results on one text.
 
   Attributes:
+    loss: in nats per token.
+    accuracy: of the same targets.
+    bits_per_byte: the loss of each byte of the text, in bits, which can be
+      compared between tokenizers; None where its bytes were not counted, or
+      targets are no tokens.
+  """
+
+  loss: float
+  accuracy: float
+  bits_per_byte: float | None
+
+  @property
+  def perplexity(self) -> float:
+    """Returns e to the power of the loss."""
+    return math.exp(self.loss)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """Results on text that was not trained on; losses are in nats.
+
+  Attributes:
+    texts: the results on each text, by its name; of one alone, its own.
     loss: per token, of the term that predicts tokens; of an objective without
       one, all terms together.
     accuracy: of the same term.
@@ -31,6 +55,7 @@ class Evaluation:
     discrepancy: the loss by what the input has at the predicted positions.
   """
 
+  texts: Mapping[str, OnText]
   loss: float
   accuracy: float
   unit: str
@@ -47,6 +72,7 @@ def evaluate(
   workdir: Workdir,
   checkpoint: str = "last",
   *,
+  corpus: str = "",
   passes: int = 1,
   discrepancy: bool = False,
 ) -> Evaluation:
@@ -55,6 +81,7 @@ def evaluate(
   Args:
     workdir: of a prepared and trained run.
     checkpoint: "last", "best" or a step.
+    corpus: what to evaluate on instead, as data.corpus has it.
     passes: over 1, also measures the joint losses (see `heldout.joint`).
     discrepancy: also measures the loss for other inputs than [MASK] (see
       `heldout.discrepancy`).
@@ -65,19 +92,24 @@ def evaluate(
   """
   run, params, _, step = restore(workdir, checkpoint)
   require(
-    run.config.data.heldout_fraction > 0,
+    corpus or run.config.data.is_evaluated,
     f"{workdir.root} has no held-out documents at step {step}: "
-    "data.heldout_fraction is 0",
+    "data.heldout_fraction is 0, and there is no data.validation; --corpus "
+    "takes a text to evaluate on",
   )
   if discrepancy:
     require_support(run.config, "evaluate --discrepancy")
   if passes > 1:
     require_support(run.config, "evaluate --passes")
   objective = run.objective
-  _, store = prepare.load(run.config, workdir)
-  values = heldout.evaluator(run, store)(params)
+  if corpus:
+    stores = prepare.evaluated(run.config, corpus, workdir)
+  else:
+    _, stores = prepare.load(run.config, workdir)
+  measured = heldout.evaluator(run, stores)(params)
+  values = measured["heldout"]
   loss, accuracy = objective.token_loss_and_accuracy(values)
-  unigram_entropy = store.info["heldout"].unigram_entropy
+  unigram_entropy = stores.unigram_entropy
   if (
     not objective.token_term
     or corruption.bind(run.config.corruption).predicts_sentinels
@@ -86,9 +118,10 @@ def evaluate(
   loss_as_trained, bound = None, corruption.bind(run.config.corruption)
   if own := bound.heldout_as_trained():
     loss_as_trained, _ = objective.token_loss_and_accuracy(
-      heldout.evaluator(run, store, own)(params)
+      heldout.evaluator(run, stores, own)(params)["heldout"]
     )
   return Evaluation(
+    texts=_by_text(objective, stores, measured),
     loss=loss,
     accuracy=accuracy,
     unit="nats per token" if objective.token_term else "nats",
@@ -102,9 +135,21 @@ def evaluate(
     },
     metrics={name: values[name] for name in run.config.train.metric_names},
     joint_losses=(
-      heldout.joint(run, store, params, passes) if passes > 1 else {}
+      heldout.joint(run, stores, params, passes) if passes > 1 else {}
     ),
     discrepancy=(
-      heldout.discrepancy(run, store, params) if discrepancy else {}
+      heldout.discrepancy(run, stores, params) if discrepancy else {}
     ),
   )
+
+
+def _by_text(objective, stores, measured) -> dict[str, OnText]:
+  found = {}
+  for name, (store, split) in stores.evaluated.items():
+    info = store.info[split]
+    loss, accuracy = objective.token_loss_and_accuracy(measured[name])
+    bits_per_byte = None
+    if info.bytes and objective.token_term:
+      bits_per_byte = loss / math.log(2) * info.tokens / info.bytes
+    found[name] = OnText(loss, accuracy, bits_per_byte)
+  return found

@@ -1,6 +1,7 @@
 """Loss and accuracy on held-out documents."""
 
 import functools
+import itertools
 import operator
 from collections.abc import Callable
 
@@ -17,43 +18,55 @@ from mlm_jax.training.run import Run
 
 def evaluator(
   run: Run,
-  store: rows.RowStore,
+  stores: rows.Stores,
   corruption: CorruptionConfig | None = None,
-) -> Callable[..., dict[str, float]]:
-  """Returns params -> metrics, those of `Objective.ratios` and train.metrics.
+) -> Callable[..., dict[str, dict[str, float]]]:
+  """Returns params -> metrics, of all held-out rows and of each text.
 
+  The metrics are those of `Objective.ratios` and train.metrics. Their names are
+  "heldout", for all of `Stores.headline`, and the names in `Stores.evaluated`.
   Masks are the same each time, so equal parameters give equal results.
 
   Args:
     run: the model and its objective.
-    store: the rows, of which the held-out ones are read.
-    corruption: of the rows; by default `pipeline.heldout_corruption`.
+    stores: the rows, of which the held-out ones are read.
+    corruption: of the rows, which gives "heldout" alone; by default
+      `pipeline.heldout_corruption`.
   """
-  batches = pipeline.heldout_batches(
-    run.config,
-    store,
-    run.vocab,
-    local_rows=run.local_rows,
-    corruption=corruption,
-  )
-
+  texts = stores.headline if corruption else stores.evaluated
+  batches = {
+    name: _batches(run, store, split, corruption)
+    for name, (store, split) in texts.items()
+  }
   metrics = Collector(run)
 
-  def evaluate(params) -> dict[str, float]:
+  def measure(params, name):
     totals, running, collected = None, None, []
-    for batch in map(run.to_device, iterate(batches)):
+    for batch in map(run.to_device, iterate(batches[name])):
       done, running = running, run.eval_step(params, batch)
       collected.append(metrics.collect(params, batch))
       # Fetched while the device computes the next batch.
       totals = _accumulate(totals, done)
-    found = run.objective.ratios(_accumulate(totals, running))
-    found |= metrics.compute(collected)
+    return _accumulate(totals, running), collected
+
+  def ratios(measured) -> dict[str, float]:
+    sums, collected = zip(*measured, strict=True)
+    found = run.objective.ratios(functools.reduce(_accumulate, sums))
+    found |= metrics.compute([one for some in collected for one in some])
     return {key: float(value) for key, value in found.items()}
+
+  def evaluate(params) -> dict[str, dict[str, float]]:
+    measured = {name: measure(params, name) for name in batches}
+    headline = [measured[name] for name in stores.headline]
+    found = {"heldout": ratios(headline)}
+    if not corruption:
+      found |= {name: ratios([one]) for name, one in measured.items()}
+    return found
 
   return evaluate
 
 
-def discrepancy(run: Run, store: rows.RowStore, params) -> dict[str, float]:
+def discrepancy(run: Run, stores: rows.Stores, params) -> dict[str, float]:
   """Returns the loss at the same positions, given different input tokens.
 
   A model in use sees no [MASK]. The differences between these losses show how
@@ -74,13 +87,13 @@ def discrepancy(run: Run, store: rows.RowStore, params) -> dict[str, float]:
     corruption = pipeline.heldout_corruption(
       run.config.corruption, mask_share=mask, random_share=random
     )
-    values = evaluator(run, store, corruption)(params)
+    values = evaluator(run, stores, corruption)(params)["heldout"]
     losses[name], _ = run.objective.token_loss_and_accuracy(values)
   return losses
 
 
 def joint(
-  run: Run, store: rows.RowStore, params, passes: int
+  run: Run, stores: rows.Stores, params, passes: int
 ) -> dict[int, float]:
   """Returns the joint loss of each row's targets in 1, 2, 4, ... T passes.
 
@@ -96,23 +109,31 @@ def joint(
   corruption = pipeline.heldout_corruption(
     run.config.corruption, mask_share=1.0, random_share=0.0
   )
-  batches = pipeline.heldout_batches(
-    run.config,
-    store,
-    run.vocab,
-    local_rows=run.local_rows,
-    corruption=corruption,
+  batches = itertools.chain.from_iterable(
+    iterate(_batches(run, store, split, corruption))
+    for store, split in stores.headline.values()
   )
   powers = [2**n for n in range(passes.bit_length())]
   numbers = sorted({*powers, passes})
   joint_loss = jax.jit(functools.partial(_joint_loss, run))
   losses, weight = dict.fromkeys(numbers, 0.0), 0.0
-  for batch in iterate(batches):
+  for batch in batches:
     weight += float(batch["target_weights"].sum())
     batch = run.to_device(batch)
     for number in numbers:
       losses[number] += float(joint_loss(params, batch, number))
   return {number: loss / max(weight, 1) for number, loss in losses.items()}
+
+
+def _batches(run, store, split, corruption):
+  return pipeline.heldout_batches(
+    run.config,
+    store,
+    run.vocab,
+    split=split,
+    local_rows=run.local_rows,
+    corruption=corruption,
+  )
 
 
 def _joint_loss(run, params, batch, passes):

@@ -126,7 +126,7 @@ def _settings(config: Config) -> dict[str, str]:
   if config.train.initial_batch_size:
     batch_size = f"{config.train.initial_batch_size:,} to {batch_size}"
   return {
-    "data": f"`{data.corpus or 'none'}`, {data.heldout_fraction:.2%} of "
+    "data": f"{_corpora(config)}, {data.heldout_fraction:.2%} of "
     "documents held out",
     "rows": f"{data.seq_len} tokens, {data.packing} packing, "
     f"{batch_size} a step",
@@ -134,6 +134,16 @@ def _settings(config: Config) -> dict[str, str]:
     "optimizer": f"{optim.name}, peak learning rate {optim.peak_lr:g}, "
     f"{optim.schedule}",
   }
+
+
+def _corpora(config: Config) -> str:
+  """Returns what a phase reads, with the weights of several sources."""
+  if not config.data.sources:
+    return f"`{config.data.corpus or 'none'}`"
+  return ", ".join(
+    f"{name} `{source.corpus}` (weight {source.weight:g})"
+    for name, source in config.data.sources.items()
+  )
 
 
 def _use(family: Family | None, task: str) -> str:

@@ -4,7 +4,8 @@ import math
 
 from mlm_jax.config import Config
 from mlm_jax.data import corruption as corruption_lib
-from mlm_jax.data import prepare, rows
+from mlm_jax.data import prepare
+from mlm_jax.data.stream import Stream
 from mlm_jax.errors import InputError
 from mlm_jax.phases import Phase, Recipe
 from mlm_jax.training import schedules
@@ -143,15 +144,20 @@ def _rows(config: Config, workdir: Workdir | None) -> str:
   text = f"{_short(needed)} needed"
   if config.train.hours:
     needed, text = None, "as many as the hours allow"
-  path = None
-  if workdir and workdir.tokenizer.exists():
-    tokenizer = prepare.saved_tokenizer(config.data, workdir)
-    path = prepare.rows_path(config.data, tokenizer, workdir)
-  if path is None or not rows.is_finished(path):
+  stores = workdir and prepare.recorded(config, workdir)
+  if not stores:
     return f"{text}, none prepared yet"
-  there = rows.RowStore(path).info["train"].num_rows
-  epochs = f": {needed / there:.3g} epochs" if needed else ""
-  return f"{text}, {_short(there)} there{epochs}"
+  stream = Stream(config, stores.sources)
+  there = []
+  for name, store in stores.sources.items():
+    part = _short(store.info["train"].num_rows) + " there"
+    if needed:
+      part += f": {stream.epochs(needed)[name]:.3g} epochs"
+    if name:
+      part = f"{name} {stream.shares[name]:.1%}, {part}"
+    there.append(part)
+  separator = "; " if config.data.sources else ", "
+  return separator.join([text, *there])
 
 
 def _tokens(config: Config) -> int:

@@ -26,11 +26,16 @@ from mlm_jax.training.metrics import Throughput, read_records
 from mlm_jax.training.state import TrainState, counter_value
 from mlm_jax.workdir import Workdir
 
-# The splits of the run's own records.
-SPLITS = ("train", "heldout", "heldout_as_trained", "heldout_ema", "config")
+# The splits of the run's own records, up to a slash.
+SPLITS = (
+  "train",
+  "config",
+  *("heldout", "heldout_as_trained", "heldout_ema"),
+  *("validation", "validation_as_trained", "validation_ema"),
+)
 
-# params -> metrics; "loss" ranks the checkpoints.
-Evaluator = Callable[[Any], Mapping[str, float]]
+# params -> metrics, by split: of "heldout", "loss" ranks the checkpoints.
+Evaluator = Callable[[Any], Mapping[str, Mapping[str, float]]]
 
 
 @dataclasses.dataclass
@@ -74,7 +79,7 @@ class Moment:
       InputError: `split` is one of the run's own.
     """
     require(
-      split not in SPLITS,
+      split.partition("/")[0] not in SPLITS,
       f"a hook's records need a split of their own, not {split!r}",
     )
     self.log.record(self.phase, self.step, split, **values)
@@ -150,8 +155,8 @@ class Evaluation(Hook):
     train: how often.
     evaluate: measures.
     corruption: how held-out rows are corrupted, for the records.
-    split: the name of the records; what "heldout" measures counts for early
-      stopping and the best checkpoint.
+    suffix: of the splits' names, up to a slash; without one, what "heldout"
+      measures counts for early stopping and the best checkpoint.
     params_of: state -> the parameters to evaluate.
   """
 
@@ -160,11 +165,11 @@ class Evaluation(Hook):
     train: TrainConfig,
     evaluate: Evaluator,
     corruption: str,
-    split: str = "heldout",
+    suffix: str = "",
     params_of: Callable[[TrainState], Any] = operator.attrgetter("params"),
   ):
     self._every, self._evaluate = train.eval_every, evaluate
-    self._corruption, self._split = corruption, split
+    self._corruption, self._suffix = corruption, suffix
     self._params_of = params_of
 
   def is_due(self, moment: Moment) -> bool:
@@ -173,18 +178,20 @@ class Evaluation(Hook):
     return is_new and moment.is_multiple_of(self._every)
 
   def run(self, moment: Moment) -> None:
-    metrics = self._evaluate(self._params_of(moment.state))
-    moment.log.record(
-      moment.phase,
-      moment.step,
-      self._split,
-      **metrics,
-      tokens_seen=counter_value(moment.state.tokens_seen),
-      corruption=self._corruption,
-    )
-    if self._split == "heldout":
-      moment.heldout = metrics
-      moment.log.show(moment.step, heldout=metrics["loss"])
+    found = self._evaluate(self._params_of(moment.state))
+    for split, metrics in found.items():
+      text, slash, name = split.partition("/")
+      moment.log.record(
+        moment.phase,
+        moment.step,
+        f"{text}{self._suffix}{slash}{name}",
+        **metrics,
+        tokens_seen=counter_value(moment.state.tokens_seen),
+        corruption=self._corruption,
+      )
+    if not self._suffix:
+      moment.heldout = found["heldout"]
+      moment.log.show(moment.step, heldout=moment.heldout["loss"])
 
 
 class EarlyStopping(Hook):
@@ -330,10 +337,17 @@ class Logging(Hook):
     phase: what is trained.
     log: where to.
     flops_per_token: of training, for the utilisation (MFU).
+    epochs: step -> how often the rows of each source were read before it.
   """
 
-  def __init__(self, phase: Phase, log: Log, flops_per_token: float):
-    self._phase, self._log = phase, log
+  def __init__(
+    self,
+    phase: Phase,
+    log: Log,
+    flops_per_token: float,
+    epochs: Callable[[int], Mapping[str, float]],
+  ):
+    self._phase, self._log, self._epochs = phase, log, epochs
     self._throughput = Throughput()
     peak = hardware.peak_flops()  # None for an unknown kind of device.
     self._peak_tokens_per_second = peak and (
@@ -358,6 +372,10 @@ class Logging(Hook):
     del scalars["skipped_in_a_row"]
     if not self._phase.config.train.hours:
       del scalars["hours"]
+    scalars |= {
+      f"epochs/{name}".rstrip("/"): round(epochs, 4)
+      for name, epochs in self._epochs(step).items()
+    }
     scalars |= {
       "tokens_seen": tokens_seen,
       "tokens_per_second": rate and round(rate, 1),

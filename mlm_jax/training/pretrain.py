@@ -10,7 +10,8 @@ import numpy as np
 from mlm_jax import references
 from mlm_jax.data import corruption, pipeline, prepare
 from mlm_jax.data.host_tensorflow import iterate
-from mlm_jax.data.rows import RowStore
+from mlm_jax.data.rows import Stores
+from mlm_jax.data.stream import Stream
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.phases import ONLY_PHASE, Phase, Recipe
 from mlm_jax.training import (
@@ -78,8 +79,8 @@ def pretrain(
   changed = workdir.changed(recipe)
   tokenizer, stores = _prepare(recipe, workdir)
   parts = [
-    _PhaseOfRun.of(number, phase, store, tokenizer)
-    for number, (phase, store) in enumerate(
+    _PhaseOfRun.of(number, phase, of_phase, tokenizer)
+    for number, (phase, of_phase) in enumerate(
       zip(recipe.phases, stores, strict=True)
     )
   ]
@@ -134,37 +135,40 @@ class _PhaseOfRun:
   number: int
   phase: Phase
   run: Run
-  store: RowStore
+  stores: Stores
   tokenizer: Tokenizer
 
   @classmethod
   def of(
-    cls, number: int, phase: Phase, store: RowStore, tokenizer: Tokenizer
+    cls, number: int, phase: Phase, stores: Stores, tokenizer: Tokenizer
   ) -> "_PhaseOfRun":
     run = Run.on(
       phase.config, tokenizer.vocabulary, first_step=phase.first_step
     )
     _ = run.state_shardings  # Raises where an array does not divide.
-    return cls(number, phase, run, store, tokenizer)
-
-  @property
-  def stream(self) -> str:
-    """The name of the order of rows that the phase reads."""
-    return f"{self.store.path.name}, seed {self.phase.config.seeds.order}"
+    return cls(number, phase, run, stores, tokenizer)
 
   @property
   def flops_per_token(self) -> float:
-    """Those of training, by the documents of some rows."""
-    count = min(_ROWS_FOR_FLOPS, self.store.info["train"].num_rows)
-    rows_BL = self.store.read("train", np.arange(count))
+    """Those of training, by the documents of some rows of each source."""
+    rows_BL = np.concatenate(
+      [
+        store.read("train", np.arange(min(_ROWS_FOR_FLOPS, count)))
+        for store in self.stores.sources.values()
+        if (count := store.info["train"].num_rows)
+      ]
+    )
     return self.run.objective.flops_per_token_within(rows_BL)
 
-  def diagnose(self, state: TrainState, step: int, place: int) -> list[str]:
+  def diagnose(
+    self, state: TrainState, step: int, stream: Stream, place: int
+  ) -> list[str]:
     """Returns lines on why a step was skipped.
 
     Args:
       state: of that step or a later one.
       step: the step that was skipped.
+      stream: what the phase reads.
       place: the number of rows of the stream read before `state`.
     """
     data, timeline = self.phase.config.data, self.phase.config.timeline
@@ -174,7 +178,7 @@ class _PhaseOfRun:
     first_row = place + timeline.rows_before(of_phase)
     first_row -= timeline.rows_before(of_phase + steps_since)
     # Batches are a function of their place: this one need not be kept.
-    batches = _batches(self, of_phase, first_row)
+    batches = _batches(self, stream, of_phase, first_row)
     start, stop = self.run.local_rows(batch_size)
     rows = [
       int(pipeline.leave_out(data.skipped_ranges, first_row + n))
@@ -189,13 +193,52 @@ class _PhaseOfRun:
     # Its step is that of the random key.
     before = state.replace(step=state.step - steps_since)
     return [
-      f"its rows: {rows[0]:,} to {rows[-1]:,} of the stream {self.stream!r}",
+      f"its rows: {rows[0]:,} to {rows[-1]:,} of the stream {stream.name!r}",
       *diagnosis.diagnose(
         self.run, before, next(batches), rows, self.tokenizer.decode
       ),
       "the last checkpoint is good. To leave rows out when it is continued: "
       f"--config.{key}={skip}",
     ]
+
+
+class _Reading:
+  """What a phase reads from a state on.
+
+  Args:
+    part: the phase.
+    state: where it begins, or is continued.
+    streams: the rows that were read of each stream until then.
+  """
+
+  def __init__(
+    self, part: _PhaseOfRun, state: TrainState, streams: Mapping[str, int]
+  ):
+    self.stream = Stream(part.phase.config, part.stores.sources, streams)
+    self._part, self._others = part, dict(streams)
+    self._rows_seen = counter_value(state.rows_seen)
+    self._first_step = int(state.step) - part.phase.first_step
+
+  def batches(self) -> Iterator[dict[str, np.ndarray]]:
+    return _batches(
+      self._part, self.stream, self._first_step, self.stream.place
+    )
+
+  def place(self, state: TrainState) -> int:
+    """Returns how many rows of the stream were read before a state."""
+    read = counter_value(state.rows_seen) - self._rows_seen
+    return self.stream.place + read
+
+  def streams(self, state: TrainState) -> dict[str, int]:
+    """Returns how many rows of each stream were read before a state."""
+    return self._others | self.stream.after(self.place(state))
+
+  def epochs(self, step: int) -> dict[str, float]:
+    """Returns how often each source was read before a step of the run."""
+    rows_before = self._part.phase.config.timeline.rows_before
+    read = rows_before(step - self._part.phase.first_step)
+    read -= rows_before(self._first_step)
+    return self.stream.epochs(self.stream.place + read)
 
 
 @dataclasses.dataclass
@@ -251,53 +294,47 @@ class _Progress:
     if frozen := groups.num_frozen(self.state.params, phase.config.optim):
       total = sum(x.size for x in jax.tree.leaves(self.state.params))
       log.say(f"Frozen: {frozen:,} of {total:,} parameters")
-    before = counter_value(self.state.rows_seen)
-    place, others = self.streams.get(part.stream, 0), dict(self.streams)
-
-    def streams(state: TrainState) -> dict[str, int]:
-      read = counter_value(state.rows_seen) - before
-      return others | {part.stream: place + read}
-
+    reading = _Reading(part, self.state, self.streams)
     with Checkpoints(workdir, train, log.say) as checkpoints:
       first, last = [], []
-      if phase.config.data.heldout_fraction:
+      if phase.config.data.is_evaluated:
         first = _evaluations(part, make_evaluator)
       last = [
         SkippedSteps(
           phase,
           log,
           lambda state, step: part.diagnose(
-            state, step, streams(state)[part.stream]
+            state, step, reading.stream, reading.place(state)
           ),
         ),
-        Checkpointing(train, checkpoints, part.number, streams),
-        Logging(phase, log, part.flops_per_token),
+        Checkpointing(train, checkpoints, part.number, reading.streams),
+        Logging(phase, log, part.flops_per_token, reading.epochs),
       ]
       moment = loop.train(
         run,
         phase,
         self.state,
-        _batches(part, self.step - phase.first_step, place),
+        reading.batches(),
         [Clock(phase), *first, *hooks, *last],
         log,
         is_interrupted,
       )
     self.state, self.step = moment.state, moment.step
-    self.streams = streams(moment.state)
+    self.streams = reading.streams(moment.state)
     return moment
 
 
 def _prepare(
   recipe: Recipe, workdir: Workdir
-) -> tuple[Tokenizer, list[RowStore]]:
-  """Returns the tokenizer, and the row store of each phase."""
+) -> tuple[Tokenizer, list[Stores]]:
+  """Returns the tokenizer, and the rows of each phase."""
   if jax.process_index() == 0:
     for key, (old, new) in workdir.changed(recipe).items():
       print(f"{key} is {new!r} from here on, and was {old!r}")
     prepare.prepare_phases(recipe, workdir)
   partitioning.wait_for_all("prepared")
   loaded = [prepare.load(phase.config, workdir) for phase in recipe.phases]
-  return loaded[0][0], [store for _, store in loaded]
+  return loaded[0][0], [stores for _, stores in loaded]
 
 
 def _restore(
@@ -321,21 +358,19 @@ def _evaluations(
   """Returns the evaluation of a phase, by its own corruption, of averages."""
   train = part.phase.config.train
   bound = corruption.bind(part.phase.config.corruption)
-  evaluate = make_evaluator(part.run, part.store)
+  evaluate = make_evaluator(part.run, part.stores)
   found = [Evaluation(train, evaluate, bound.describe_heldout())]
   if own := bound.heldout_as_trained():
-    as_trained = make_evaluator(part.run, part.store, own)
+    as_trained = make_evaluator(part.run, part.stores, own)
     described = bound.describe()
-    found.append(
-      Evaluation(train, as_trained, described, split="heldout_as_trained")
-    )
+    found.append(Evaluation(train, as_trained, described, suffix="_as_trained"))
   if part.phase.config.optim.ema_decay:
     found.append(
       Evaluation(
         train,
         evaluate,
         bound.describe_heldout(),
-        split="heldout_ema",
+        suffix="_ema",
         params_of=operator.attrgetter("averages"),
       )
     )
@@ -343,12 +378,12 @@ def _evaluations(
 
 
 def _batches(
-  part: _PhaseOfRun, first_step: int, first_row: int
+  part: _PhaseOfRun, stream: Stream, first_step: int, first_row: int
 ) -> Iterator[dict[str, np.ndarray]]:
   """Returns an iterator over the batches of a phase from a step of it on."""
   dataset = pipeline.train_batches(
     part.run.config,
-    part.store,
+    stream,
     part.run.vocab,
     first_step=first_step,
     first_row=first_row,

@@ -20,7 +20,7 @@ def test_show_config_lists_every_key_and_what_differs(capsys):
   override = "--config.optim.peak_lr=0.25"
   lines = show(capsys, "--config=bert_large:single", override).splitlines()
   shown = dict(line.split(maxsplit=1) for line in lines)
-  assert shown.keys() == config_lib.key_types().keys()
+  assert shown.keys() == config_lib.flat(Config()).keys()
   assert shown["optim.peak_lr"] == f"0.25  (not {Config().optim.peak_lr})"
   assert shown["model.num_layers"] == "24  (not 12)"
   assert shown["model.mlp_bias"] == "'all'"
@@ -91,6 +91,30 @@ def test_explain_of_an_unknown_key_suggests_the_closest(capsys, asked, nearest):
   assert main(["show_config", f"--explain={asked}"]) == 2
   (line,) = capsys.readouterr().err.splitlines()
   assert f"{asked!r}; did you mean {nearest!r}?" in line
+
+
+def test_explain_of_a_source_shows_the_keys_of_any(capsys):
+  out = show(capsys, "--explain=data.sources.news")
+  names = [line.split()[0] for line in out.splitlines() if line[:1].strip()]
+  assert names == [
+    f"data.sources.news.{key}"
+    for key in ("corpus", "text_field", "document_boundary", "weight")
+  ]
+  one = words(show(capsys, "--explain=data.sources.news.weight"))
+  assert one.startswith("data.sources.news.weight 1.0 Share of the rows")
+
+
+def test_show_config_lists_the_sources_that_there_are(capsys):
+  overrides = [
+    "--config.data.corpus=",
+    "--config.data.sources.news.corpus=text:news/*.txt",
+    "--config.data.sources.news.weight=3",
+  ]
+  out = show(capsys, "--config=quickstart", *overrides)
+  shown = dict(line.split(maxsplit=1) for line in out.splitlines())
+  assert shown["data.sources.news.weight"] == "3.0  (not 1.0)"
+  assert shown["data.sources.news.text_field"] == "'text'"
+  assert not any("NAME" in name for name in shown)
 
 
 def test_show_config_without_explain_needs_a_recipe(capsys):

@@ -9,6 +9,7 @@ from mlm_jax.data.corruption import batch_contract
 from mlm_jax.data.corruption.mask_filling import MaskFilling
 from mlm_jax.data.corruption.primitives.masks import sample_tokens
 from mlm_jax.data.host_tensorflow import iterate, tf
+from mlm_jax.data.stream import Stream
 from mlm_jax.errors import InputError
 
 
@@ -42,7 +43,8 @@ def test_an_own_corruption_needs_no_other_list(
   store = write_store(tmp_path / "store", vocab, 32, train=rows, heldout=rows)
   options = {"corruption.kind": "second_half", "data.vocab_size": vocab.size}
   config = make_config(**options)
-  batch = next(iterate(pipeline.train_batches(config, store, vocab)))
+  stream = Stream(config, {"": store})
+  batch = next(iterate(pipeline.train_batches(config, stream, vocab)))
   batch_contract(config).check(batch)
   row, slot = np.nonzero(batch["target_weights"])
   assert len(row) == 8 * round(0.15 * 30)

@@ -67,7 +67,7 @@ def prepare(tmp_path, prose, make_config, tokenizer):
   def prepare(workdir, added=""):
     corpus.write_text(corpus.read_text() + added)
     workdir = Workdir.at(tmp_path / workdir)
-    return prepare_lib.prepare(config, workdir, print)[1]
+    return prepare_lib.prepare(config, workdir, print)[1].sources[""]
 
   return prepare
 

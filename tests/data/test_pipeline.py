@@ -7,13 +7,13 @@ import pytest
 
 from mlm_jax.data import pipeline
 from mlm_jax.data.corruption import bind
-from mlm_jax.data.host_tensorflow import iterate, tf
+from mlm_jax.data.host_tensorflow import iterate
+from mlm_jax.data.stream import Stream
 
 SEQ_LEN = 32
 NUM_ROWS = 53
 NUM_HELDOUT = 11
 BATCH = 8
-SIGMAS = 5
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,9 @@ def batches(store, vocab, make_config):
         config, store, vocab, local_rows=local_rows
       )
     else:
+      stream = Stream(config, {"": store})
       found = pipeline.train_batches(
-        config, store, vocab, first_step=first_step, local_rows=local_rows
+        config, stream, vocab, first_step=first_step, local_rows=local_rows
       )
     return list(iterate(found))
 
@@ -83,7 +84,8 @@ def row_numbers(batches, rows):
 def test_shapes_and_types_are_static(store, vocab, make_config):
   config = make_config(**{"train.batch_size": BATCH})
   slots = bind(config.corruption).num_targets(SEQ_LEN)
-  spec = pipeline.train_batches(config, store, vocab).element_spec
+  stream = Stream(config, {"": store})
+  spec = pipeline.train_batches(config, stream, vocab).element_spec
   widths = {name: s.shape[1] for name, s in spec.items()}
   assert widths.pop("input_ids") == SEQ_LEN
   assert set(widths.values()) == {slots}
@@ -258,49 +260,3 @@ def test_heldout_batches_depend_on_no_setting_of_training(batches):
   assert len(few) == 1
   assert_equal(few[0], base[0])
   assert len(batches("heldout", **{"train.eval_batches": 9})) == 2
-
-
-@pytest.mark.parametrize("num_rows", [1, 2, 3, 7, 100, 1025])
-def test_shuffle_of_few_rows_is_a_permutation(num_rows):
-  rows = pipeline.shuffled(
-    tf.range(5 * num_rows, dtype=tf.int64), num_rows, seed=3
-  ).numpy()
-  for epoch in rows.reshape(5, num_rows):
-    assert sorted(epoch) == list(range(num_rows))
-
-
-def biases(num_rows, sigmas_from_uniform, seed=0, count=200_000, bins=200):
-  """Returns how far values, gaps and correlations are from chance."""
-  rows = pipeline.shuffled(
-    tf.range(count, dtype=tf.int64), num_rows, seed
-  ).numpy()
-  gaps = np.diff(rows) % num_rows
-  histogram = lambda x: np.bincount(x * bins // num_rows, minlength=bins)
-  centred = (rows - rows.mean()) / rows.std()
-  correlations = [
-    np.mean(centred[:-lag] * centred[lag:]) * np.sqrt(count)
-    for lag in (1, 2, 3, 7, 64)
-  ]
-  return {
-    "values": sigmas_from_uniform(histogram(rows)),
-    "gaps": sigmas_from_uniform(histogram(gaps)),
-    "correlation": np.abs(correlations).max(),
-  }
-
-
-@pytest.mark.parametrize(
-  "num_rows", [500_000_000, 1_000_000_000, 5_000_000_000]
-)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_shuffle_of_many_rows_is_unbiased(num_rows, seed, sigmas_from_uniform):
-  for name, sigmas in biases(num_rows, sigmas_from_uniform, seed).items():
-    assert sigmas < SIGMAS, name
-
-
-@pytest.mark.parametrize("num_rows", [500_000_000, 1_000_000_000])
-def test_too_few_shuffle_rounds_are_detected(
-  monkeypatch, num_rows, sigmas_from_uniform
-):
-  """TensorFlow's default of 4 is biased, and the statistics above see it."""
-  monkeypatch.setattr(pipeline, "_SHUFFLE_ROUNDS", 4)
-  assert biases(num_rows, sigmas_from_uniform)["gaps"] > 10 * SIGMAS

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from etils import epath
 
+from mlm_jax.config import DataConfig
 from mlm_jax.data import prepare as prepare_lib
 from mlm_jax.data import rows as rows_lib
 from mlm_jax.data import sources, write_rows
@@ -60,6 +61,17 @@ def quiet(line):
   pass
 
 
+def prepare(config, workdir):
+  """Returns the tokenizer, and the rows of the only corpus."""
+  tokenizer, stores = prepare_lib.prepare(config, workdir, quiet)
+  return tokenizer, stores.sources[""]
+
+
+def load(config, workdir):
+  tokenizer, stores = prepare_lib.load(config, workdir)
+  return tokenizer, stores.sources[""]
+
+
 def all_rows(store, split):
   return store.read(split, np.arange(store.info[split].num_rows))
 
@@ -75,7 +87,7 @@ def texts(store, split, tokenizer):
 def test_heldout_documents_share_no_text_with_training(
   run_of, workdir, documents
 ):
-  tokenizer, store = prepare_lib.prepare(run_of(), workdir, quiet)
+  tokenizer, store = prepare(run_of(), workdir)
   train, heldout = (texts(store, s, tokenizer) for s in rows_lib.SPLITS)
   assert not set(train) & set(heldout)
   assert sorted(train + heldout) == sorted(documents * 3)
@@ -87,24 +99,22 @@ def test_heldout_documents_share_no_text_with_training(
 
 
 def test_larger_heldout_fraction_holds_out_a_superset(documents):
-  small, large = (
-    {text for text in documents if write_rows.is_heldout(text, fraction)}
-    for fraction in (0.1, 0.4)
-  )
-  assert small
-  assert small < large
-  assert not any(write_rows.is_heldout(text, 0) for text in documents)
+  def heldout(fraction):
+    splitter = write_rows.Splitter(DataConfig(heldout_fraction=fraction))
+    return {text for text in documents if splitter.split(text) == "heldout"}
+
+  assert set() == heldout(0.0) < heldout(0.1) < heldout(0.4)
 
 
 def test_heldout_fraction_0_holds_nothing_out(run_of, workdir):
   config = run_of(**{"data.heldout_fraction": 0.0})
-  _, store = prepare_lib.prepare(config, workdir, quiet)
+  _, store = prepare(config, workdir)
   assert store.info["heldout"].num_rows == 0
   assert store.info["train"].num_documents == 3 * NUM_DOCUMENTS
 
 
 def test_prepared_rows_and_tokenizer_are_reused(run_of, workdir, monkeypatch):
-  tokenizer, store = prepare_lib.prepare(run_of(), workdir, quiet)
+  tokenizer, store = prepare(run_of(), workdir)
   written = (store.path / "rows.json").stat().mtime
   model = (workdir.tokenizer / "spm.model").read_bytes()
 
@@ -112,7 +122,7 @@ def test_prepared_rows_and_tokenizer_are_reused(run_of, workdir, monkeypatch):
     raise AssertionError("the corpus was read again")
 
   monkeypatch.setattr(sources, "read_documents", read_documents)
-  again, same = prepare_lib.prepare(run_of(), workdir, quiet)
+  again, same = prepare(run_of(), workdir)
   assert same.path == store.path
   assert (store.path / "rows.json").stat().mtime == written
   assert (workdir.tokenizer / "spm.model").read_bytes() == model == again.model
@@ -130,11 +140,11 @@ def test_prepared_rows_and_tokenizer_are_reused(run_of, workdir, monkeypatch):
 def test_another_data_configuration_makes_another_store(
   run_of, workdir, change
 ):
-  _, store = prepare_lib.prepare(run_of(), workdir, quiet)
-  _, other = prepare_lib.prepare(run_of(**change), workdir, quiet)
+  _, store = prepare(run_of(), workdir)
+  _, other = prepare(run_of(**change), workdir)
   assert other.path != store.path
   assert rows_lib.is_finished(store.path)
-  _, back = prepare_lib.prepare(run_of(), workdir, quiet)
+  _, back = prepare(run_of(), workdir)
   assert back.path == store.path
   rows = (all_rows(s, "train").tolist() for s in (store, back, other))
   first, second, third = rows
@@ -142,10 +152,10 @@ def test_another_data_configuration_makes_another_store(
 
 
 def test_changed_corpus_makes_another_store(run_of, workdir, tmp_path):
-  _, store = prepare_lib.prepare(run_of(), workdir, quiet)
+  _, store = prepare(run_of(), workdir)
   with (tmp_path / "corpus.jsonl").open("a") as file:
     file.write('{"text": "one more"}\n')
-  _, other = prepare_lib.prepare(run_of(), workdir, quiet)
+  _, other = prepare(run_of(), workdir)
   assert other.path != store.path
   counts = [
     sum(s.info[x].num_documents for x in s.info) for s in (store, other)
@@ -158,15 +168,15 @@ def test_resumed_run_uses_recorded_rows_without_the_corpus(
 ):
   """Of each data configuration, whatever became of the corpus."""
   configs = [run_of(), run_of(**{"data.seq_len": 24})]
-  stores = [prepare_lib.prepare(c, workdir, quiet)[1] for c in configs]
+  stores = [prepare(c, workdir)[1] for c in configs]
   workdir.save_config(configs[0])
   with (tmp_path / "corpus.jsonl").open("a") as file:
     file.write('{"text": "one more"}\n')
   for _ in range(2):
     for config, store in zip(configs, stores, strict=True):
       for found in (
-        prepare_lib.prepare(config, workdir, quiet),
-        prepare_lib.load(config, workdir),
+        prepare(config, workdir),
+        load(config, workdir),
       ):
         assert found[1].path == store.path
     (tmp_path / "corpus.jsonl").unlink(missing_ok=True)
@@ -177,18 +187,18 @@ def test_recorded_rows_are_not_used_with_another_tokenizer(
 ):
   """As after a prepare without a config.json, which was interrupted."""
   other = run_of(**{"data.seq_len": 24})
-  _, store = prepare_lib.prepare(other, workdir, quiet)
+  _, store = prepare(other, workdir)
   model = train_tokenizer("bpe").model
   (tmp_path / "spm.model").write_bytes(model)
-  prepare_lib.prepare(run_of(), workdir, quiet)
+  prepare(run_of(), workdir)
   workdir.save_config(run_of())
-  tokenizer, again = prepare_lib.prepare(other, workdir, quiet)
+  tokenizer, again = prepare(other, workdir)
   assert tokenizer.model == model
   assert again.path != store.path
 
 
 def test_load_of_rows_never_prepared_names_their_keys(run_of, workdir):
-  prepare_lib.prepare(run_of(), workdir, quiet)
+  prepare(run_of(), workdir)
   with pytest.raises(InputError, match=r"data\.seq_len=24.* prepare or train"):
     prepare_lib.load(run_of(**{"data.seq_len": 24}), workdir)
 
@@ -207,19 +217,19 @@ def test_interrupted_preparation_is_repeated(run_of, workdir, monkeypatch):
   with monkeypatch.context() as patch:
     patch.setattr(sources, "read_documents", stop_in_second_pass)
     with pytest.raises(KeyboardInterrupt):
-      prepare_lib.prepare(run_of(), workdir, quiet)
+      prepare(run_of(), workdir)
   assert not list(workdir.rows.iterdir())
-  tokenizer, store = prepare_lib.prepare(run_of(), workdir, quiet)
+  tokenizer, store = prepare(run_of(), workdir)
   found = [len(texts(store, split, tokenizer)) for split in rows_lib.SPLITS]
   assert sum(found) == 3 * NUM_DOCUMENTS
 
 
 def test_incomplete_store_is_prepared_again(run_of, workdir):
   """As after an interrupted copy."""
-  _, store = prepare_lib.prepare(run_of(), workdir, quiet)
+  _, store = prepare(run_of(), workdir)
   (store.path / "rows.json").unlink()
   (store.path / "train" / "junk").write_text("junk")
-  _, again = prepare_lib.prepare(run_of(), workdir, quiet)
+  _, again = prepare(run_of(), workdir)
   assert again.path == store.path and again.info == store.info
   assert not (store.path / "train" / "junk").exists()
 
@@ -227,8 +237,7 @@ def test_incomplete_store_is_prepared_again(run_of, workdir):
 def test_runs_share_rows_in_rows_dir(run_of, tmp_path):
   config = run_of(**{"data.rows_dir": str(tmp_path / "shared")})
   stores = [
-    prepare_lib.prepare(config, Workdir.at(tmp_path / name), quiet)[1]
-    for name in ("one", "two")
+    prepare(config, Workdir.at(tmp_path / name))[1] for name in ("one", "two")
   ]
   assert stores[0].path == stores[1].path
   assert stores[0].path.parent == epath.Path(tmp_path / "shared")
@@ -245,8 +254,34 @@ def test_tokenizer_is_not_trained_on_heldout_documents(
 
   monkeypatch.setattr(prepare_lib.tokenizers, "train", train)
   config = run_of(**{"data.tokenizer": "unigram"})
-  _, store = prepare_lib.prepare(config, workdir, quiet)
+  _, store = prepare(config, workdir)
   assert set(seen) == set(texts(store, "train", tokenizer))
+
+
+def test_tokenizer_is_trained_on_sources_by_their_weights(
+  run_of, workdir, tmp_path, monkeypatch, tokenizer
+):
+  seen = []
+
+  def train(documents, data):
+    seen.extend(documents)
+    return tokenizer
+
+  monkeypatch.setattr(prepare_lib.tokenizers, "train", train)
+  sources = {"data.corpus": "", "data.tokenizer": "unigram"}
+  for name, (weight, count) in {"a": (3.0, 600), "b": (1.0, 900)}.items():
+    lines = "\n\n".join(f"{name} {n} " + "x" * 40 for n in range(count))
+    (tmp_path / name).write_text(lines)
+    sources[f"data.sources.{name}.corpus"] = f"text:{tmp_path}/{name}"
+    sources[f"data.sources.{name}.weight"] = weight
+  prepare_lib.prepare(run_of(**sources), workdir, quiet)
+  share = lambda texts: np.mean([text[0] == "a" for text in texts])
+  # Until the documents of the first one, 70% of them, are all read.
+  last = max(n for n, text in enumerate(seen) if text[0] == "a")
+  assert share(seen[:last]) == pytest.approx(0.75, abs=0.01)
+  assert share(seen[:100]) == pytest.approx(0.75, abs=0.03)
+  assert 350 < sum(text[0] == "a" for text in seen) < 490
+  assert len(seen) > last + 200
 
 
 @pytest.mark.parametrize(
@@ -264,7 +299,7 @@ def test_invalid_data_configuration_raises_input_error(
   run_of, workdir, change, parts
 ):
   with pytest.raises(InputError, match=parts) as raised:
-    prepare_lib.prepare(run_of(**change), workdir, quiet)
+    prepare(run_of(**change), workdir)
   assert "\n" not in str(raised.value)
 
 
@@ -272,7 +307,7 @@ def test_progress_has_a_log_line_for_each_tenth_of_the_corpus(
   run_of, workdir, documents, capsys, monkeypatch
 ):
   monkeypatch.setattr(write_rows, "_MILLION", 100)
-  prepare_lib.prepare(run_of(), workdir, say=quiet)
+  prepare(run_of(), workdir)
   total = 3 * sum(map(len, documents)) // 100
   lines = capsys.readouterr().out.splitlines()
   done = [int(line.split()[2].split("/")[0].replace(",", "")) for line in lines]

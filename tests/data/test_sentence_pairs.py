@@ -6,6 +6,7 @@ import pytest
 from mlm_jax import config as config_lib
 from mlm_jax.data import pipeline
 from mlm_jax.data.host_tensorflow import iterate
+from mlm_jax.data.stream import Stream
 from mlm_jax.errors import InputError
 
 SIGMAS = 5
@@ -164,9 +165,13 @@ def test_pairs_are_equal_for_any_number_of_processes(
       "corruption.sentence_pairs": kind,
     }
   )
-  for batches in (pipeline.train_batches, pipeline.heldout_batches):
+  stream = Stream(config, {"": store})
+  for batches, source in (
+    (pipeline.train_batches, stream),
+    (pipeline.heldout_batches, store),
+  ):
     parts = [
-      next(iterate(batches(config, store, vocab, local_rows=rows)))
+      next(iterate(batches(config, source, vocab, local_rows=rows)))
       for rows in [
         lambda _, bounds=bounds: bounds
         for bounds in [(0, 8), (0, 2), (2, 4), (4, 6), (6, 8)]

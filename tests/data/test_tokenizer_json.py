@@ -292,7 +292,8 @@ def test_prepare_rows_with_a_tokenizer_json(
   # As left by an interrupted command.
   (tmp_path / "work" / "tokenizer").mkdir(parents=True)
   (tmp_path / "work" / "tokenizer" / "spm.model").write_text("half a mod")
-  hf, store = prepare_lib.prepare(config, workdir, print)
+  hf, stores = prepare_lib.prepare(config, workdir, print)
+  store = stores.sources[""]
   workdir.save_config(config)
   rows = store.read("train", np.arange(store.info["train"].num_rows))
   assert (rows[:, 0] == hf.vocabulary.start_id).all()
@@ -303,6 +304,7 @@ def test_prepare_rows_with_a_tokenizer_json(
     prepare_lib.load(config, workdir),
   ):
     assert again.vocabulary == hf.vocabulary
+    same = same.sources[""]
     assert same.path == store.path and rows_lib.is_finished(same.path)
   names = {path.name for path in workdir.tokenizer.iterdir()}
   assert names == {FILE}

@@ -48,9 +48,9 @@ def test_a_metric_sees_all_heldout_predictions(metric, trained):
   )
   config = dataclasses.replace(run.config, train=train)
   run = dataclasses.replace(run, config=config)
-  _, store = prepare.load(config, Workdir.at(trained))
-  assert store.info["heldout"].num_rows % 16
-  values = heldout.evaluator(run, store)(params)
+  _, stores = prepare.load(config, Workdir.at(trained))
+  assert stores.sources[""].info["heldout"].num_rows % 16
+  values = heldout.evaluator(run, stores)(params)["heldout"]
   assert values["accuracy"] > 0
   assert values[metric] == pytest.approx(values["accuracy"], rel=1e-5)
 

@@ -164,6 +164,17 @@ def test_phases_on_other_meshes_resume_exactly(
   assert records(stopped) == records(tmp_path / "whole")
 
 
+def evaluator(losses):
+  """Returns what makes evaluators that find these losses."""
+
+  def make_evaluator(run, stores, corruption=None):
+    # As trained, they decide nothing.
+    found = iter(lambda: 0.0, None) if corruption else losses
+    return lambda params: {"heldout": {"loss": next(found), "accuracy": 0.0}}
+
+  return make_evaluator
+
+
 def test_the_best_checkpoint_is_of_the_last_phase_evaluated(base, tmp_path):
   """Losses of two phases do not compare."""
   recipe = phases.Recipe(
@@ -172,12 +183,7 @@ def test_the_best_checkpoint_is_of_the_last_phase_evaluated(base, tmp_path):
   )
   losses = iter([5.0, 1.0, 4.0, 3.5])
 
-  def make_evaluator(run, store, corruption=None):
-    if corruption:  # As trained, which decides nothing.
-      return lambda params: {"loss": 0.0, "accuracy": 0.0}
-    return lambda params: {"loss": next(losses), "accuracy": 0.0}
-
-  assert pretrain_lib.pretrain(recipe, Workdir.at(tmp_path), make_evaluator)
+  assert pretrain_lib.pretrain(recipe, Workdir.at(tmp_path), evaluator(losses))
   assert api.restore(tmp_path, "best").step == 6
 
 
@@ -189,14 +195,9 @@ def test_early_stopping_at_the_end_of_a_phase_ends_the_run(base, tmp_path):
   )
   losses = iter([1.0, 2.0])
 
-  def make_evaluator(run, store, corruption=None):
-    if corruption:  # As trained, which decides nothing.
-      return lambda params: {"loss": 0.0, "accuracy": 0.0}
-    return lambda params: {"loss": next(losses), "accuracy": 0.0}
-
   workdir = Workdir.at(tmp_path)
   for _ in range(2):  # Run again, it remembers.
-    assert pretrain_lib.pretrain(recipe, workdir, make_evaluator)
+    assert pretrain_lib.pretrain(recipe, workdir, evaluator(losses))
     assert workdir.last_step == 3
 
 

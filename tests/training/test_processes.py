@@ -11,6 +11,7 @@ import pytest
 from mlm_jax.cli.main import main
 from mlm_jax.data import pipeline, prepare
 from mlm_jax.data.host_tensorflow import iterate
+from mlm_jax.data.stream import Stream
 from mlm_jax.workdir import Workdir
 from tests.conftest import xla_flags
 
@@ -21,6 +22,7 @@ import numpy as np
 jax.distributed.initialize("localhost:{port}", {count}, int(sys.argv[1]))
 from mlm_jax.data import pipeline, prepare
 from mlm_jax.data.host_tensorflow import iterate
+from mlm_jax.data.stream import Stream
 from mlm_jax.training.run import Run
 from mlm_jax.workdir import Workdir
 import importlib.util
@@ -29,11 +31,12 @@ recipe = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(recipe)
 from mlm_jax import config as config_lib
 config = config_lib.build(recipe.get_config())
-tokenizer, store = prepare.load(config, Workdir.at("{workdir}"))
+tokenizer, stores = prepare.load(config, Workdir.at("{workdir}"))
+stream = Stream(config, stores.sources)
 run = Run.on(config, tokenizer.vocabulary)
 assert jax.process_count() == {count}
 batches = iterate(pipeline.train_batches(
-  config, store, run.vocab, first_step=30, local_rows=run.local_rows
+  config, stream, run.vocab, first_step=30, local_rows=run.local_rows
 ))
 seen = {{}}
 for step in range(3):
@@ -74,9 +77,10 @@ def test_two_processes_read_the_batches_of_one(recipe, free_port, tmp_path):
   workdir = tmp_path / "workdir"
   assert main(["prepare", f"--config={recipe}", f"--workdir={workdir}"]) == 0
   config = Workdir.at(workdir).load_config()
-  tokenizer, store = prepare.load(config, Workdir.at(workdir))
+  tokenizer, stores = prepare.load(config, Workdir.at(workdir))
+  stream = Stream(config, stores.sources)
   batches = iterate(
-    pipeline.train_batches(config, store, tokenizer.vocabulary, first_step=30)
+    pipeline.train_batches(config, stream, tokenizer.vocabulary, first_step=30)
   )
   one = {
     f"{step} {name}": array

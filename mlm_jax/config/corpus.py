@@ -1,0 +1,65 @@
+"""`data.sources.NAME.*` and `data.validation.NAME.*`: one corpus of several."""
+
+import dataclasses
+import math
+import re
+from typing import Literal
+
+from mlm_jax.config.key import check_keys, key
+from mlm_jax.errors import require
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusConfig:
+  """A corpus, and how it is cut into documents."""
+
+  # fmt: off
+  corpus: str = key("",
+    "Where the text comes from. tfds:NAME[/CONFIG][:SPLIT], text:GLOB, "
+    "jsonl:GLOB or parquet:GLOB; separate several globs by commas. Files may "
+    "end in .gz or .zst.",
+    scope="data")
+  text_field: str = key("text",
+    "Name of the field that holds the text, in corpora with named fields.",
+    scope="data")
+  document_boundary: Literal["blank_line", "file", "wikitext"] = key(
+    "blank_line",
+    "Where documents of a text: corpus end. At a blank line, at the end of the "
+    "file, or before a WikiText heading such as ' = Title = '.",
+    scope="data")
+  # fmt: on
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceConfig(CorpusConfig):
+  """One of the corpora that a phase reads, with its share of the rows."""
+
+  # fmt: off
+  weight: float = key(1.0,
+    "Share of the rows, relative to the other sources. data.size_exponent may "
+    "scale it by the size of the source; 0 leaves the source out.",
+    scope="data", at_least=0, below=math.inf)
+  # fmt: on
+
+
+def check_corpus(table: str, name: str, values: CorpusConfig) -> None:
+  """Checks one corpus of several.
+
+  Args:
+    table: data.sources or data.validation.
+    name: of the corpus.
+    values: its keys.
+
+  Raises:
+    InputError: NAME cannot be part of a key, there is no text, or a value is
+      not valid.
+  """
+  require(
+    re.fullmatch(r"\w+", name, re.ASCII) is not None,
+    f"{table}: the name of a corpus has letters, digits and _ only, not "
+    f"{name!r}",
+  )
+  check_keys(values, f"{table}.{name}.")
+  require(
+    values.corpus, f"{table}.{name}.corpus is empty: say where its text is"
+  )
