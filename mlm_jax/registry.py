@@ -220,6 +220,9 @@ CORPUS_FORMATS = Table(
     "text": "mlm_jax.data.sources.text:read",
     "jsonl": "mlm_jax.data.sources.jsonl:read",
     "parquet": "mlm_jax.data.sources.parquet:read",
+    "csv": "mlm_jax.data.sources.delimited:read_csv",
+    "tsv": "mlm_jax.data.sources.delimited:read_tsv",
+    "arrow": "mlm_jax.data.sources.arrow:read",
   },
 )
 

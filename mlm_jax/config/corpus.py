@@ -15,17 +15,18 @@ class CorpusConfig:
 
   # fmt: off
   corpus: str = key("",
-    "Where the text comes from. tfds:NAME[/CONFIG][:SPLIT], text:GLOB, "
-    "jsonl:GLOB or parquet:GLOB; separate several globs by commas. Files may "
-    "end in .gz or .zst.",
+    "Where the text comes from. tfds:NAME[/CONFIG][:SPLIT], or text:, jsonl:, "
+    "csv:, tsv:, parquet: or arrow: with globs or folders, separated by "
+    "commas. Files may end in .gz or .zst.",
     scope="data")
   text_field: str = key("text",
-    "Name of the field that holds the text, in corpora with named fields.",
+    "Field that holds the text, in corpora with named fields. It may be a "
+    "path such as doc.text, or a template such as '{title} {body}'.",
     scope="data")
-  document_boundary: Literal["blank_line", "file", "wikitext"] = key(
+  document_boundary: Literal["blank_line", "line", "file", "wikitext"] = key(
     "blank_line",
-    "Where documents of a text: corpus end. At a blank line, at the end of the "
-    "file, or before a WikiText heading such as ' = Title = '.",
+    "Where documents of a text: corpus end. At a blank line, at each line, at "
+    "the end of the file, or before a WikiText heading such as ' = Title = '.",
     scope="data")
   # fmt: on
 

@@ -27,6 +27,11 @@ class DataConfig(CorpusConfig):
     "they are, and values in between favour the small ones (XLM, mT5).",
     scope="data", at_least=0, at_most=1)
   validation: Mapping[str, CorpusConfig] = table()
+  on_bad_text: Literal["replace", "skip", "error"] = key("replace",
+    "What is done with what is no text. That is bytes that are not UTF-8, NUL "
+    "and halves of surrogate pairs: replaced by U+FFFD, or their documents "
+    "left out, both counted and said, or an error that names file and line.",
+    scope="data")
   heldout_fraction: float = key(0.01,
     "Fraction of documents held out for evaluation. They are chosen by a hash "
     "of their text, and never trained on.",
@@ -48,7 +53,8 @@ class DataConfig(CorpusConfig):
     "Lowercase the text, with a tokenizer that is trained.",
     scope="weights")
   tokenizer_sample_mb: int = key(100,
-    "Megabytes of text that train the tokenizer, from the start of the corpus.",
+    "Megabytes of text that train the tokenizer, drawn from all of it. Of "
+    "several sources, each has its weight's share.",
     scope="data", above=0)
   seq_len: int = key(512,
     "Length of a row, in tokens.",

@@ -1,30 +1,22 @@
 """The tokenizer and the rows of a work directory, made once and reused.
 
-Each corpus has a row store, named by the fingerprint of all that its rows
-depend on, the content of the corpus included. A work directory records in
-rows/fingerprints.json which store it uses for which data configuration, so that
-a run continues with its rows although the corpus may be gone or changed.
+Each corpus has a row store, which records.py finds again, so that a run
+continues with its rows although the corpus may be gone or changed.
 """
 
-import dataclasses
-import heapq
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from etils import epath
 
 from mlm_jax.config import Config, CorpusConfig, DataConfig
-from mlm_jax.data import rows, sources, tokenizers
+from mlm_jax.data import records, rows, sources, tokenizers
 from mlm_jax.data.stream import Stream
 from mlm_jax.data.tokenizers import Tokenizer
-from mlm_jax.data.write_rows import Splitter, write_store
+from mlm_jax.data.write_rows import Splitter, sampled, write_store
 from mlm_jax.errors import require, unknown
 from mlm_jax.phases import Recipe
-from mlm_jax.workdir import Workdir, atomic_folder, write_atomically
-
-# What the name of a validation corpus begins with, among those of all corpora.
-_VALIDATION = "validation/"
+from mlm_jax.workdir import Workdir, atomic_folder
 
 
 def prepare(
@@ -32,8 +24,9 @@ def prepare(
 ) -> tuple[Tokenizer, rows.Stores]:
   """Returns the tokenizer and rows of a work directory; makes what is missing.
 
-  A run continues with the rows that it began with: once the work directory has
-  a config.json, recorded rows are used without looking at the corpus.
+  A run continues with the rows that it began with, although the corpus may be
+  gone; if it is there and has changed, that is said. Without a checkpoint, the
+  rows of a corpus that has changed are made anew.
 
   Args:
     config: the run.
@@ -46,11 +39,22 @@ def prepare(
   tokenizer, paths = None, {}
   if workdir.config.exists():
     tokenizer = saved_tokenizer(config.data, workdir)
-    paths = _recorded(config.data, tokenizer, workdir)
-  corpora = _corpora(config.data)
+    paths = records.recorded(config.data, tokenizer, workdir)
+  corpora, begun = records.corpora(config.data), workdir.last_step > 0
+  for name, path in list(paths.items()):
+    corpus = corpora[name].corpus
+    if begun and "://" in corpus:
+      continue  # It may have thousands of files, far away.
+    if changes := records.changes(corpora[name], path):
+      then = "this run goes on with those" if begun else "they are made anew"
+      say(f"{corpus} has changed since its rows were made ({changes}): {then}")
+      if not begun:
+        del paths[name]
   # Looked at before the tokenizer is trained, which may take hours.
   identities = {
-    name: _identity(data) for name, data in corpora.items() if name not in paths
+    name: records.identity(data)
+    for name, data in corpora.items()
+    if name not in paths
   }
   workdir.make()
   tokenizer = tokenizer or _make_tokenizer(config.data, workdir, say)
@@ -80,8 +84,8 @@ def load(config: Config, workdir: Workdir) -> tuple[Tokenizer, rows.Stores]:
     InputError: rows for this configuration were never prepared.
   """
   tokenizer = saved_tokenizer(config.data, workdir)
-  paths = _recorded(config.data, tokenizer, workdir)
-  for name, data in _corpora(config.data).items():
+  paths = records.recorded(config.data, tokenizer, workdir)
+  for name, data in records.corpora(config.data).items():
     require(
       name in paths,
       f"{workdir.root} has no rows of data.seq_len={data.seq_len} from "
@@ -112,20 +116,8 @@ def evaluated(
   )
   data = config.data.evaluating(values)
   tokenizer = saved_tokenizer(data, workdir)
-  path = _make_rows("", data, _identity(data), tokenizer, workdir, say)
+  path = _make_rows("", data, records.identity(data), tokenizer, workdir, say)
   return rows.Stores({}, {corpus: rows.RowStore(path)})
-
-
-def adopt_rows(config: Config, source: Workdir, workdir: Workdir) -> Config:
-  """Lets a work directory use the rows of another one.
-
-  Returns:
-    The configuration by which it finds them.
-  """
-  write_atomically(_records_file(workdir), json.dumps(_records(source)))
-  rows_dir = str(_rows_root(config.data, source))
-  data = dataclasses.replace(config.data, rows_dir=rows_dir)
-  return dataclasses.replace(config, data=data)
 
 
 def saved_tokenizer(data: DataConfig, workdir: Workdir) -> Tokenizer:
@@ -142,76 +134,19 @@ def recorded(config: Config, workdir: Workdir) -> rows.Stores | None:
   if not workdir.tokenizer.exists():
     return None
   tokenizer = saved_tokenizer(config.data, workdir)
-  paths = _recorded(config.data, tokenizer, workdir)
-  return None if _corpora(config.data).keys() - paths else _open(paths)
-
-
-def _corpora(data: DataConfig) -> dict[str, DataConfig]:
-  """Returns the configuration of each row store, by a name of it."""
-  return data.corpora | {
-    _VALIDATION + name: corpus
-    for name, corpus in data.validation_corpora.items()
-  }
+  paths = records.recorded(config.data, tokenizer, workdir)
+  return None if records.corpora(config.data).keys() - paths else _open(paths)
 
 
 def _open(paths: dict[str, epath.Path]) -> rows.Stores:
   stores = {name: rows.RowStore(path) for name, path in paths.items()}
-  validation = [name for name in stores if name.startswith(_VALIDATION)]
+  validation = [name for name in stores if name.startswith(records.VALIDATION)]
   return rows.Stores(
     {name: store for name, store in stores.items() if name not in validation},
-    {name.removeprefix(_VALIDATION): stores[name] for name in validation},
+    {
+      name.removeprefix(records.VALIDATION): stores[name] for name in validation
+    },
   )
-
-
-def _recorded(
-  data: DataConfig, tokenizer: Tokenizer, workdir: Workdir
-) -> dict[str, epath.Path]:
-  """Returns the finished stores recorded for a data configuration, by name.
-
-  A record is found by the name of the corpus, whose content is not looked at.
-  """
-  records, root = _records(workdir), _rows_root(data, workdir)
-  found = {}
-  for name, corpus in _corpora(data).items():
-    store = records.get(_record_key(corpus, tokenizer))
-    if store and rows.is_finished(root / store):
-      found[name] = root / store
-  return found
-
-
-def _fingerprint_fields(
-  data: DataConfig, identity: dict[str, Any], tokenizer: Tokenizer
-) -> dict[str, Any]:
-  """Returns all that the rows of a corpus depend on.
-
-  Args:
-    data: their configuration.
-    identity: what identifies the corpus, see `_identity`.
-    tokenizer: what tokenizes it.
-  """
-  return {
-    "format": 1,  # Incremented when equal fields come to give other rows.
-    **identity,
-    "tokenizer": tokenizer.identity,
-    "text_field": data.text_field,
-    "document_boundary": data.document_boundary,
-    "heldout_fraction": data.heldout_fraction,
-    "seq_len": data.seq_len,
-    "packing": data.packing,
-  }
-
-
-def _identity(
-  data: DataConfig,
-  of_corpus: Callable[[DataConfig], list[str]] = sources.identity,
-) -> dict[str, Any]:
-  """Returns what identifies a corpus, and what is left out of it."""
-  left_out = [
-    [of_corpus(corpus), corpus.text_field, corpus.document_boundary]
-    for corpus in data.validation_corpora.values()
-  ]
-  identity = {"corpus": of_corpus(data)}
-  return identity | ({"left_out": left_out} if left_out else {})
 
 
 def _check(config: Config, stores: rows.Stores) -> None:
@@ -236,7 +171,8 @@ def _check(config: Config, stores: rows.Stores) -> None:
   require(
     is_any_heldout or data.heldout_fraction == 0,
     f"none of {documents} documents was held out: raise "
-    f"data.heldout_fraction={data.heldout_fraction}, or set it to 0",
+    f"data.heldout_fraction={data.heldout_fraction}, or set it to 0; where "
+    "documents of a text: corpus end, data.document_boundary says",
   )
 
 
@@ -261,38 +197,23 @@ def _describe(config: Config, stores: rows.Stores, say) -> None:
         f"Left out{of}: {train.num_left_out:,} documents that are in "
         "data.validation, too"
       )
+    _describe_report(train, of, config.data.on_bad_text, say)
   for name, store in stores.validation.items():
     info = store.info["train"]
+    of = f" of validation {name}"
+    say(f"Rows{of}: {info.num_rows:,} ({info.tokens:,} tokens)")
+    _describe_report(info, of, config.data.on_bad_text, say)
+
+
+def _describe_report(info: rows.SplitInfo, of: str, on_bad_text: str, say):
+  """Says what was found in a corpus that is no text."""
+  if info.nulls:
+    say(f"Left out{of}: {info.nulls:,} examples without a text")
+  if info.bad:
+    done = "were left out" if on_bad_text == "skip" else "had it replaced"
     say(
-      f"Rows of validation {name}: {info.num_rows:,} ({info.tokens:,} tokens)"
+      f"No text{of}: {info.bad:,} documents {done}; the first: {info.first_bad}"
     )
-
-
-def _rows_root(data: DataConfig, workdir: Workdir) -> epath.Path:
-  if data.rows_dir:
-    return epath.Path(data.rows_dir).expanduser()
-  return workdir.rows
-
-
-def _records_file(workdir: Workdir) -> epath.Path:
-  return workdir.rows / "fingerprints.json"
-
-
-def _records(workdir: Workdir) -> dict[str, str]:
-  """Returns the recorded stores: name of the store by `_record_key`."""
-  file = _records_file(workdir)
-  return json.loads(file.read_text()) if file.exists() else {}
-
-
-def _record_key(data: DataConfig, tokenizer: Tokenizer) -> str:
-  names = _identity(data, lambda corpus: [corpus.corpus])
-  return rows.fingerprint(_fingerprint_fields(data, names, tokenizer))
-
-
-def _record(data, tokenizer, workdir: Workdir, path: epath.Path) -> None:
-  records = _records(workdir) | {_record_key(data, tokenizer): path.name}
-  text = json.dumps(records, indent=2) + "\n"
-  write_atomically(_records_file(workdir), text)
 
 
 def _of_size(tokenizer: Tokenizer, data: DataConfig) -> Tokenizer:
@@ -312,7 +233,7 @@ def _make_tokenizer(data: DataConfig, workdir: Workdir, say) -> Tokenizer:
     return saved_tokenizer(data, workdir)
   if data.tokenizer in ("unigram", "bpe"):
     say(f"Training a {data.tokenizer} tokenizer of {data.vocab_size:,} pieces")
-    tokenizer = tokenizers.train(_training_documents(data), data)
+    tokenizer = tokenizers.train(_training_documents(data, say), data)
   else:
     path = epath.Path(data.tokenizer).expanduser()
     if not path.exists() and len(path.parts) == 1:
@@ -326,25 +247,33 @@ def _make_tokenizer(data: DataConfig, workdir: Workdir, say) -> Tokenizer:
   return tokenizer
 
 
-def _training_documents(data: DataConfig) -> Iterator[str]:
-  """Yields what is trained on, of each source as many characters as its share.
+def _training_documents(data: DataConfig, say) -> Iterator[str]:
+  """Yields a sample of what is trained on, of `data.tokenizer_sample_mb`.
 
-  A source that ends before the others leaves its share to them.
+  It is drawn from all of the text; each source has its weight's share of it, or
+  less where it is smaller.
   """
   splitter = Splitter(data)
-  turns = []
-  for number, (name, corpus) in enumerate(data.corpora.items()):
-    weight = data.sources[name].weight if name else 1.0
-    documents = sources.read_documents(corpus)
-    turns.append((0.0, number, weight, documents))
-  while turns:
-    read, number, weight, documents = heapq.heappop(turns)
-    for text in documents:
-      if splitter.split(text) == "train":
-        yield text
-        read += len(text) / weight
-        heapq.heappush(turns, (read, number, weight, documents))
-        break
+  weights = {
+    name: data.sources[name].weight if name else 1.0 for name in data.corpora
+  }
+  for name, corpus in data.corpora.items():
+    share = weights[name] / sum(weights.values())
+    budget = int((data.tokenizer_sample_mb << 20) * share)
+    documents = (
+      text
+      for text in sources.read_documents(corpus)
+      if splitter.split(text) == "train"
+    )
+    sample, total = sampled(documents, budget)
+    size = sum(map(len, sample))
+    if size < total:
+      of = f" of {name}" if name else ""
+      say(
+        f"The tokenizer is trained on {size / total:.1%} of the characters{of}:"
+        " data.tokenizer_sample_mb"
+      )
+    yield from sample
 
 
 def _make_rows(
@@ -356,11 +285,11 @@ def _make_rows(
   say,
 ) -> epath.Path:
   """Returns the path of a row store, after writing it if need be."""
-  fields = _fingerprint_fields(data, identity, tokenizer)
-  path = _rows_root(data, workdir) / rows.fingerprint(fields)
+  fields = records.fingerprint_fields(data, identity, tokenizer)
+  path = records.rows_root(data, workdir) / rows.fingerprint(fields)
   if not rows.is_finished(path):
     of = f" of {name}" if name else ""
     say(f"Preparing rows{of} of {data.seq_len} tokens from {data.corpus}")
     write_store(data, tokenizer, path, fields)
-  _record(data, tokenizer, workdir, path)
+  records.record(data, tokenizer, workdir, path)
   return path

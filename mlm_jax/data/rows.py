@@ -17,6 +17,7 @@ import numpy as np
 import tensorstore as ts
 from etils import epath
 
+from mlm_jax.data.sources.documents import Report
 from mlm_jax.errors import InputError
 from mlm_jax.vocabulary import Vocabulary
 from mlm_jax.workdir import write_atomically
@@ -47,6 +48,9 @@ class SplitInfo:
       counted.
     num_left_out: the number of documents that were not packed, because they are
       evaluated on.
+    nulls: examples of the whole corpus without a text.
+    bad: documents of it with what is no text.
+    first_bad: where the first of them is, and what is there.
   """
 
   num_rows: int
@@ -56,6 +60,9 @@ class SplitInfo:
   unigram_entropy: float
   bytes: int = 0
   num_left_out: int = 0
+  nulls: int = 0
+  bad: int = 0
+  first_bad: str = ""
 
 
 class RowStore:
@@ -168,6 +175,7 @@ class SplitWriter:
     self.num_documents = 0
     self.bytes = 0
     self.num_left_out = 0
+    self.report = Report()
     self._array = ts.open(
       {"driver": "zarr3", "kvstore": _kvstore(path)},
       create=True,
@@ -218,6 +226,7 @@ class SplitWriter:
       unigram_entropy=round(float(-(p * np.log(p)).sum()), 6),
       bytes=self.bytes,
       num_left_out=self.num_left_out,
+      **dataclasses.asdict(self.report),
     )
 
 
@@ -234,6 +243,12 @@ def finish_store(
     "fingerprint_fields": fingerprint_fields,
   }
   write_atomically(path / "rows.json", json.dumps(meta, indent=2) + "\n")
+
+
+def fingerprint_fields(path: epath.Path) -> dict[str, Any]:
+  """Returns what a store's fingerprint was computed from."""
+  meta = json.loads((path / "rows.json").read_text())
+  return meta["fingerprint_fields"] or {}
 
 
 def is_finished(path: epath.Path) -> bool:

@@ -19,6 +19,8 @@ from mlm_jax.workdir import atomic_folder
 # Characters that the tokenizing threads are given at a time.
 _BATCH_CHARS = 1 << 20
 _MILLION = 1_000_000
+# Makes another order of the hashes than that by which documents are held out.
+_SPREAD = 0x9E3779B97F4A7C15
 
 
 def write_store(
@@ -80,6 +82,27 @@ class Splitter:
     return "validation" if digest in self._validation else "train"
 
 
+def sampled(documents: Iterable[str], budget: int) -> tuple[list[str], int]:
+  """Returns documents drawn from all, and the characters of all.
+
+  A hash of the text decides, so that the sample depends on no order. Where the
+  documents have more than `budget` characters, at least half of that is drawn.
+  """
+  kept, size, total, bound = [], 0, 0, 2**64
+  for document in documents:
+    total += len(document)
+    digest = _digest(document) * _SPREAD % 2**64
+    if digest >= bound:
+      continue
+    kept.append((digest, document))
+    size += len(document)
+    while size > budget and len(kept) > 1:
+      bound //= 2
+      kept = [one for one in kept if one[0] < bound]
+      size = sum(len(text) for _, text in kept)
+  return [text for _, text in kept], total
+
+
 def _digest(document: str) -> int:
   digest = hashlib.blake2b(document.encode(), digest_size=8).digest()
   return int.from_bytes(digest, "little")
@@ -111,7 +134,8 @@ def _write_split(
   writer = rows.SplitWriter(path / split, data.seq_len, vocab)
 
   def documents():
-    for text in meter.measure(sources.read_documents(data)):
+    read = sources.read_documents(data, writer.report)
+    for text in meter.measure(read):
       found = splitter.split(text)
       if found == split:
         yield text

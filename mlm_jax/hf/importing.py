@@ -122,7 +122,7 @@ def _words(path: str) -> list[str]:
   if not path:
     return []
   try:
-    text = pathlib.Path(path).expanduser().read_text(encoding="utf-8")
+    text = pathlib.Path(path).expanduser().read_text(encoding="utf-8-sig")
   except (OSError, UnicodeDecodeError) as error:
     raise InputError(f"--add_tokens={path} cannot be read") from error
   words = list(dict.fromkeys(filter(None, map(str.strip, text.splitlines()))))

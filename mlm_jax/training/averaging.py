@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlm_jax import config as config_lib
-from mlm_jax.data import prepare
+from mlm_jax.data import records
 from mlm_jax.errors import InputError, require
 from mlm_jax.training import restoring
 from mlm_jax.training.checkpoint import Checkpoints
@@ -166,7 +166,7 @@ def _check_alike(first_source, first, source, model) -> None:
 
 def _write(workdir, source: Workdir, model, params, names) -> None:
   model.tokenizer.save(workdir.tokenizer)
-  config = prepare.adopt_rows(source.load_config(model.step), source, workdir)
+  config = records.adopt_rows(source.load_config(model.step), source, workdir)
   with Checkpoints(workdir, config.train) as checkpoints:
     checkpoints.save_params(params)
   origin = {"from": f"the average of {', '.join(names)}", "family": ""}

@@ -91,7 +91,7 @@ def line_of(root, tmp_path, capsys):
     ("seed=-1", ["seed must be >= 0", "not -1"]),
     ("data.packing=best_fitt", ["data.packing", "mean 'best_fit'"]),
     ("optim.name=adam", ["optim.name", "mean 'adamw'"]),
-    ("data.document_boundary=line", ["document_boundary", "blank_line"]),
+    ("data.document_boundary=blank", ["document_boundary", "blank_line"]),
     ("corruption.mask_rate=0", ["corruption.mask_rate", "not 0.0"]),
     ("corruption.mask_rate=1", ["corruption.mask_rate", "not 1.0"]),
     ("corruption.mask_rate=1.5", ["corruption.mask_rate", "not 1.5"]),

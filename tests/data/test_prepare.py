@@ -118,7 +118,7 @@ def test_prepared_rows_and_tokenizer_are_reused(run_of, workdir, monkeypatch):
   written = (store.path / "rows.json").stat().mtime
   model = (workdir.tokenizer / "spm.model").read_bytes()
 
-  def read_documents(data):
+  def read_documents(data, report=None):
     raise AssertionError("the corpus was read again")
 
   monkeypatch.setattr(sources, "read_documents", read_documents)
@@ -170,6 +170,7 @@ def test_resumed_run_uses_recorded_rows_without_the_corpus(
   configs = [run_of(), run_of(**{"data.seq_len": 24})]
   stores = [prepare(c, workdir)[1] for c in configs]
   workdir.save_config(configs[0])
+  (workdir.checkpoints / "5").mkdir(parents=True)
   with (tmp_path / "corpus.jsonl").open("a") as file:
     file.write('{"text": "one more"}\n')
   for _ in range(2):
@@ -180,6 +181,85 @@ def test_resumed_run_uses_recorded_rows_without_the_corpus(
       ):
         assert found[1].path == store.path
     (tmp_path / "corpus.jsonl").unlink(missing_ok=True)
+
+
+def test_a_corpus_that_changes_is_noticed(run_of, workdir, tmp_path):
+  """Before the first checkpoint its rows are made anew, afterwards kept."""
+  for name in ("a", "b"):
+    lines = "\n\n".join(f"the value of {name} {n}" for n in range(200))
+    (tmp_path / f"{name}.txt").write_text(lines)
+  config = run_of(**{"data.corpus": f"text:{tmp_path}/*.txt"})
+
+  def again():
+    lines = []
+    _, stores = prepare_lib.prepare(config, workdir, lines.append)
+    return stores.sources[""], [line for line in lines if "changed" in line]
+
+  first, _ = again()
+  workdir.save_config(config)
+  same, lines = again()
+  assert same.path == first.path and not lines
+  (tmp_path / "c.txt").write_text("the value of c")
+  text = (tmp_path / "a.txt").read_text()
+  (tmp_path / "a.txt").write_text(text.replace("of a 100", "of a 001"))
+  second, lines = again()
+  assert second.path != first.path
+  assert len(lines) == 1 and "added c.txt; changed a.txt" in lines[0]
+  assert "made anew" in lines[0]
+  assert again()[1] == []
+  (workdir.checkpoints / "5").mkdir(parents=True)
+  (tmp_path / "b.txt").unlink()
+  third, lines = again()
+  assert third.path == second.path
+  assert "removed b.txt" in lines[0] and "goes on with those" in lines[0]
+
+
+def test_what_is_no_text_is_counted_and_said(run_of, workdir, tmp_path):
+  good = [json.dumps({"text": f"the value {n}"}) for n in range(200)]
+  bad = ['{"text": null}', '{"text": "half \\ud800"}', '{"text": "\\u0000"}']
+  (tmp_path / "bad.jsonl").write_text("\n".join([*good, *bad]))
+  for policy, done in (("replace", "had it replaced"), ("skip", "left out")):
+    lines = []
+    config = run_of(
+      **{
+        "data.corpus": f"jsonl:{tmp_path}/bad.jsonl",
+        "data.on_bad_text": policy,
+      }
+    )
+    prepare_lib.prepare(config, workdir, lines.append)
+    assert "Left out: 1 examples without a text" in lines
+    (line,) = [line for line in lines if line.startswith("No text")]
+    assert f"2 documents {'were ' * (policy == 'skip')}{done}" in line
+    assert f"{tmp_path}/bad.jsonl row 202 has half of a surrogate" in line
+
+
+def test_a_bad_file_is_named_while_a_tokenizer_is_trained(
+  run_of, workdir, tmp_path
+):
+  (tmp_path / "bad.jsonl").write_text('{"text": "a b"}\n' * 100 + '{"tex')
+  config = run_of(
+    **{
+      "data.corpus": f"jsonl:{tmp_path}/bad.jsonl",
+      "data.tokenizer": "unigram",
+    }
+  )
+  with pytest.raises(InputError, match=r"bad\.jsonl line 101 is not JSON"):
+    prepare_lib.prepare(config, workdir, quiet)
+
+
+def test_a_sample_is_drawn_from_all_documents_in_any_order():
+  documents = [f"{n:04} " + "x" * 95 for n in range(2_000)]
+  sample, total = write_rows.sampled(documents, 60_000)
+  assert total == 200_000
+  assert 30_000 < sum(map(len, sample)) <= 60_000
+  numbers = np.array([int(text[:4]) for text in sample])
+  assert (np.diff(numbers) > 0).all()
+  tenths = np.bincount(numbers // 200, minlength=10) / len(numbers)
+  # Five standard deviations.
+  assert np.abs(tenths - 0.1).max() < 5 * np.sqrt(0.09 / len(numbers))
+  again, _ = write_rows.sampled(documents[::-1], 60_000)
+  assert again[::-1] == sample
+  assert write_rows.sampled(documents, 200_000) == (documents, 200_000)
 
 
 def test_recorded_rows_are_not_used_with_another_tokenizer(
@@ -207,7 +287,7 @@ def test_interrupted_preparation_is_repeated(run_of, workdir, monkeypatch):
   """Interrupted in its second split, as by Ctrl-C."""
   read_documents, passes = sources.read_documents, []
 
-  def stop_in_second_pass(data):
+  def stop_in_second_pass(data, report=None):
     passes.append(data)
     for number, text in enumerate(read_documents(data)):
       if len(passes) == 2 and number == 50:
@@ -261,27 +341,30 @@ def test_tokenizer_is_not_trained_on_heldout_documents(
 def test_tokenizer_is_trained_on_sources_by_their_weights(
   run_of, workdir, tmp_path, monkeypatch, tokenizer
 ):
-  seen = []
+  seen, lines = [], []
 
   def train(documents, data):
     seen.extend(documents)
     return tokenizer
 
   monkeypatch.setattr(prepare_lib.tokenizers, "train", train)
-  sources = {"data.corpus": "", "data.tokenizer": "unigram"}
-  for name, (weight, count) in {"a": (3.0, 600), "b": (1.0, 900)}.items():
-    lines = "\n\n".join(f"{name} {n} " + "x" * 40 for n in range(count))
-    (tmp_path / name).write_text(lines)
-    sources[f"data.sources.{name}.corpus"] = f"text:{tmp_path}/{name}"
-    sources[f"data.sources.{name}.weight"] = weight
-  prepare_lib.prepare(run_of(**sources), workdir, quiet)
-  share = lambda texts: np.mean([text[0] == "a" for text in texts])
-  # Until the documents of the first one, 70% of them, are all read.
-  last = max(n for n, text in enumerate(seen) if text[0] == "a")
-  assert share(seen[:last]) == pytest.approx(0.75, abs=0.01)
-  assert share(seen[:100]) == pytest.approx(0.75, abs=0.03)
-  assert 350 < sum(text[0] == "a" for text in seen) < 490
-  assert len(seen) > last + 200
+  keys = {
+    "data.corpus": "",
+    "data.tokenizer": "unigram",
+    "data.tokenizer_sample_mb": 1,
+  }
+  for name, weight in {"a": 3.0, "b": 1.0}.items():
+    text = "\n\n".join(f"{name} {n} " + "x" * 400 for n in range(4_000))
+    (tmp_path / name).write_text(text)
+    keys[f"data.sources.{name}.corpus"] = f"text:{tmp_path}/{name}"
+    keys[f"data.sources.{name}.weight"] = weight
+  prepare_lib.prepare(run_of(**keys), workdir, lines.append)
+  sizes = {name: sum(len(t) for t in seen if t[0] == name) for name in "ab"}
+  # At least half of its share is drawn of each.
+  assert 0.5 < sizes["a"] / (0.75 * 2**20) <= 1
+  assert 0.5 < sizes["b"] / (0.25 * 2**20) <= 1
+  told = [line for line in lines if "of the characters of" in line]
+  assert len(told) == 2 and all("tokenizer_sample_mb" in line for line in told)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Readers yield each document whole, once and in order, or raise InputError."""
 
+import csv
 import gzip
 import inspect
 import json
@@ -15,6 +16,7 @@ import pytest
 from mlm_jax.config import DataConfig
 from mlm_jax.data import python_docs, sources
 from mlm_jax.data.sources import files
+from mlm_jax.data.sources.documents import Report
 from mlm_jax.errors import InputError
 
 
@@ -30,6 +32,7 @@ def without_space(text):
   ("boundary", "documents"),
   [
     ("blank_line", ["one\ntwo", "= Title = \nthree", "four"]),
+    ("line", ["one", "two", "= Title =", "three", "four"]),
     ("file", ["one\ntwo\n\n = Title = \nthree\n \t\nfour"]),
     ("wikitext", ["one\ntwo", "= Title = \nthree\n \t\nfour"]),
   ],
@@ -125,8 +128,194 @@ def test_truncated_compressed_file_raises_input_error(tmp_path, suffix):
   """As after an interrupted download."""
   noise = random.Random(0).randbytes(400_000).hex().encode()
   (tmp_path / f"a.{suffix}").write_bytes(COMPRESSORS[suffix](noise)[:-5000])
-  with pytest.raises(InputError, match="cannot read"):
-    read(f"text:{tmp_path}/a.{suffix}")
+  (tmp_path / "b.txt").write_text("whole")
+  with pytest.raises(InputError, match=rf"cannot read .*a\.{suffix}: "):
+    read(f"text:{tmp_path}")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("boundary", ["blank_line", "line", "wikitext"])
+def test_line_ends_of_any_system_are_one(tmp_path, boundary, end):
+  text = " = One = \n\nbody\nmore\n\n = Two = \nbody\n"
+  found = []
+  for name, written in (("unix", text), ("other", text.replace("\n", end))):
+    (tmp_path / name).write_bytes(written.encode())
+    found.append(read(f"text:{tmp_path}/{name}", document_boundary=boundary))
+  assert found[0] == found[1]
+  assert len(found[0]) > 1
+
+
+@pytest.mark.parametrize("kind", ["text", "jsonl", "csv"])
+def test_a_byte_order_mark_is_no_text(tmp_path, kind):
+  lines = {"text": "word", "jsonl": '{"text": "word"}', "csv": "text\nword"}
+  (tmp_path / "a").write_bytes(b"\xef\xbb\xbf" + lines[kind].encode())
+  assert read(f"{kind}:{tmp_path}/a") == ["word"]
+
+
+def test_tables_and_datasets_yield_the_named_field_in_order(tmp_path):
+  bodies = [f'body, "{i}"\n\tand more' for i in range(300)]
+  for kind, delimiter in (("csv", ","), ("tsv", "\t")):
+    with (tmp_path / f"a.{kind}").open("w", newline="") as file:
+      writer = csv.writer(file, delimiter=delimiter)
+      writer.writerow(["id", "body"])
+      writer.writerows(enumerate(bodies))
+  # As save_to_disk writes them: two files, and what they are.
+  folder = tmp_path / "saved"
+  folder.mkdir()
+  (folder / "state.json").write_text("{}")
+  for part in range(2):
+    table = pyarrow.table({"body": bodies[150 * part :][:150]})
+    path = str(folder / f"data-{part:05}-of-00002.arrow")
+    with pyarrow.ipc.new_stream(path, table.schema) as stream:
+      stream.write_table(table, max_chunksize=64)
+  for spec in ("csv:{}/a.csv", "tsv:{}/a.tsv", "arrow:{}/saved"):
+    assert read(spec.format(tmp_path), text_field="body") == bodies
+
+
+def test_datasets_of_several_splits_ask_for_one(tmp_path):
+  for split in ("train", "test"):
+    (tmp_path / split).mkdir()
+    table = pyarrow.table({"text": [f"of {split}"]})
+    path = str(tmp_path / split / "data-00000-of-00001.arrow")
+    with pyarrow.ipc.new_file(path, table.schema) as file:
+      file.write_table(table)
+  (tmp_path / "dataset_dict.json").write_text("{}")
+  with pytest.raises(InputError, match="several splits"):
+    read(f"arrow:{tmp_path}")
+  assert read(f"arrow:{tmp_path}/test") == ["of test"]
+
+
+EXAMPLE = {
+  "title": "A title",
+  "doc": {"text": "the text", "none": None},
+  "sentences": ["One.", None, "Two."],
+  "dotted.name": "dotted",
+  "none": None,
+}
+
+
+@pytest.mark.parametrize(
+  ("field", "text"),
+  [
+    ("doc.text", "the text"),
+    ("sentences", "One.\nTwo."),
+    ("dotted.name", "dotted"),
+    ("{title}: {doc.text}", "A title: the text"),
+    ("{title}|{none}|{doc.none}", "A title||"),
+    ("none", None),
+    ("doc.none", None),
+    ("none.of.it", None),
+    ("{none}{doc.none}", None),
+  ],
+)
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_fields_are_paths_and_templates(tmp_path, kind, field, text):
+  examples = [EXAMPLE, EXAMPLE | {"title": "Another"}]
+  if kind == "jsonl":
+    lines = "\n".join(map(json.dumps, examples))
+    (tmp_path / "a").write_text(lines)
+  else:
+    table = pyarrow.Table.from_pylist(examples)
+    pyarrow.parquet.write_table(table, tmp_path / "a")
+  report = Report()
+  data = DataConfig(corpus=f"{kind}:{tmp_path}/a", text_field=field)
+  if text is None:
+    with pytest.raises(InputError, match="holds no text"):
+      list(sources.read_documents(data, report))
+    assert report.nulls == 2
+    return
+  assert next(sources.read_documents(data)) == text
+  with pytest.raises(InputError, match=r"its fields: .*title"):
+    read(data.corpus, text_field=f"{field}{{body}}" if "{" in field else "body")
+
+
+def test_columns_of_bytes_are_decoded_and_others_refused(tmp_path):
+  columns = {
+    "bytes": ["caf\u00e9".encode()],
+    "lists": [["a", "b"]],
+    "numbers": [1],
+    "structs": [{"a": 1}],
+  }
+  pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a")
+  found = lambda name: read(f"parquet:{tmp_path}/a", text_field=name)
+  assert found("bytes") == ["caf\u00e9"]
+  assert found("lists") == ["a\nb"]
+  for name in ("numbers", "structs"):
+    with pytest.raises(
+      InputError, match=rf"a row 1: .*'{name}' must hold a te"
+    ):
+      found(name)
+
+
+# Text with what is none in its third line, by kind, and what that is.
+BAD = {
+  "text": (b"one\n\ntwo caf\xe9 au lait\n\nthree", "not UTF-8 (0xe9)"),
+  "jsonl": (
+    b'{"text": "one"}\n\n{"text": "two \\ud800 a"}\n{"text": "three"}',
+    "half of a surrogate pair (U+D800)",
+  ),
+  "csv": (b"text\none\ntwo \0 a\nthree\n", "a NUL character"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_is_no_text_is_replaced_left_out_or_an_error(tmp_path, kind):
+  content, what = BAD[kind]
+  (tmp_path / "a").write_bytes(content)
+  documents, reports = {}, {}
+  for policy in ("replace", "skip", "error"):
+    data = DataConfig(corpus=f"{kind}:{tmp_path}/a", on_bad_text=policy)
+    reports[policy] = Report()
+    read = sources.read_documents(data, reports[policy])
+    if policy == "error":
+      with pytest.raises(InputError) as error:
+        list(read)
+    else:
+      documents[policy] = list(read)
+  assert documents["skip"] == ["one", "three"]
+  first, second, third = documents["replace"]
+  assert (first, third) == ("one", "three")
+  assert second.startswith("two ") and second.count("\ufffd") == 1
+  place = f"{tmp_path}/a {'row' if kind == 'jsonl' else 'line'} 3 has "
+  for report in (reports["replace"], reports["skip"]):
+    assert (report.bad, report.nulls) == (1, 0)
+    assert report.first_bad.startswith(place) and what in report.first_bad
+  assert reports["replace"].first_bad in str(error.value)
+  assert "data.on_bad_text" in str(error.value)
+
+
+def test_halves_of_a_pair_written_apart_are_one_character(tmp_path):
+  (tmp_path / "a").write_text('{"text": "\\ud83d\\ude42"}')
+  report = Report()
+  data = DataConfig(corpus=f"jsonl:{tmp_path}/a", on_bad_text="error")
+  assert list(sources.read_documents(data, report)) == ["\U0001f642"]
+
+
+def test_a_folder_is_its_files_each_read_once(tmp_path):
+  for name in ("b/2", "b/1", "a", ".hidden", "_SUCCESS", ".git/x", "c,d"):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(name)
+  (tmp_path / "b" / "loop").symlink_to(tmp_path)
+  (tmp_path / "link").symlink_to(tmp_path / "a")
+  found = read(f"text:{tmp_path}")
+  assert found == ["a", "b/1", "b/2", "c,d"]
+  assert read(f"text:{tmp_path}/a,{tmp_path}/[ab],{tmp_path}") == [
+    "a",
+    "b/1",
+    "b/2",
+    "c,d",
+  ]
+  assert read(f"text:{tmp_path}/c,d") == ["c,d"]
+
+
+def test_long_documents_leave_no_scraps(tmp_path, monkeypatch):
+  monkeypatch.setattr(files, "MAX_DOCUMENT_CHARS", 1_000)
+  (tmp_path / "a").write_text("\n".join(["word " * 12] * 100))
+  (tmp_path / "b").write_text(json.dumps({"text": "word " * 401}))
+  for spec in (f"text:{tmp_path}/a", f"jsonl:{tmp_path}/b"):
+    sizes = [len(text) for text in read(spec)]
+    assert max(sizes) <= 1_000
+    assert min(sizes[:-1]) > 600
 
 
 def test_files_are_sorted_within_a_glob_and_globs_keep_their_order(tmp_path):
@@ -143,17 +332,23 @@ def test_files_are_sorted_within_a_glob_and_globs_keep_their_order(tmp_path):
 @pytest.mark.parametrize(
   ("name", "content", "message"),
   [
-    ("text:a", b"abc\0def", "binary"),
-    ("text:a", b"caf\xe9 au lait", "line 1 is not UTF-8"),
+    ("text:a", b"abc\0\0def", "a is not UTF-8 text: 25% of its start"),
+    ("text:a", "\u0434\u043e\u043c".encode("cp1251"), "not UTF-8 text: 100%"),
+    ("text:a", "a text".encode("utf-16"), "not UTF-8 text: 5"),
     ("text:a", b" \n\n \n", "holds no text"),
     ("text:b", b"x", "data.corpus.*no file matches"),
     ("text:a,b", b"x", "no file matches"),
-    ("text:a.gz", b"not gzip", "cannot read"),
-    ("text:a.zst", b"not zstd", "cannot read"),
+    ("text:a.gz", b"not gzip", r"cannot read .*a\.gz: "),
+    ("text:a.zst", b"not zstd", r"cannot read .*a\.zst: "),
     ("jsonl:a", b'{"text": "x"}\n{"text"', "line 2 is not JSON"),
     ("jsonl:a", b'{"title": 1, "body": 2}', "its fields: title, body"),
     ("jsonl:a", b'["text"]', "no field"),
-    ("jsonl:a", b'{"text": 5}', "data.text_field"),
+    ("jsonl:a", b'{"text": 5}', "a line 1: data.text_field.* not 5"),
+    ("jsonl:a", b'{"text": {"b": 1}}', "data.text_field='text' must hold"),
+    ("jsonl:a", b"[" * 99_999, "line 1 is not JSON"),
+    ("csv:a", b"title,body\nx,y\n", "its fields: title, body"),
+    ("csv:a", b'text\n"x', r"a line 2: unexpected end"),
+    ("arrow:a", b"x", r"no \.arrow files"),
     ("parquet:a", b"PAR1 not", "not a Parquet file"),
     ("jsnl:a", b"x", "did you mean 'jsonl:...'"),
     ("a", b"x", "data.corpus.*known: tfds:..., text:..."),

@@ -4,7 +4,9 @@
 `registry.CORPUS_FORMATS`, a function that streams the documents of SPEC in a
 fixed order:
 
-    def read(spec: str, data: DataConfig) -> Iterator[str]: ...
+    def read(spec: str, data: DataConfig) -> Iterator[str | Document]: ...
+
+A `documents.Document` also says where its text is from.
 
 A recipe file may add a format of its own, without a change to the package:
 
@@ -24,34 +26,52 @@ from collections.abc import Callable, Iterator
 from mlm_jax import registry
 from mlm_jax.config import DataConfig
 from mlm_jax.data.sources import files
+from mlm_jax.data.sources.documents import Cleaner, Document, Report
 from mlm_jax.errors import InputError, require, unknown
 
 
-def read_documents(data: DataConfig) -> Iterator[str]:
+def read_documents(
+  data: DataConfig, report: Report | None = None
+) -> Iterator[str]:
   """Yields the documents of `data.corpus` in a fixed order.
 
-  Documents are stripped, and cut at `files.MAX_DOCUMENT_CHARS` characters;
-  empty ones are left out.
+  Documents are stripped, and cut into equal parts where they are longer than
+  `files.MAX_DOCUMENT_CHARS`; empty ones are left out. `data.on_bad_text`
+  decides on what is no text.
+
+  Args:
+    data: names the corpus.
+    report: what was found is added to it.
 
   Raises:
     InputError: an unknown format, no matching file, no such field, no text.
   """
   read, spec = _format_and_spec(data.corpus)
-  longest = files.MAX_DOCUMENT_CHARS
+  cleaner = Cleaner(data.on_bad_text, report or Report())
   empty = True
   with _input_errors(data.corpus):
-    for text in read(spec, data):
-      require(
-        isinstance(text, str),
-        f"data.corpus={data.corpus!r}: its format must yield strings, "
-        f"not {type(text).__name__}",
-      )
-      for start in range(0, len(text), longest):
-        document = text[start : start + longest].strip()
-        if document:
-          empty = False
-          yield document
+    for number, document in enumerate(read(spec, data), 1):
+      if not isinstance(document, Document):
+        require(
+          isinstance(document, str),
+          f"data.corpus={data.corpus!r}: its format must yield strings, "
+          f"not {type(document).__name__}",
+        )
+        document = Document(document, data.corpus, number, "document")
+      for text in _parts(cleaner.clean(document)):
+        empty = False
+        yield text
   require(not empty, f"data.corpus={data.corpus!r} holds no text")
+
+
+def _parts(text: str | None) -> Iterator[str]:
+  """Yields a text, or equal parts of it where it is too long."""
+  text = (text or "").strip()
+  count = -(-len(text) // files.MAX_DOCUMENT_CHARS)
+  for part in range(count):
+    cut = text[part * len(text) // count : (part + 1) * len(text) // count]
+    if stripped := cut.strip():
+      yield stripped
 
 
 def identity(data: DataConfig) -> list[str]:

@@ -1,11 +1,13 @@
 """Files of a corpus: globs, local and remote paths, compression, identity."""
 
+import contextlib
 import glob
 import gzip
 import hashlib
 import io
 import os
 import zlib
+from collections.abc import Iterable, Iterator
 
 import pyarrow
 
@@ -21,31 +23,59 @@ READ_ERRORS = (OSError, EOFError, zlib.error, pyarrow.ArrowException)
 # Bytes requested from gs:// at a time.
 _REMOTE_BUFFER = 1 << 22
 
-# Bytes hashed at a file's start and at its end.
+# A file up to this length is hashed as a whole, a longer one at its ends.
+_MOST_HASHED = 1 << 22
 _HASHED_BYTES = 1 << 16
 
 
 def matching(globs: str) -> list[str]:
-  """Returns the files that match comma-separated globs.
+  """Returns the files that match comma-separated globs, each of them once.
 
+  A folder stands for all files in it, but for those that begin with . or _.
   The files of each glob are sorted; the globs keep their order.
 
   Raises:
     InputError: a glob matches no file.
   """
-  paths = []
-  for pattern in globs.split(","):
-    found = sorted(_glob(pattern))
-    if not found:
+  patterns = globs.split(",")
+  found = [sorted(_glob(pattern)) for pattern in patterns]
+  if len(patterns) > 1 and not all(found) and (whole := sorted(_glob(globs))):
+    return whole  # With commas in its name.
+  for pattern, paths in zip(patterns, found, strict=True):
+    if not paths:
       raise InputError(f"data.corpus: no file matches {pattern!r}")
-    paths += found
-  return paths
+  # Links and overlapping globs may lead to one file twice.
+  by_file = {}
+  for path in (path for paths in found for path in paths):
+    by_file.setdefault(path if "://" in path else os.path.realpath(path), path)
+  return list(by_file.values())
 
 
 def identity(globs: str, data: DataConfig) -> list[str]:
-  """Returns the name and a content hash of each file of the corpus."""
+  """Returns the name and a hash of each file of the corpus.
+
+  The hash is of the content; of a file over 4 MiB it is of both ends, its
+  length and the time of its last change.
+  """
   paths = matching(globs)
   return [f"{os.path.basename(path)}:{_digest(path)}" for path in paths]
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[io.BufferedIOBase]:
+  """Opens a file for reading bytes; .gz and .zst files are decompressed.
+
+  Raises:
+    InputError: it cannot be opened, or read to its end; names it.
+  """
+  try:
+    with open_decompressed(path) as file:
+      yield file
+  except READ_ERRORS as error:
+    reason = getattr(error, "strerror", None) or str(error)
+    raise InputError(
+      f"cannot read {path}: {reason.strip().partition(chr(10))[0]}"
+    ) from error
 
 
 def open_decompressed(path: str) -> io.BufferedIOBase:
@@ -60,23 +90,66 @@ def open_decompressed(path: str) -> io.BufferedIOBase:
 
 
 def _glob(pattern: str) -> list[str]:
+  """Returns the files that a pattern matches, and those of its folders."""
   if "://" not in pattern:
     found = glob.glob(os.path.expanduser(pattern), recursive=True)
-    return [path for path in found if not os.path.isdir(path)]
+    return [file for path in found for file in _files(path)]
   from mlm_jax.data.host_tensorflow import tf
 
-  return [p for p in tf.io.gfile.glob(pattern) if not tf.io.gfile.isdir(p)]
+  gfile = tf.io.gfile
+  found = []
+  for path in gfile.glob(pattern):
+    if not gfile.isdir(path):
+      found.append(path)
+    elif "**" not in pattern:
+      found += _in_folder(gfile.walk(path))
+  return found
+
+
+def _files(path: str) -> list[str]:
+  if not os.path.isdir(path):
+    return [path]
+  # Links to folders are not followed: they may go round in circles.
+  return _in_folder(os.walk(path))
+
+
+def _in_folder(walk: Iterable[tuple[str, list[str], list[str]]]) -> list[str]:
+  is_hidden = lambda folder, top: any(
+    part.startswith(".") for part in folder.removeprefix(top).split("/")
+  )
+  found, top = [], None
+  for folder, _, names in walk:
+    top = folder if top is None else top
+    if not is_hidden(folder, top):
+      found += [
+        os.path.join(folder, name) for name in names if name[:1] not in "._"
+      ]
+  return found
 
 
 def _digest(path: str) -> str:
-  """Returns a hash of a file's length and ends, without a full read."""
+  """Returns a hash of what identifies the content of a file."""
   with _open(path) as file:
     length = file.seek(0, os.SEEK_END)
     digest = hashlib.blake2b(str(length).encode(), digest_size=8)
-    for start in (0, max(0, length - _HASHED_BYTES)):
+    starts = (0, max(0, length - _HASHED_BYTES))
+    size = _HASHED_BYTES
+    if length <= _MOST_HASHED:
+      starts, size = (0,), length
+    else:
+      digest.update(str(_last_change(path)).encode())
+    for start in starts:
       file.seek(start)
-      digest.update(file.read(_HASHED_BYTES))
+      digest.update(file.read(size))
   return digest.hexdigest()
+
+
+def _last_change(path: str) -> int:
+  if "://" not in path:
+    return os.stat(path).st_mtime_ns
+  from mlm_jax.data.host_tensorflow import tf
+
+  return tf.io.gfile.stat(path).mtime_nsec
 
 
 def _open(path: str) -> io.BufferedIOBase:

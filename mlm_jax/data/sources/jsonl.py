@@ -5,34 +5,34 @@ from collections.abc import Iterator
 
 from mlm_jax.config import DataConfig
 from mlm_jax.data.sources import files
-from mlm_jax.data.sources.fields import missing_field
+from mlm_jax.data.sources.documents import Document
+from mlm_jax.data.sources.fields import TextField, missing_field
 from mlm_jax.errors import InputError
 
+_MARK = b"\xef\xbb\xbf"  # Of the byte order.
 
-def read(globs: str, data: DataConfig) -> Iterator[str]:
-  """Yields the text field of each line; null counts as empty."""
+
+def read(globs: str, data: DataConfig) -> Iterator[Document]:
+  """Yields the text field of each line that is not blank."""
+  field = TextField(data.text_field)
   for path in files.matching(globs):
-    with files.open_decompressed(path) as file:
+    with files.reading(path) as file:
       for number, line in enumerate(file, 1):
+        if number == 1:
+          line = line.removeprefix(_MARK)
         if line.strip():
-          yield _text(line, data.text_field, f"{path} line {number}")
+          text = _text(line, field, data.text_field, f"{path} line {number}")
+          yield Document(text, path, number, "row")
 
 
 read.identity = files.identity
 
 
-def _text(line: bytes, field: str, where: str) -> str:
+def _text(line: bytes, field: TextField, name: str, where: str) -> str | None:
   try:
-    example = json.loads(line)
-  except ValueError as error:
+    example = json.loads(line.decode(errors="surrogateescape"))
+  except (ValueError, RecursionError) as error:
     raise InputError(f"{where} is not JSON: {error}") from error
   if not isinstance(example, dict):
-    raise missing_field(field, (), where)
-  if field not in example:
-    raise missing_field(field, example, where)
-  text = example[field] or ""
-  if not isinstance(text, str):
-    raise InputError(
-      f"{where}: data.text_field={field!r} must hold a string, not {text!r}"
-    )
-  return text
+    raise missing_field(name, (), where)
+  return field.text(example, where)

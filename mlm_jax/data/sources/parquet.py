@@ -6,27 +6,27 @@ import pyarrow
 import pyarrow.parquet
 
 from mlm_jax.config import DataConfig
-from mlm_jax.data.sources import files
-from mlm_jax.data.sources.fields import missing_field
+from mlm_jax.data.sources import arrow, files
+from mlm_jax.data.sources.documents import Document
+from mlm_jax.data.sources.fields import TextField
 from mlm_jax.errors import InputError
 
 # Rows decoded at a time.
 _BATCH_ROWS = 1024
 
 
-def read(globs: str, data: DataConfig) -> Iterator[str]:
-  """Yields the text column of each row; null counts as empty."""
+def read(globs: str, data: DataConfig) -> Iterator[Document]:
+  """Yields the text column of each row."""
+  field = TextField(data.text_field)
   for path in files.matching(globs):
-    with files.open_decompressed(path) as file:
+    with files.reading(path) as file:
       try:
         table = pyarrow.parquet.ParquetFile(file)
       except pyarrow.ArrowInvalid as error:
         raise InputError(f"{path} is not a Parquet file: {error}") from error
-      columns = table.schema_arrow.names
-      if data.text_field not in columns:
-        raise missing_field(data.text_field, columns, path)
-      for batch in table.iter_batches(_BATCH_ROWS, columns=[data.text_field]):
-        yield from (str(text) for text in batch.column(0).to_pylist() if text)
+      columns = field.columns(table.schema_arrow.names, path)
+      batches = table.iter_batches(_BATCH_ROWS, columns=columns)
+      yield from arrow.documents(batches, field, path)
 
 
 read.identity = files.identity

@@ -1,12 +1,13 @@
 """`text:GLOBS`: plain UTF-8 text, cut at `data.document_boundary`."""
 
-import codecs
+import io
 import re
 from collections.abc import Callable, Iterator
 
 from mlm_jax.config import DataConfig
 from mlm_jax.data.sources import files
-from mlm_jax.errors import InputError
+from mlm_jax.data.sources.documents import Document
+from mlm_jax.errors import require
 
 _WIKITEXT_TITLE = re.compile(r" = [^=].* = \n?")
 
@@ -14,47 +15,56 @@ _WIKITEXT_TITLE = re.compile(r" = [^=].* = \n?")
 # that line text of the next document?)
 _BOUNDARIES: dict[str, tuple[Callable[[str], object], bool]] = {
   "blank_line": (lambda line: not line.strip(), False),
+  "line": (lambda line: True, True),
   "file": (lambda line: False, True),
   "wikitext": (_WIKITEXT_TITLE.fullmatch, True),
 }
 
+# What is looked at of a file, to see that it is text, and how many of its bytes
+# may be none.
+_SAMPLE_BYTES = 1 << 16
+_MOST_BAD = 0.1
 
-def read(globs: str, data: DataConfig) -> Iterator[str]:
-  """Yields the documents of text files."""
+
+def read(globs: str, data: DataConfig) -> Iterator[Document]:
+  """Yields the documents of text files.
+
+  A document longer than `files.MAX_DOCUMENT_CHARS` is cut between two lines.
+  """
   ends_before, is_text = _BOUNDARIES[data.document_boundary]
   for path in files.matching(globs):
-    lines, size = [], 0
-    for line in _lines(path):
-      if "\0" in line:
-        raise InputError(f"{path} is binary, not text")
-      ends = ends_before(line)
-      if ends or size >= files.MAX_DOCUMENT_CHARS:
-        yield "".join(lines)
-        lines, size = [], 0
-      if ends and not is_text:
-        continue
-      lines.append(line)
-      size += len(line)
-    yield "".join(lines)
+    with files.reading(path) as file:
+      _check_is_text(path, file)
+      # Windows' and old Mac's line ends, too; without a byte-order mark.
+      lines = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape")
+      document, size, first, number = [], 0, 1, 1
+      while line := lines.readline(files.MAX_DOCUMENT_CHARS):
+        ends = ends_before(line)
+        if ends or size + len(line) > files.MAX_DOCUMENT_CHARS:
+          yield Document("".join(document), path, first)
+          document, size, first = [], 0, number
+        number += line.endswith("\n")
+        if ends and not is_text:
+          first = number
+          continue
+        document.append(line)
+        size += len(line)
+      yield Document("".join(document), path, first)
 
 
 read.identity = files.identity
 
 
-def _lines(path: str) -> Iterator[str]:
-  """Yields lines, longer ones in parts of `MAX_DOCUMENT_CHARS` bytes."""
-  with files.open_decompressed(path) as file:
-    number = 1
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    while line := file.readline(files.MAX_DOCUMENT_CHARS):
-      try:
-        yield decoder.decode(line, final=line.endswith(b"\n"))
-      except UnicodeDecodeError as error:
-        raise InputError(
-          f"{path} line {number} is not UTF-8 text: {error.reason}"
-        ) from error
-      number += line.endswith(b"\n")
-    if decoder.getstate()[0]:
-      raise InputError(
-        f"{path} line {number} is not UTF-8 text: it ends within a character"
-      )
+def _check_is_text(path: str, file: io.BufferedIOBase) -> None:
+  """Raises InputError for a file that can hardly be UTF-8 text."""
+  sample = file.peek(_SAMPLE_BYTES)[:_SAMPLE_BYTES]
+  decoded = sample.decode(errors="surrogateescape")
+  bad = sum(
+    character == "\0" or "\udc80" <= character <= "\udcff"
+    for character in decoded
+  )
+  require(
+    bad <= _MOST_BAD * len(decoded),
+    f"{path} is not UTF-8 text: {bad / max(1, len(decoded)):.0%} of its start "
+    "is binary, or of another encoding",
+  )

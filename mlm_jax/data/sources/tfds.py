@@ -12,25 +12,26 @@ from mlm_jax.data import (
   host_tensorflow,
   python_docs,  # noqa: F401  registers the builder
 )
-from mlm_jax.data.sources.fields import missing_field
+from mlm_jax.data.sources.documents import Document
+from mlm_jax.data.sources.fields import TextField
 from mlm_jax.errors import InputError, unknown
 
 
-def read(spec: str, data: DataConfig) -> Iterator[str]:
+def read(spec: str, data: DataConfig) -> Iterator[Document]:
   """Yields the text feature of each example, in the order of the files."""
   builder, split = _builder_and_split(spec, data)
-  features = builder.info.features
-  if data.text_field not in features:
-    raise missing_field(data.text_field, features, spec)
+  field = TextField(data.text_field)
+  columns = field.columns(builder.info.features, spec)
   examples = builder.as_dataset(
     split=split,
     shuffle_files=False,
-    decoders=tfds.decode.PartialDecoding({data.text_field: True}),
+    decoders=tfds.decode.PartialDecoding(dict.fromkeys(columns, True)),
     # One file after the other: the order does not depend on threads.
     read_config=tfds.ReadConfig(interleave_cycle_length=1),
   )
-  for example in examples.as_numpy_iterator():
-    yield example[data.text_field].decode()
+  for number, example in enumerate(examples.as_numpy_iterator(), 1):
+    text = field.text(example, f"{spec} example {number}")
+    yield Document(text, spec, number, "example")
 
 
 def _identity(spec: str, data: DataConfig) -> list[str]:

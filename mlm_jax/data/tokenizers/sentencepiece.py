@@ -125,17 +125,17 @@ def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
   unknown.
 
   Args:
-    documents: what to train on; `data.tokenizer_sample_mb` of it is read.
+    documents: what to train on.
     data: the kind and size of the tokenizer.
 
   Raises:
     InputError: the corpus has too little text, or too many characters, for
       `data.vocab_size`.
   """
-  model = io.BytesIO()
+  model, failed = io.BytesIO(), []
   try:
     sentencepiece.SentencePieceTrainer.Train(
-      sentence_iterator=_sentences(documents, data.tokenizer_sample_mb << 20),
+      sentence_iterator=_noting(failed, _sentences(documents)),
       model_writer=model,
       model_type=data.tokenizer,
       vocab_size=data.vocab_size,
@@ -156,8 +156,8 @@ def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
     )
   except RuntimeError as error:
     # SentencePiece turns exceptions of its input iterator into text.
-    if "KeyboardInterrupt" in str(error):
-      raise KeyboardInterrupt from error
+    if failed:
+      raise failed[0] from error
     reason = str(error).rpartition("] ")[2].strip() or str(error)
     raise InputError(
       f"cannot train a tokenizer of data.vocab_size={data.vocab_size} on this "
@@ -180,13 +180,21 @@ def _round_scores(model: bytes) -> bytes:
   return proto.SerializeToString()
 
 
-def _sentences(documents: Iterable[str], budget: int) -> Iterator[str]:
-  """Yields lines of at most `_MAX_SENTENCE_BYTES`, of `budget` characters."""
+def _noting(
+  failed: list[BaseException], sentences: Iterator[str]
+) -> Iterator[str]:
+  """Yields sentences; adds what is raised instead to a list."""
+  try:
+    yield from sentences
+  except (Exception, KeyboardInterrupt) as error:
+    failed.append(error)
+    raise
+
+
+def _sentences(documents: Iterable[str]) -> Iterator[str]:
+  """Yields lines of at most `_MAX_SENTENCE_BYTES`."""
   for document in documents:
     for line in document.splitlines():
       # A character is at most 4 bytes.
       for start in range(0, len(line), _MAX_SENTENCE_BYTES // 4):
         yield line[start : start + _MAX_SENTENCE_BYTES // 4]
-    budget -= len(document)
-    if budget < 0:
-      return
