@@ -18,6 +18,10 @@ from mlm_jax.errors import require, unknown
 from mlm_jax.phases import Recipe
 from mlm_jax.workdir import Workdir, atomic_folder
 
+# The share of unknown tokens that is refused, and that which is said.
+_MOST_UNKNOWN = 0.5
+_SAID_UNKNOWN = 0.01
+
 
 def prepare(
   config: Config, workdir: Workdir, say: Callable[[str], None] = print
@@ -156,6 +160,11 @@ def _check(config: Config, stores: rows.Stores) -> None:
     train = stores.sources[name].info["train"]
     wanted = max(1, int(share * batch_size))
     whose = f"data.sources.{name}" if name else "the corpus"
+    require(
+      train.unknown_share <= _MOST_UNKNOWN,
+      f"{train.unknown_share:.0%} of the tokens of {whose} are unknown to this "
+      "tokenizer: data.tokenizer must be one for this text",
+    )
     part = f"{share:.1%} of " if name else ""
     require(
       train.num_rows >= wanted,
@@ -206,7 +215,11 @@ def _describe(config: Config, stores: rows.Stores, say) -> None:
 
 
 def _describe_report(info: rows.SplitInfo, of: str, on_bad_text: str, say):
-  """Says what was found in a corpus that is no text."""
+  """Says what was found in a corpus that is no text, or unknown."""
+  if info.unknown_share > _SAID_UNKNOWN:
+    say(
+      f"Unknown tokens{of}: {info.unknown_share:.1%}, which are not predicted"
+    )
   if info.nulls:
     say(f"Left out{of}: {info.nulls:,} examples without a text")
   if info.bad:

@@ -46,6 +46,7 @@ class SplitInfo:
       predicting by token frequency alone.
     bytes: those of the documents in UTF-8; 0 in stores made before these were
       counted.
+    unknown: the number of unknown tokens, which are never predicted.
     num_left_out: the number of documents that were not packed, because they are
       evaluated on.
     nulls: examples of the whole corpus without a text.
@@ -59,10 +60,16 @@ class SplitInfo:
   fill: float
   unigram_entropy: float
   bytes: int = 0
+  unknown: int = 0
   num_left_out: int = 0
   nulls: int = 0
   bad: int = 0
   first_bad: str = ""
+
+  @property
+  def unknown_share(self) -> float:
+    """The share of unknown tokens."""
+    return self.unknown / max(1, self.tokens + self.unknown)
 
 
 class RowStore:
@@ -217,6 +224,8 @@ class SplitWriter:
     size = max(1, self.num_rows * self._seq_len)
     fill = 1 - self._counts[self._vocab.pad_id] / size
     words = np.delete(self._counts, self._vocab.special_ids)
+    spells_all = self._vocab.unk_id == self._vocab.pad_id
+    unknown = 0 if spells_all else int(self._counts[self._vocab.unk_id])
     p = words[words > 0] / max(1, words.sum())
     return SplitInfo(
       num_rows=self.num_rows,
@@ -225,6 +234,7 @@ class SplitWriter:
       fill=round(float(fill), 6),
       unigram_entropy=round(float(-(p * np.log(p)).sum()), 6),
       bytes=self.bytes,
+      unknown=unknown,
       num_left_out=self.num_left_out,
       **dataclasses.asdict(self.report),
     )

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from mlm_jax.config import CorruptionConfig
 from mlm_jax.data import pipeline, rows
 from mlm_jax.data.host_tensorflow import iterate
+from mlm_jax.errors import require
 from mlm_jax.evaluation.metrics import Collector
 from mlm_jax.models.positions import segments_and_positions
 from mlm_jax.training.run import Run
@@ -51,7 +52,13 @@ def evaluator(
 
   def ratios(measured) -> dict[str, float]:
     sums, collected = zip(*measured, strict=True)
-    found = run.objective.ratios(functools.reduce(_accumulate, sums))
+    totals = functools.reduce(_accumulate, sums)
+    require(
+      any(term["weight"] for term in totals.values()),
+      "nothing of the held-out rows can be predicted: corruption.kind="
+      f"{run.config.corruption.kind!r} finds no target in them",
+    )
+    found = run.objective.ratios(totals)
     found |= metrics.compute([one for some in collected for one in some])
     return {key: float(value) for key, value in found.items()}
 

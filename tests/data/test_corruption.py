@@ -55,8 +55,10 @@ def test_exactly_the_mask_rate_of_maskable_tokens_is_predicted(
   assert batch["target_weights"].shape == (200, slots)
   maskable = np.isin(rows, ordinary).sum(axis=1)
   count = batch["target_weights"].sum(axis=1)
-  # Rounded to the nearest; on the half, either way.
-  assert (np.abs(count - mask_rate * maskable) <= 0.5 + 1e-4).all()
+  # Rounded to the nearest; on the half, either way; at least one.
+  wanted = np.maximum(mask_rate * maskable, np.minimum(maskable, 1))
+  assert (np.abs(count - wanted) <= 0.5 + 1e-4).all()
+  assert ((count > 0) == (maskable > 0)).all()
   # Real targets first, then those that weigh nothing.
   assert set(np.unique(batch["target_weights"])) <= {0, 1}
   assert (np.diff(batch["target_weights"], axis=1) <= 0).all()

@@ -233,6 +233,10 @@ def test_heldout_words_are_masked_whole_for_runs_that_mask_words(
   inside = vocab.is_ordinary[heldout_rows] & ~vocab.starts_word[heldout_rows]
   inside[:, 1:] &= vocab.is_ordinary[heldout_rows[:, :-1]]
   hidden = hidden[:NUM_HELDOUT]
+  # The only one of a row may be longer than all that may be masked, and cut.
+  several = (hidden & ~inside).sum(axis=1) > 1
+  assert several.sum() >= 3
+  hidden, inside = hidden[several], inside[several]
   row, position = np.nonzero(inside[:, 1:])
   assert (hidden[row, position + 1] == hidden[row, position]).all()
 

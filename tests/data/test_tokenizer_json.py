@@ -274,6 +274,41 @@ def test_saved_tokenizer_loads_unchanged(trained, kind, prose, tmp_path):
     assert again.encode(prose) == hf.encode(prose)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.9])
+def test_unknown_tokens_are_said_and_too_many_refused(
+  trained, prose, make_config, tmp_path, share
+):
+  """Of text in a script that the tokenizer does not know."""
+  words = " ".join(prose).split()[:4_000]
+  count = round(share / (1 - share) * len(words)) if share else 0
+  foreign = ["\u0434\u043e\u043c"] * count
+  documents = [" ".join(some) for some in (words, foreign) if some]
+  (tmp_path / "corpus.txt").write_text("\n\n".join(documents))
+  tokenizer = HuggingFaceTokenizer(trained["wordpiece"])
+  tokenizer.save(epath.Path(tmp_path) / "own")
+  config = make_config(
+    **{
+      "data.corpus": f"text:{tmp_path}/corpus.txt",
+      "data.tokenizer": f"{tmp_path}/own",
+      "data.vocab_size": tokenizer.vocabulary.size,
+      "data.heldout_fraction": 0.0,
+    }
+  )
+  workdir, lines = Workdir.at(tmp_path / "work"), []
+  if share > 0.5:
+    with pytest.raises(InputError, match=r"% of the tokens.*data\.tokenizer"):
+      prepare_lib.prepare(config, workdir, lines.append)
+    return
+  _, stores = prepare_lib.prepare(config, workdir, lines.append)
+  encoded = np.concatenate(tokenizer.encode(documents))
+  unknown = np.mean(encoded == tokenizer.vocabulary.unk_id)
+  info = stores.sources[""].info["train"]
+  assert info.unknown_share == pytest.approx(unknown, abs=1e-6)
+  said = [line for line in lines if line.startswith("Unknown tokens: ")]
+  assert len(said) == (share > 0)
+  assert (unknown > 0.02) == (share > 0)
+
+
 def test_prepare_rows_with_a_tokenizer_json(
   trained, kind, prose, make_config, tmp_path
 ):

@@ -6,11 +6,13 @@ import os
 
 import numpy as np
 import pytest
+from etils import epath
 
 from mlm_jax import api, recipes
 from mlm_jax import config as config_lib
 from mlm_jax.cli.main import main
 from mlm_jax.data import prepare
+from mlm_jax.data import rows as rows_lib
 from mlm_jax.errors import InputError
 from mlm_jax.evaluation import heldout
 from mlm_jax.phases import Recipe
@@ -171,6 +173,20 @@ def test_evaluate_shows_each_text(trained, texts, capsys):
   assert "held-out" not in shown
   assert main(["evaluate", f"--workdir={trained}", "--corpus=text:none"]) == 2
   assert "no file matches 'none'" in capsys.readouterr().err
+
+
+def test_heldout_rows_without_targets_are_no_loss_of_0(trained, tmp_path):
+  run, params, _, _ = restore(Workdir.at(trained))
+  path, infos = epath.Path(tmp_path), {}
+  for split in rows_lib.SPLITS:
+    writer = rows_lib.SplitWriter(path / split, 32, run.vocab)
+    row = [run.vocab.start_id, run.vocab.end_id] + 30 * [run.vocab.pad_id]
+    writer.append(np.array(row))
+    infos[split] = writer.finish()
+  rows_lib.finish_store(path, 32, infos)
+  stores = rows_lib.Stores({"": rows_lib.RowStore(path)})
+  with pytest.raises(InputError, match="nothing of the held-out rows can be"):
+    heldout.evaluator(run, stores)(params)
 
 
 def test_validation_text_alone_is_the_headline(recipe, tmp_path):

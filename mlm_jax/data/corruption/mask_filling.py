@@ -48,6 +48,12 @@ class MaskFilling(Corruption):
     """Samples the tokens to mask, in P = num_hidden(L) slots."""
     raise NotImplementedError
 
+  def num_masked(self, maskable_BL, rate):
+    # A row without a target would teach nothing.
+    any_B1 = tf.reduce_any(maskable_BL, axis=1, keepdims=True)
+    count_B1 = super().num_masked(maskable_BL, rate)
+    return tf.maximum(count_B1, tf.cast(any_B1, tf.int32))
+
   def corrupt(self, rows_BL, rate, vocab, random):
     targets = self.sample(rows_BL, rate, vocab, random)
     return mask_targets(rows_BL, targets, self.keys, vocab, random)

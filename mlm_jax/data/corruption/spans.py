@@ -38,6 +38,7 @@ class Spans(MaskFilling):
     spans = sample_spans(words, slots, span_law(self.keys), random)
     count_B1 = self.num_masked(words.maskable_BL, rate)
     masked_BL = select(spans, words, count_B1)
+    masked_BL |= _cut_word(spans, masked_BL, count_B1)
     index_BL = tf.broadcast_to(tf.range(length), tf.shape(rows_BL))
     positions_BP = compact(index_BL, masked_BL, slots, 0)
     num_masked_B1 = tf.reduce_sum(
@@ -50,6 +51,17 @@ class Spans(MaskFilling):
     return Targets(
       positions_BP, tf.range(slots) < num_masked_B1, action_bits_BP
     )
+
+
+def _cut_word(spans, masked_BL, count_B1):
+  """Returns the first tokens of the first span, in rows without any target.
+
+  There a word is longer than all that may be masked.
+  """
+  is_first_BL = spans.number_BL == 1
+  rank_BL = tf.cumsum(tf.cast(is_first_BL, tf.int32), axis=1)
+  is_empty_B1 = ~tf.reduce_any(masked_BL, axis=1, keepdims=True)
+  return is_empty_B1 & is_first_BL & (rank_BL <= count_B1)
 
 
 def span_law(keys: CorruptionConfig) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import abc
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -21,6 +22,16 @@ SPACE = "▁"
 # end one in any case.
 _STOPS = (".", "!", "?", "<0x2E>", "<0x21>", "<0x3F>")
 _WIDE_STOPS = ("。", "।", "۔", "።")
+
+
+# Scripts that put no spaces between words: Thai, Lao, Tibetan, Burmese, Khmer,
+# those of the Tai, Japanese and Chinese.
+_UNSPACED = re.compile(
+  "[\u0e00-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u2e80-\u2fdf"
+  "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+  "\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9d"
+  "\U00020000-\U0003ffff]"
+)
 
 
 class Tokenizer(abc.ABC):
@@ -64,6 +75,14 @@ class Tokenizer(abc.ABC):
   @abc.abstractmethod
   def save(self, folder: epath.Path) -> None:
     """Writes the files that `load` reads; makes the folder if it is missing."""
+
+
+def begins_unspaced(text: str) -> bool:
+  """Returns whether a text begins in a script without spaces between words.
+
+  There each piece counts as a word: what a space would show, nothing shows.
+  """
+  return _UNSPACED.match(text) is not None
 
 
 def find_sentinels(ids: Mapping[str, int]) -> tuple[int, ...]:

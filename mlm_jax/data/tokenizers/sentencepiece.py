@@ -16,6 +16,7 @@ from mlm_jax.data.tokenizers.base import (
   SENTINEL,
   SPACE,
   Tokenizer,
+  begins_unspaced,
   find_sentinels,
   find_stops,
 )
@@ -73,7 +74,9 @@ class SentencePieceTokenizer(Tokenizer):
       other_special_ids=tuple(
         i for i in range(size) if i not in ids and is_special(i)
       ),
-      starts_word=np.array([p.startswith(SPACE) for p in self.pieces]),
+      starts_word=np.array(
+        [p.startswith(SPACE) or begins_unspaced(p) for p in self.pieces]
+      ),
       stops=find_stops(self.pieces),
       sentinel_ids=sentinel_ids,
       byte_ids=tuple(filter(self._sp.IsByte, range(size))),

@@ -15,6 +15,7 @@ from tokenizers import decoders
 from mlm_jax.data.tokenizers.base import (
   MASK,
   Tokenizer,
+  begins_unspaced,
   find_sentinels,
   find_stops,
 )
@@ -196,9 +197,9 @@ class HuggingFaceTokenizer(Tokenizer):
         return text
     if self._space:
       return piece.replace(self._space, " ")
-    if self.vocabulary.starts_word[piece_id]:
-      return f" {piece}"
-    return piece.removeprefix(self._continuation)
+    if self._continuation and piece.startswith(self._continuation):
+      return piece.removeprefix(self._continuation)
+    return f" {piece}" if self.vocabulary.starts_word[piece_id] else piece
 
   def _starts_word(self) -> np.ndarray:
     if self._space:
@@ -208,9 +209,17 @@ class HuggingFaceTokenizer(Tokenizer):
         not self._continuation or not piece.startswith(self._continuation)
         for piece in self.pieces
       ]
-    starts = np.array(starts)
+    starts = np.array(starts) | [
+      begins_unspaced(self._spelled(piece)) for piece in self.pieces
+    ]
     starts[list(self.vocabulary.special_ids)] = False
     return starts
+
+  def _spelled(self, piece: str) -> str:
+    """Returns the characters that a piece stands for, without its mark."""
+    if self._is_byte_level:
+      return decoders.ByteLevel().decode([piece])
+    return piece.removeprefix(self._continuation)
 
   @functools.cached_property
   def _is_byte_level(self) -> bool:

@@ -70,7 +70,8 @@ def take_whole_words(
 ) -> tuple[tf.Tensor, tf.Tensor]:
   """Takes whole words in descending order of their keys.
 
-  The word that would exceed the count is dropped whole, never split.
+  The word that would exceed the count is dropped whole, never split, unless it
+  is the first: a word longer than the count is cut.
 
   Args:
     keys_BW: int32, random.
@@ -88,5 +89,6 @@ def take_whole_words(
   word_BP = tf.gather(words.word_BL, positions_BP, batch_dims=1)
   cut_B1 = tf.gather(word_BP, count_B1, batch_dims=1)
   is_target_BP = tf.range(word_BP.shape[1]) < count_B1
-  is_target_BP &= (word_BP != cut_B1) & (word_BP >= 0)
+  is_whole_BP = (word_BP != cut_B1) | (word_BP[:, :1] == cut_B1)
+  is_target_BP &= is_whole_BP & (word_BP >= 0)
   return positions_BP[:, :slots], is_target_BP[:, :slots]
