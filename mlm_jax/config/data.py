@@ -39,18 +39,33 @@ class DataConfig(CorpusConfig):
   tokenizer: str = key("bpe",
     "Tokenizer: trained on the corpus, or the path of one. unigram and bpe "
     "train a SentencePiece model; anything else is the path of a "
-    "SentencePiece .model or a tokenizer.json, or the model that was imported.",
+    "SentencePiece .model, a tokenizer.json or a vocab.txt, or the model that "
+    "was imported.",
     scope="weights")
   vocab_size: int = key(30_522,
-    "Tokens of the vocabulary, special tokens included. All bytes are among "
-    "the tokens of a tokenizer that is trained.",
-    scope="weights", at_least=300)
+    "Tokens of the vocabulary, special tokens included.",
+    scope="weights", at_least=8)
+  byte_fallback: bool = key(True,
+    "Spell characters without a piece as bytes. Of a tokenizer that is "
+    "trained, it takes 256 pieces, which a small alphabet (amino acids, "
+    "SMILES) has no need of; without them such characters are unknown.",
+    scope="weights")
   num_sentinels: int = key(0,
     "Sentinel tokens of a tokenizer that is trained. Each stands for a masked "
     "span (T5's <extra_id_0> and so on).",
     scope="weights", at_least=0)
   lowercase: bool = key(True,
     "Lowercase the text, with a tokenizer that is trained.",
+    scope="weights")
+  normalization: Literal["nmt_nfkc", "nfkc", "none"] = key("nmt_nfkc",
+    "Unicode normalization, with a tokenizer that is trained. nfkc is that of "
+    "the standard; nmt_nfkc also makes spaces of tabs, line breaks and of what "
+    "has no width, such as the joiners of Persian words; none leaves the text "
+    "as it is.",
+    scope="weights")
+  keep_whitespace: bool = key(False,
+    "Keep line breaks, tabs and runs of spaces, as source code needs. "
+    "Otherwise each is one space; it is for tokenizers that are trained.",
     scope="weights")
   tokenizer_sample_mb: int = key(100,
     "Megabytes of text that train the tokenizer, drawn from all of it. Of "
@@ -84,10 +99,28 @@ class DataConfig(CorpusConfig):
     self._check_validation()
     _ = self.skipped_ranges  # Raises where they are malformed.
     require(
-      self.vocab_size >= 300 + self.num_sentinels,
+      not self.trains_tokenizer
+      or not self.byte_fallback
+      or self.vocab_size >= 300 + self.num_sentinels,
       f"data.vocab_size={self.vocab_size} is too small: 256 bytes and the "
-      f"special tokens alone take {261 + self.num_sentinels}",
+      f"special tokens alone take {261 + self.num_sentinels}. A small alphabet "
+      "does without: data.byte_fallback=False",
     )
+    require(
+      self.normalization != "none" or not self.lowercase,
+      "data.normalization='none' leaves the text as it is: set "
+      "data.lowercase=False",
+    )
+    require(
+      not self.keep_whitespace or self.normalization != "nmt_nfkc",
+      "data.normalization='nmt_nfkc' makes spaces of line breaks and tabs, "
+      "which data.keep_whitespace keeps: set it to 'nfkc' or 'none'",
+    )
+
+  @property
+  def trains_tokenizer(self) -> bool:
+    """True if the tokenizer is trained on the corpus."""
+    return self.tokenizer in ("unigram", "bpe")
 
   @property
   def skipped_ranges(self) -> list[tuple[int, int]]:

@@ -244,8 +244,12 @@ def _make_tokenizer(data: DataConfig, workdir: Workdir, say) -> Tokenizer:
   # Without a config.json, a saved one was left by an interrupted command.
   if workdir.config.exists():
     return saved_tokenizer(data, workdir)
-  if data.tokenizer in ("unigram", "bpe"):
-    say(f"Training a {data.tokenizer} tokenizer of {data.vocab_size:,} pieces")
+  if data.trains_tokenizer:
+    case = ", in lower case (data.lowercase)" if data.lowercase else ""
+    say(
+      f"Training a {data.tokenizer} tokenizer of {data.vocab_size:,} pieces"
+      f"{case}"
+    )
     tokenizer = tokenizers.train(_training_documents(data, say), data)
   else:
     path = epath.Path(data.tokenizer).expanduser()

@@ -26,6 +26,9 @@ FIXED = {
   "data.vocab_size",
   "data.lowercase",
   "data.num_sentinels",
+  "data.byte_fallback",
+  "data.normalization",
+  "data.keep_whitespace",
 }
 # What may change between phases only.
 STATE = {"optim.name", "optim.ema_decay", "train.reset_optimizer"}

@@ -1,13 +1,17 @@
 """SentencePiece tokenizers: their special ids, masks and round trips."""
 
+import dataclasses
 import hashlib
 import io
+import re
 
 import numpy as np
 import pytest
 import sentencepiece
 from etils import epath
 
+from mlm_jax.config import DataConfig
+from mlm_jax.data import tokenizers
 from mlm_jax.data.tokenizers import SentencePieceTokenizer, load
 from mlm_jax.data.tokenizers.base import find_stops
 from mlm_jax.errors import InputError
@@ -175,7 +179,7 @@ def test_path_without_a_tokenizer_raises_input_error(tmp_path):
   for name in ("none.model", "none.json", "none"):
     with pytest.raises(InputError, match=f"no tokenizer at .*{name}"):
       load(epath.Path(tmp_path) / name)
-  with pytest.raises(InputError, match=r"no spm\.model and no tokenizer\.json"):
+  with pytest.raises(InputError, match=r"no spm\.model, no tokenizer\.json"):
     load(epath.Path(tmp_path))
 
 
@@ -207,3 +211,131 @@ def test_control_pieces_are_special_tokens(prose):
   others = [tokenizer.pieces[i] for i in vocab.other_special_ids]
   assert others == ["<sep>", "<cls>"]
   assert len(vocab.special_ids) == 7
+
+
+SAMPLES = {
+  "persian": "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \u0631",
+  "thai": "\u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22",
+  "khmer": "\u1797\u17b6\u179f\u17b6\u1781\u17d2\u1798\u17c2\u179a",
+  "chinese": "\u6211\u4eec\u5b66\u4e60\u4e2d\u6587\u3002",
+  "japanese": "\u65e5\u672c\u8a9e\u3092\u5b66\u3076",
+  "devanagari": "\u0939\u093f\u0928\u094d\u0926\u0940 \u092d\u093e",
+  "family": "\U0001f468\u200d\U0001f469\u200d\U0001f467 at home",
+  "code": "def f():\n\tif x:\n\t\treturn  [1,   2]\n",
+}
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+@pytest.mark.parametrize("normalization", ["nfkc", "none"])
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_texts_of_any_script_round_trip(
+  train_tokenizer, kind, normalization, sample
+):
+  tokenizer = train_tokenizer(
+    kind, lowercase=False, normalization=normalization, keep_whitespace=True
+  )
+  (ids,) = tokenizer.encode([SAMPLES[sample]])
+  assert tokenizer.decode(ids) == SAMPLES[sample]
+  assert not np.isin(ids, tokenizer.vocabulary.special_ids).any()
+
+
+def test_default_normalization_makes_spaces_of_what_has_no_width(
+  train_tokenizer,
+):
+  tokenizer = train_tokenizer(lowercase=False)
+  (ids,) = tokenizer.encode([SAMPLES["persian"]])
+  assert tokenizer.decode(ids) == SAMPLES["persian"].replace("\u200c", " ")
+  (ids,) = tokenizer.encode(["a\n\tb   c"])
+  assert tokenizer.decode(ids) == "a b c"
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_small_alphabets_need_no_bytes(kind):
+  rng = np.random.default_rng(0)
+  acids = list("ACDEFGHIKLMNPQRSTVWY")
+  proteins = ["".join(rng.choice(acids, 200)) for _ in range(100)]
+  data = DataConfig(
+    tokenizer=kind, vocab_size=27, byte_fallback=False, lowercase=False
+  )
+  tokenizer = tokenizers.train(proteins, data)
+  vocab = tokenizer.vocabulary
+  assert vocab.size == 27 and not vocab.byte_ids
+  known, unknown = tokenizer.encode([proteins[0], "\u4e00"])
+  assert tokenizer.decode(known) == proteins[0]
+  assert vocab.unk_id in unknown and vocab.unk_id not in known
+
+
+def test_advice_on_small_vocabularies_helps():
+  texts = ["ab ba " * 30] * 50
+  data = DataConfig(tokenizer="bpe", vocab_size=500)
+  with pytest.raises(InputError, match=r"data\.byte_fallback=False") as error:
+    tokenizers.train(texts, data)
+  size = int(re.search(r"data\.vocab_size=(\d+)$", str(error.value))[1])
+  data = DataConfig(tokenizer="bpe", vocab_size=size, byte_fallback=False)
+  assert tokenizers.train(texts, data).vocabulary.size == size
+  few = dataclasses.replace(data, vocab_size=8, tokenizer="bpe")
+  with pytest.raises(InputError, match=r"vocab_size=8.*pieces"):
+    tokenizers.train([*texts, "cdefghijklm"], few)
+
+
+@pytest.mark.parametrize(
+  ("keys", "said"),
+  [
+    ({"vocab_size": 100}, r"data\.vocab_size=100 .*data\.byte_fallback=False"),
+    ({"normalization": "none"}, r"set data\.lowercase=False"),
+    ({"keep_whitespace": True}, r"nmt_nfkc.*data\.keep_whitespace"),
+  ],
+)
+def test_tokenizer_keys_that_exclude_each_other_raise_input_error(keys, said):
+  with pytest.raises(InputError, match=said):
+    DataConfig(**keys)
+  # They say nothing about a tokenizer of one's own.
+  assert DataConfig(tokenizer="own.model", vocab_size=29).vocab_size == 29
+
+
+def test_a_mask_that_is_a_control_symbol_is_found_in_texts(prose, tmp_path):
+  model = io.BytesIO()
+  sentencepiece.SentencePieceTrainer.Train(
+    sentence_iterator=iter(prose),
+    model_writer=model,
+    vocab_size=400,
+    byte_fallback=True,
+    minloglevel=2,
+    pad_id=0,
+    unk_id=1,
+    bos_id=2,
+    eos_id=3,
+    control_symbols=["[MASK]"],
+  )
+  (tmp_path / "spm.model").write_bytes(model.getvalue())
+  tokenizer = load(epath.Path(tmp_path))
+  mask = tokenizer.vocabulary.mask_id
+  ids = tokenizer.encode_with_masks("the [MASK] of a [MASK]")
+  assert [i == mask for i in ids].count(True) == 2 and ids[-1] == mask
+  assert tokenizer.decode([i for i in ids if i != mask]).split() == [
+    "the",
+    "of",
+    "a",
+  ]
+
+
+def test_a_vocab_txt_is_read_as_transformers_reads_it(prose, tmp_path):
+  transformers = pytest.importorskip("transformers")
+  words = sorted({w for text in prose for w in text.lower().split()})
+  letters = [chr(n) for n in range(33, 127) if not chr(n).isupper()]
+  tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
+  tokens += [f"##{letter}" for letter in letters]
+  tokens += [word for word in words if word.isalpha() and len(word) > 1]
+  (tmp_path / "vocab.txt").write_text("\n".join(tokens) + "\n")
+  tokenizer = load(epath.Path(tmp_path))
+  theirs = transformers.BertTokenizerFast.from_pretrained(tmp_path)
+  texts = [*prose[:50], "Na\u00efve \u4e2d\u6587 Zz"]
+  assert tokenizer.encode(texts) == [
+    theirs.encode(text, add_special_tokens=False) for text in texts
+  ]
+  (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+  cased = load(epath.Path(tmp_path))
+  assert cased.encode(["The"]) != tokenizer.encode(["The"])
+  (tmp_path / "vocab.txt").write_text("a\nb\n")
+  with pytest.raises(InputError, match=r"no \[UNK\]"):
+    load(epath.Path(tmp_path))

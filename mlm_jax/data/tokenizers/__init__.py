@@ -2,7 +2,7 @@
 
 from etils import epath
 
-from mlm_jax.data.tokenizers import sentencepiece, tokenizer_json
+from mlm_jax.data.tokenizers import sentencepiece, tokenizer_json, vocab_txt
 from mlm_jax.data.tokenizers.base import MASK, SENTINEL, SPACE, Tokenizer
 from mlm_jax.data.tokenizers.sentencepiece import SentencePieceTokenizer, train
 from mlm_jax.data.tokenizers.tokenizer_json import HuggingFaceTokenizer
@@ -21,10 +21,11 @@ __all__ = [
 
 
 def load(path: epath.Path, vocab_size: int | None = None) -> Tokenizer:
-  """Reads a SentencePiece model or a tokenizer.json.
+  """Reads a SentencePiece model, a tokenizer.json or a vocab.txt.
 
   Args:
-    path: the file, or a folder with a spm.model or a tokenizer.json in it.
+    path: the file, or a folder with a spm.model, a tokenizer.json or a
+      vocab.txt in it.
     vocab_size: rows of the model's embedding table, which may be more than a
       tokenizer.json has tokens.
 
@@ -32,14 +33,15 @@ def load(path: epath.Path, vocab_size: int | None = None) -> Tokenizer:
     InputError: there is none, or it lacks a special token.
   """
   if path.is_dir():
-    names = (sentencepiece.SPM_FILE, tokenizer_json.FILE)
+    names = (sentencepiece.SPM_FILE, tokenizer_json.FILE, vocab_txt.FILE)
     found = [path / name for name in names if (path / name).exists()]
     if not found:
-      raise InputError(f"no tokenizer in {path}: no {' and no '.join(names)}")
+      raise InputError(f"no tokenizer in {path}: no {', no '.join(names)}")
     path = found[0]
   if not path.exists():
     raise InputError(f"no tokenizer at {path}")
-  if path.suffix == ".json":
-    files = tokenizer_json.read(path)
+  if path.suffix in (".json", ".txt"):
+    read = tokenizer_json.read if path.suffix == ".json" else vocab_txt.read
+    files = read(path)
     return tokenizer_json.HuggingFaceTokenizer(files, vocab_size, str(path))
   return sentencepiece.SentencePieceTokenizer(path.read_bytes(), str(path))

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -30,8 +31,13 @@ SPM_FILE = "spm.model"
 # mask, and 256 byte pieces follow it.
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", MASK)
 
+_BYTES = 256
+
 # SentencePiece skips longer sentences, so lines are cut to fit.
 _MAX_SENTENCE_BYTES = 4192
+
+# data.normalization -> SentencePiece's name for it.
+_RULES = {"nmt_nfkc": "nmt_nfkc", "nfkc": "nfkc", "none": "identity"}
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -95,12 +101,22 @@ class SentencePieceTokenizer(Tokenizer):
     return self._sp.Encode(list(texts), num_threads=num_threads)
 
   def encode_with_masks(self, text: str) -> list[int]:
+    if self._sp.IsControl(self.vocabulary.mask_id):
+      return self._encode_around_masks(text)
     ids = self._sp.Encode(text)
     # A mask stands for a whole piece, the space of a word's start included, but
     # SentencePiece keeps the space before it as a piece of its own.
     pairs = zip(ids, ids[1:] + [None], strict=True)
     mask_id = self.vocabulary.mask_id
     return [i for i, after in pairs if (i, after) != (self._space_id, mask_id)]
+
+  def _encode_around_masks(self, text: str) -> list[int]:
+    """Returns the ids, where the mask is a symbol that no text becomes."""
+    ids = []
+    for number, part in enumerate(text.split(MASK)):
+      ids += [self.vocabulary.mask_id] if number else []
+      ids += self._sp.Encode(part)
+    return ids
 
   def decode(self, ids: Sequence[int]) -> str:
     return self._sp.Decode([int(i) for i in ids])
@@ -124,8 +140,8 @@ class SentencePieceTokenizer(Tokenizer):
 def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
   """Trains a SentencePiece model as `data` configures it.
 
-  Characters without a piece of their own fall back to bytes, so no text is
-  unknown.
+  With `data.byte_fallback`, characters without a piece of their own are spelled
+  as bytes, so that no text is unknown.
 
   Args:
     documents: what to train on.
@@ -142,9 +158,11 @@ def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
       model_writer=model,
       model_type=data.tokenizer,
       vocab_size=data.vocab_size,
-      byte_fallback=True,
+      byte_fallback=data.byte_fallback,
       max_sentence_length=_MAX_SENTENCE_BYTES,
-      normalization_rule_name="nmt_nfkc_cf" if data.lowercase else "nmt_nfkc",
+      normalization_rule_name=_RULES[data.normalization]
+      + ("_cf" if data.lowercase else ""),
+      remove_extra_whitespaces=not data.keep_whitespace,
       pad_id=0,
       unk_id=1,
       bos_id=2,
@@ -153,7 +171,7 @@ def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
       unk_piece=_SPECIALS[1],
       bos_piece=_SPECIALS[2],
       eos_piece=_SPECIALS[3],
-      user_defined_symbols=[MASK],
+      user_defined_symbols=[MASK, *("\n\t" if data.keep_whitespace else "")],
       control_symbols=[SENTINEL.format(n) for n in range(data.num_sentinels)],
       minloglevel=2,
     )
@@ -161,12 +179,30 @@ def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
     # SentencePiece turns exceptions of its input iterator into text.
     if failed:
       raise failed[0] from error
-    reason = str(error).rpartition("] ")[2].strip() or str(error)
     raise InputError(
       f"cannot train a tokenizer of data.vocab_size={data.vocab_size} on this "
-      f"corpus: {reason}"
+      f"corpus: {_reason(error, data)}"
     ) from error
   return SentencePieceTokenizer(_round_scores(model.getvalue()))
+
+
+def _reason(error: RuntimeError, data: DataConfig) -> str:
+  """Returns why no model could be trained, and what to do."""
+  reason = str(error).rpartition("] ")[2].strip() or str(error)
+  most = re.search(r"value <= (\d+)", reason)
+  if characters := re.search(r"required_chars\. \d+ vs (\d+)", reason):
+    return f"its characters alone take {characters[1]} pieces"
+  if not most:
+    return reason
+  most = int(most[1])
+  if not data.byte_fallback:
+    return f"it has text for {most} pieces at most"
+  if most >= 300 + data.num_sentinels:
+    return f"it has text for {most} pieces at most, bytes among them"
+  return (
+    f"it has text for {most - _BYTES} pieces at most, beside those of the 256 "
+    f"bytes: set data.byte_fallback=False and data.vocab_size={most - _BYTES}"
+  )
 
 
 def _round_scores(model: bytes) -> bytes:

@@ -258,11 +258,16 @@ class HuggingFaceTokenizer(Tokenizer):
 
 def read(path: epath.Path) -> dict[str, bytes]:
   """Returns the contents of a tokenizer.json and its NAMING_FILES, by name."""
-  files = {FILE: path.read_bytes()}
-  for name in NAMING_FILES:
-    if (path.parent / name).exists():
-      files[name] = (path.parent / name).read_bytes()
-  return files
+  return {FILE: path.read_bytes(), **naming_files(path)}
+
+
+def naming_files(path: epath.Path) -> dict[str, bytes]:
+  """Returns the contents of the NAMING_FILES beside a file, by name."""
+  return {
+    name: (path.parent / name).read_bytes()
+    for name in NAMING_FILES
+    if (path.parent / name).exists()
+  }
 
 
 def parse(files: Mapping[str, bytes], name: str) -> tokenizers.Tokenizer:
