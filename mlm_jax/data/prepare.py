@@ -223,10 +223,8 @@ def _describe_report(info: rows.SplitInfo, of: str, on_bad_text: str, say):
   if info.nulls:
     say(f"Left out{of}: {info.nulls:,} examples without a text")
   if info.bad:
-    done = "were left out" if on_bad_text == "skip" else "had it replaced"
-    say(
-      f"No text{of}: {info.bad:,} documents {done}; the first: {info.first_bad}"
-    )
+    done = "left out" if on_bad_text == "skip" else "replaced by U+FFFD"
+    say(f"Bad text{of}: {info.bad:,} documents ({done}): {info.first_bad}, ...")
 
 
 def _of_size(tokenizer: Tokenizer, data: DataConfig) -> Tokenizer:

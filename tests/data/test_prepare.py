@@ -218,7 +218,7 @@ def test_what_is_no_text_is_counted_and_said(run_of, workdir, tmp_path):
   good = [json.dumps({"text": f"the value {n}"}) for n in range(200)]
   bad = ['{"text": null}', '{"text": "half \\ud800"}', '{"text": "\\u0000"}']
   (tmp_path / "bad.jsonl").write_text("\n".join([*good, *bad]))
-  for policy, done in (("replace", "had it replaced"), ("skip", "left out")):
+  for policy, done in (("replace", "replaced by U+FFFD"), ("skip", "left out")):
     lines = []
     config = run_of(
       **{
@@ -228,8 +228,8 @@ def test_what_is_no_text_is_counted_and_said(run_of, workdir, tmp_path):
     )
     prepare_lib.prepare(config, workdir, lines.append)
     assert "Left out: 1 examples without a text" in lines
-    (line,) = [line for line in lines if line.startswith("No text")]
-    assert f"2 documents {'were ' * (policy == 'skip')}{done}" in line
+    (line,) = [line for line in lines if line.startswith("Bad text")]
+    assert f"2 documents ({done}): " in line
     assert f"{tmp_path}/bad.jsonl row 202 has half of a surrogate" in line
 
 

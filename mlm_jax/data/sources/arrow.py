@@ -42,7 +42,7 @@ def documents(
 
 
 def _identity(globs: str, data: DataConfig) -> list[str]:
-  return files.identity(",".join(_files(globs)), data)
+  return files.identities(_files(globs))
 
 
 read.identity = _identity

@@ -57,7 +57,11 @@ def identity(globs: str, data: DataConfig) -> list[str]:
   The hash is of the content; of a file over 4 MiB it is of both ends, its
   length and the time of its last change.
   """
-  paths = matching(globs)
+  return identities(matching(globs))
+
+
+def identities(paths: Iterable[str]) -> list[str]:
+  """Returns the name and a hash of each file."""
   return [f"{os.path.basename(path)}:{_digest(path)}" for path in paths]
 
 
