@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import jax
 
-from mlm_jax.data import pipeline
+from mlm_jax.data import prepare
+from mlm_jax.data.stream import Stream, leave_out
 from mlm_jax.errors import require, unknown
 from mlm_jax.phases import Recipe
 from mlm_jax.training import partitioning, schedules
@@ -34,23 +35,23 @@ def _check_skipped_rows(recipe: Recipe, workdir: Workdir) -> None:
   if not step:
     return
   old, new = (
-    one.phase_at(step).config.data for one in (workdir.load_recipe(), recipe)
+    one.phase_at(step).config for one in (workdir.load_recipe(), recipe)
   )
-  if old.skipped_ranges == new.skipped_ranges:
+  ranges = [one.data.skipped_ranges for one in (old, new)]
+  stores = prepare.recorded(new, workdir)
+  if ranges[0] == ranges[1] or stores is None:
     return
   with Checkpoints(workdir) as checkpoints:
-    for stream, count in checkpoints.streams(step).items():
-      # The last row that was read.
-      before, after = (
-        int(pipeline.leave_out(data.skipped_ranges, count - 1))
-        for data in (old, new)
-      )
-      require(
-        before == after,
-        f"data.skip_rows={new.skip_rows!r} cannot replace {old.skip_rows!r}: "
-        f"{workdir.root} has read the stream {stream!r} to row {before:,}, so "
-        "ranges up to there must stay, and new ones begin after it",
-      )
+    stream = Stream(new, stores.sources, checkpoints.streams(step))
+  # The last row that was read.
+  before, after = (int(leave_out(one, stream.place - 1)) for one in ranges)
+  require(
+    not stream.place or before == after,
+    f"data.skip_rows={new.data.skip_rows!r} cannot replace "
+    f"{old.data.skip_rows!r}: {workdir.root} has read the stream "
+    f"{stream.name!r} to row {before:,}, so ranges up to there must stay, and "
+    "new ones begin after it",
+  )
 
 
 def _check_extension(recipe: Recipe, workdir: Workdir) -> None:

@@ -159,8 +159,12 @@ def test_a_run_without_targets_says_so(base, tmp_path, monkeypatch):
   monkeypatch.setitem(registry.OBJECTIVES._entries, "nothing", Nothing)
   objective = dataclasses.replace(base.objective, name="nothing")
   base = dataclasses.replace(base, objective=objective)
+  with pytest.raises(InputError, match="nothing of the held-out rows"):
+    api.pretrain(phases.Recipe(base), tmp_path / "evaluated")
+  data = dataclasses.replace(base.data, heldout_fraction=0.0)
+  base = dataclasses.replace(base, data=data)
   with pytest.raises(TrainingError, match="nothing was predicted"):
-    api.pretrain(phases.Recipe(base), tmp_path)
+    api.pretrain(phases.Recipe(base), tmp_path / "not")
 
 
 def test_spikes_are_measured_by_the_median_of_applied_steps():

@@ -237,3 +237,15 @@ def test_sources_go_on_where_they_were_after_another_batch_size(
   rows = sorted(n for name, n in read.items() if not name.startswith("mix"))
   # 3 steps of 16 rows and 2 of 8 by 3 to 1, then 4 of 8 by 3 to 3.
   assert rows == [12 + 4 + 16, 36 + 12 + 16]
+
+
+def test_rows_are_skipped_in_the_mix_that_is_read(recipe, tmp_path):
+  """What was read of other mixes, and of each source, is no place in it."""
+  assert not api.pretrain(recipe, tmp_path, hooks=[StopAt(7)])
+  # Two steps of 16 rows of the second mix; five were of the first.
+  for ranges in ("31..40", "0..1"):
+    skipping = recipes.override(recipe, {"phases.two.data.skip_rows": ranges})
+    with pytest.raises(InputError, match=r"the stream 'mix .*to row 31"):
+      api.pretrain(skipping, tmp_path)
+  skipping = recipes.override(recipe, {"phases.two.data.skip_rows": "32..40"})
+  assert api.pretrain(skipping, tmp_path)
