@@ -52,19 +52,25 @@ def evaluate(args) -> None:
 def _say_texts(texts, say) -> None:
   """Says what was measured on each of several texts, or on the only one."""
   if len(texts) == 1:
-    result = next(iter(texts.values()))
-    say(f"{'perplexity':<17}  {result.perplexity:.2f}")
-    if result.bits_per_byte is not None:
-      say(f"{'bits per byte':<17}  {result.bits_per_byte:.3f}")
+    for what, value in _facts(next(iter(texts.values()))).items():
+      say(f"{what:<17}  {value}")
     return
   width = max(map(len, texts))
   for name, result in texts.items():
     line = f"  {name:<{width}}  loss {result.loss:.3f}"
     line += f", accuracy {result.accuracy:.1%}"
-    line += f", perplexity {result.perplexity:.2f}"
-    if result.bits_per_byte is not None:
-      line += f", {result.bits_per_byte:.3f} bits per byte"
+    for what, value in _facts(result).items():
+      line += f", {what} {value}"
     say(line)
+
+
+def _facts(result) -> dict[str, str]:
+  found = {}
+  if result.perplexity is not None:
+    found["perplexity"] = f"{result.perplexity:.2f}"
+  if result.bits_per_byte is not None:
+    found["bits per byte"] = f"{result.bits_per_byte:.3f}"
+  return found
 
 
 def fill_mask(args) -> None:

@@ -11,6 +11,8 @@ from mlm_jax.objectives import require_support
 from mlm_jax.training.restoring import restore
 from mlm_jax.workdir import Workdir
 
+_MOST_NATS = 700.0
+
 
 @dataclasses.dataclass(frozen=True)
 class OnText:
@@ -19,19 +21,15 @@ class OnText:
   Attributes:
     loss: in nats per token.
     accuracy: of the same targets.
+    perplexity: e to the power of the loss; None where targets are no tokens.
     bits_per_byte: the loss of each byte of the text, in bits, which can be
-      compared between tokenizers; None where its bytes were not counted, or
-      targets are no tokens.
+      compared between tokenizers; None, too, where its bytes were not counted.
   """
 
   loss: float
   accuracy: float
+  perplexity: float | None
   bits_per_byte: float | None
-
-  @property
-  def perplexity(self) -> float:
-    """Returns e to the power of the loss."""
-    return math.exp(self.loss)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,8 +146,11 @@ def _by_text(objective, stores, measured) -> dict[str, OnText]:
   for name, (store, split) in stores.evaluated.items():
     info = store.info[split]
     loss, accuracy = objective.token_loss_and_accuracy(measured[name])
-    bits_per_byte = None
-    if info.bytes and objective.token_term:
-      bits_per_byte = loss / math.log(2) * info.tokens / info.bytes
-    found[name] = OnText(loss, accuracy, bits_per_byte)
+    perplexity = bits_per_byte = None
+    if objective.token_term:
+      # A model that diverged has more than floating point can hold.
+      perplexity = math.exp(loss) if loss < _MOST_NATS else math.inf
+      if info.bytes:
+        bits_per_byte = loss / math.log(2) * info.tokens / info.bytes
+    found[name] = OnText(loss, accuracy, perplexity, bits_per_byte)
   return found
