@@ -74,10 +74,13 @@ def our_config(args, corpus, **data):
 def train_tokenizer(args, corpus, path):
   """Returns seconds to train, peak memory in MB, and MB of text."""
   from mlm_jax.data import sources, tokenizers
+  from mlm_jax.data.write_rows import sampled
 
   data = our_config(args, corpus).data
   start = time.perf_counter()
-  model = tokenizers.train(sources.read_documents(data), data).model
+  budget = data.tokenizer_sample_mb << 20
+  sample, _ = sampled(sources.read_documents(data), budget)
+  model = tokenizers.train(sample, data).model
   seconds, peak = time.perf_counter() - start, peak_megabytes()
   path.write_bytes(model)
   documents = sources.read_documents(data)
@@ -91,13 +94,14 @@ def prepare_rows(args, corpus, tokenizer, workdir):
 
   config = our_config(args, corpus, tokenizer=str(tokenizer))
   times = []
-  # prepare reports the start and the end of writing rows.
+  # prepare reports the start and the end of writing rows, and then what it
+  # found in the text.
   _, stores = prepare(
     config,
     Workdir.at(workdir),
     say=lambda line: times.append(time.perf_counter()),
   )
-  start, stop = times
+  start, stop, *_ = times
   return stop - start, peak_megabytes(), stores.sources[""].info["train"]
 
 

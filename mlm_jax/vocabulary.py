@@ -66,7 +66,7 @@ class Vocabulary:
     """int32: the ids that random replacement draws.
 
     All ordinary ids except byte pieces. Most of these never occur in the text,
-    so they are easy to tell from the original tokens.
+    so they are easy to distinguish from the original tokens.
     """
     is_drawn = self.is_ordinary.copy()
     is_drawn[list(self.byte_ids)] = False

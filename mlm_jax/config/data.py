@@ -28,9 +28,10 @@ class DataConfig(CorpusConfig):
     scope="data", at_least=0, at_most=1)
   validation: Mapping[str, CorpusConfig] = table()
   on_bad_text: Literal["replace", "skip", "error"] = key("replace",
-    "What is done with what is no text. That is bytes that are not UTF-8, NUL "
-    "and halves of surrogate pairs: replaced by U+FFFD, or their documents "
-    "left out, both counted and said, or an error that names file and line.",
+    "How to handle invalid text. That is bytes that are not UTF-8, NUL "
+    "characters and unpaired surrogates. They are replaced by U+FFFD, or their "
+    "documents skipped, both with a count of them, or they are an error that "
+    "names file and line.",
     scope="data")
   heldout_fraction: float = key(0.01,
     "Fraction of documents held out for evaluation. They are chosen by a hash "

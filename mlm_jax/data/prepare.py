@@ -66,8 +66,9 @@ def prepare(
     data = corpora[name]
     paths[name] = _make_rows(name, data, identity, tokenizer, workdir, say)
   stores = _open({name: paths[name] for name in corpora})
-  _check(config, stores)
-  _describe(config, stores, say)
+  stream = Stream(config, stores.sources)
+  _check(config, stores, stream)
+  _describe(config, stores, stream, say)
   return tokenizer, stores
 
 
@@ -153,10 +154,10 @@ def _open(paths: dict[str, epath.Path]) -> rows.Stores:
   )
 
 
-def _check(config: Config, stores: rows.Stores) -> None:
+def _check(config: Config, stores: rows.Stores, stream: Stream) -> None:
   """Raises InputError where rows are too few to train or to evaluate on."""
   data, batch_size = config.data, config.train.batch_size
-  for name, share in Stream(config, stores.sources).shares.items():
+  for name, share in stream.shares.items():
     train = stores.sources[name].info["train"]
     wanted = max(1, int(share * batch_size))
     whose = f"data.sources.{name}" if name else "the corpus"
@@ -185,9 +186,8 @@ def _check(config: Config, stores: rows.Stores) -> None:
   )
 
 
-def _describe(config: Config, stores: rows.Stores, say) -> None:
+def _describe(config: Config, stores: rows.Stores, stream: Stream, say) -> None:
   """Says how many rows there are, and what was left out."""
-  stream = Stream(config, stores.sources)
   epochs = stream.epochs(config.timeline.num_rows)
   for name, store in stores.sources.items():
     train, heldout = (store.info[split] for split in rows.SPLITS)
@@ -215,7 +215,7 @@ def _describe(config: Config, stores: rows.Stores, say) -> None:
 
 
 def _describe_report(info: rows.SplitInfo, of: str, on_bad_text: str, say):
-  """Says what was found in a corpus that is no text, or unknown."""
+  """Says which invalid or unknown text was found in a corpus."""
   if info.unknown_share > _SAID_UNKNOWN:
     say(
       f"Unknown tokens{of}: {info.unknown_share:.1%}, which are not predicted"

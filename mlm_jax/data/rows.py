@@ -49,9 +49,7 @@ class SplitInfo:
     unknown: the number of unknown tokens, which are never predicted.
     num_left_out: the number of documents that were not packed, because they are
       evaluated on.
-    nulls: examples of the whole corpus without a text.
-    bad: documents of it with what is no text.
-    first_bad: where the first of them is, and what is there.
+    nulls, bad, first_bad: as in `Report`, of the whole corpus.
   """
 
   num_rows: int

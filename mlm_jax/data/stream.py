@@ -36,8 +36,9 @@ _SHUFFLE_ROUNDS = 16
 def places_of_sources(weights: Sequence[float]) -> np.ndarray:
   """Returns of how many places of a period each source has, int64 [sources].
 
-  They are as their weights where these are fractions of a small denominator,
-  and else rounded to 65,536 places, of which each source has at least one.
+  They are proportional to the weights where these are fractions of a small
+  denominator. Otherwise they are rounded to 65,536 places, at least one for
+  each source.
   """
   exact = [fractions.Fraction(repr(float(weight))) for weight in weights]
   total = sum(exact)
@@ -140,6 +141,10 @@ class Stream:
       found |= {self._orders[name]: count for name, count in rows.items()}
     return found
 
+  def position(self, place: int) -> int:
+    """Returns the position in the stream of the row that is read at a place."""
+    return int(leave_out(self._skipped, place))
+
   def rows(self, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the source at each place, by its number, and which row of it.
 
@@ -182,8 +187,7 @@ class Stream:
 
   def _turns(self, place: int) -> np.ndarray:
     """Returns how many of the positions before a place each source has."""
-    position = int(leave_out(self._skipped, place))
-    periods, rest = divmod(position, len(self._order))
+    periods, rest = divmod(self.position(place), len(self._order))
     counts = np.bincount(self._order[:rest], minlength=len(self._places))
     return periods * self._places + counts
 

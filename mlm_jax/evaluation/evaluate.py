@@ -15,7 +15,7 @@ _MOST_NATS = 700.0
 
 
 @dataclasses.dataclass(frozen=True)
-class OnText:
+class TextResult:
   """Results on one text.
 
   Attributes:
@@ -53,7 +53,7 @@ class Evaluation:
     discrepancy: the loss by what the input has at the predicted positions.
   """
 
-  texts: Mapping[str, OnText]
+  texts: Mapping[str, TextResult]
   loss: float
   accuracy: float
   unit: str
@@ -141,7 +141,7 @@ def evaluate(
   )
 
 
-def _by_text(objective, stores, measured) -> dict[str, OnText]:
+def _by_text(objective, stores, measured) -> dict[str, TextResult]:
   found = {}
   for name, (store, split) in stores.evaluated.items():
     info = store.info[split]
@@ -152,5 +152,5 @@ def _by_text(objective, stores, measured) -> dict[str, OnText]:
       perplexity = math.exp(loss) if loss < _MOST_NATS else math.inf
       if info.bytes:
         bits_per_byte = loss / math.log(2) * info.tokens / info.bytes
-    found[name] = OnText(loss, accuracy, perplexity, bits_per_byte)
+    found[name] = TextResult(loss, accuracy, perplexity, bits_per_byte)
   return found

@@ -30,7 +30,7 @@ def evaluator(
 
   Args:
     run: the model and its objective.
-    stores: the rows, of which the held-out ones are read.
+    stores: the prepared rows; the held-out ones are read.
     corruption: of the rows, which gives "heldout" alone; by default
       `pipeline.heldout_corruption`.
   """
@@ -67,7 +67,11 @@ def evaluator(
     headline = [measured[name] for name in stores.headline]
     found = {"heldout": ratios(headline)}
     if not corruption:
-      found |= {name: ratios([one]) for name, one in measured.items()}
+      found |= {
+        name: ratios([one])
+        for name, one in measured.items()
+        if name not in found
+      }
     return found
 
   return evaluate

@@ -11,7 +11,7 @@ from mlm_jax import references
 from mlm_jax.data import corruption, pipeline, prepare
 from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.data.rows import Stores
-from mlm_jax.data.stream import Stream, leave_out
+from mlm_jax.data.stream import Stream
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.phases import ONLY_PHASE, Phase, Recipe
 from mlm_jax.training import (
@@ -180,10 +180,7 @@ class _PhaseOfRun:
     # Batches are a function of their place: this one need not be kept.
     batches = _batches(self, stream, of_phase, first_row)
     start, stop = self.run.local_rows(batch_size)
-    rows = [
-      int(leave_out(data.skipped_ranges, first_row + n))
-      for n in range(start, stop)
-    ]
+    rows = [stream.position(first_row + n) for n in range(start, stop)]
     key = "data.skip_rows"
     if self.phase.name != ONLY_PHASE:
       key = f"phases.{self.phase.name}.{key}"
@@ -203,7 +200,7 @@ class _PhaseOfRun:
 
 
 class _Reading:
-  """What a phase reads from a state on.
+  """The rows that a phase reads from a state on, and how many were read.
 
   Args:
     part: the phase.

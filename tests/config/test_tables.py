@@ -1,4 +1,4 @@
-"""Tables of groups: corpora that a recipe names, keys of which are dotted."""
+"""Tables of corpora, such as data.sources, whose names a recipe chooses."""
 
 import dataclasses
 

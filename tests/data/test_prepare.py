@@ -363,8 +363,9 @@ def test_tokenizer_is_trained_on_sources_by_their_weights(
   # At least half of its share is drawn of each.
   assert 0.5 < sizes["a"] / (0.75 * 2**20) <= 1
   assert 0.5 < sizes["b"] / (0.25 * 2**20) <= 1
-  told = [line for line in lines if "of the characters of" in line]
-  assert len(told) == 2 and all("tokenizer_sample_mb" in line for line in told)
+  samples = [line for line in lines if "of the characters of" in line]
+  assert len(samples) == 2
+  assert all("tokenizer_sample_mb" in line for line in samples)
 
 
 @pytest.mark.parametrize(

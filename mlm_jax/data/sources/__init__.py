@@ -37,7 +37,7 @@ def read_documents(
 
   Documents are stripped, and cut into equal parts where they are longer than
   `files.MAX_DOCUMENT_CHARS`; empty ones are left out. `data.on_bad_text`
-  decides on what is no text.
+  decides on invalid text.
 
   Args:
     data: names the corpus.

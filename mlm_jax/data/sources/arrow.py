@@ -63,12 +63,10 @@ def _files(globs: str) -> list[str]:
 
 def _open(path: str, file):
   """Opens a stream, as datasets are written, or else a file."""
-  start = file.peek(6)[:6]
-  is_file = start == b"ARROW1"
+  is_file = file.peek(6)[:6] == b"ARROW1"
+  open_ = pyarrow.ipc.open_file if is_file else pyarrow.ipc.open_stream
   try:
-    if is_file:
-      return pyarrow.ipc.open_file(file)
-    return pyarrow.ipc.open_stream(file)
+    return open_(file)
   except pyarrow.ArrowInvalid as error:
     raise InputError(f"{path} is not an Arrow file: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Documents as they are read: where each is from, and what is wrong with it."""
+"""Documents as they are read: their origin, and invalid text in them."""
 
 import dataclasses
 from typing import NamedTuple
@@ -27,12 +27,12 @@ class Document(NamedTuple):
 
 @dataclasses.dataclass
 class Report:
-  """What was found in a corpus that is no text.
+  """Counts of missing and invalid text in a corpus.
 
   Attributes:
-    nulls: examples without a text.
-    bad: documents with bytes or characters that are no text.
-    first_bad: where the first of them is, and what is there.
+    nulls: the number of examples without a text.
+    bad: the number of documents with invalid text.
+    first_bad: file, line and description of the first invalid text.
   """
 
   nulls: int = 0
@@ -41,9 +41,9 @@ class Report:
 
 
 class Cleaner:
-  """Replaces what is no text, leaves its documents out, or refuses them.
+  """Replaces invalid text, skips documents that have it, or refuses them.
 
-  That is bytes that are not UTF-8, NUL, and halves of surrogate pairs.
+  Invalid are bytes that are not UTF-8, NUL characters and unpaired surrogates.
 
   Args:
     on_bad_text: data.on_bad_text.
@@ -57,7 +57,7 @@ class Cleaner:
     """Returns the text of a document, None where it is to be left out.
 
     Raises:
-      InputError: data.on_bad_text is "error", and it has something bad.
+      InputError: data.on_bad_text is "error", and it has invalid text.
     """
     text = document.text
     if text is None:
@@ -89,8 +89,7 @@ def _first_bad(text: str) -> int:
 def _replaced(text: str) -> str:
   text = text.replace("\0", _REPLACEMENT)
   # Pairs whose halves were written apart are whole characters.
-  text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-  return text
+  return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _place(document: Document, start: int) -> str:

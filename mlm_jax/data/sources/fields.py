@@ -18,9 +18,6 @@ class TextField:
 
   Args:
     name: the value of `data.text_field`.
-
-  Attributes:
-    columns: the fields of an example that are needed.
   """
 
   def __init__(self, name: str):
@@ -65,7 +62,7 @@ class TextField:
 
   def _at(self, example, path, where) -> str | None:
     if path in example:
-      return self._as_text(example[path], path, where)
+      return self._as_text(example[path], where)
     value, name = example, path
     while name:
       name, _, rest = name.partition(".")
@@ -75,9 +72,9 @@ class TextField:
         present = value if isinstance(value, Mapping) else ()
         raise missing_field(self._name, present, where)
       value, name = value[name], rest
-    return self._as_text(value, path, where)
+    return self._as_text(value, where)
 
-  def _as_text(self, value, path, where) -> str | None:
+  def _as_text(self, value, where) -> str | None:
     if value is None or isinstance(value, str):
       return value
     if isinstance(value, bytes):
@@ -85,7 +82,7 @@ class TextField:
     if hasattr(value, "tolist"):
       value = value.tolist()  # A NumPy array.
     if isinstance(value, list):
-      texts = [self._as_text(one, path, where) for one in value]
+      texts = [self._as_text(one, where) for one in value]
       return "\n".join(text for text in texts if text is not None)
     raise InputError(
       f"{where}: data.text_field={self._name!r} must hold a text, a list of "
