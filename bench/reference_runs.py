@@ -28,7 +28,7 @@ from mlm_jax import families, phases
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 
-# ALBERT and ELECTRA take twice the steps of the other small variants.
+# ALBERT, ELECTRA and SpanBERT take twice the steps of the other small variants.
 RECIPES = [
   "quickstart",
   "bert_base:tiny",

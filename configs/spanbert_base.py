@@ -13,6 +13,9 @@ these hyper-parameters for the large model.
 What differs: rows are packed, and documents do not attend to each other.
 SentencePiece BPE replaces WordPiece; attention probabilities have no dropout.
 
+spanbert_base:tiny trains for 2,000 steps. It ends near 5.3 nats a masked token
+held out; predicting by token frequency alone costs 5.4.
+
 108M parameters beside the span boundary head.
 """
 

@@ -35,16 +35,29 @@ class Phase:
     name: unique in its recipe.
     config: every key's value; its length is the phase's own.
     first_step: how many steps the phases before it have.
+    end: the step at which its hours were over, None before that, and where its
+      length is not in hours.
   """
 
   name: str
   config: Config
   first_step: int = 0
+  end: int | None = None
 
   @property
   def last_step(self) -> int:
-    """Returns the step of the whole run that ends the phase."""
+    """Returns the step of the whole run that ends the phase.
+
+    While `is_open`, it is one that cannot be reached.
+    """
+    if self.end is not None:
+      return self.end
     return self.first_step + self.config.num_steps
+
+  @property
+  def is_open(self) -> bool:
+    """True for a phase in hours that has not ended."""
+    return self.config.train.hours > 0 and self.end is None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +70,13 @@ class Recipe:
       before; empty for a recipe of one phase.
     path: the recipe file, which may register kinds of its own; "" for a shipped
       recipe.
+    ends: by the phase's name, the steps at which phases in hours have ended.
   """
 
   base: Config
   diffs: Mapping[str, Diff] = dataclasses.field(default_factory=dict)
   path: str = ""
+  ends: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     # Whatever is wrong with a phase should be known when the recipe is read.
@@ -70,19 +85,13 @@ class Recipe:
         config_lib.may_follow(before.config, after.config, "phase")
       except InputError as error:
         raise InputError(f"phase {after.name!r}: {error}") from error
-      require(
-        not before.config.train.hours,
-        f"phase {before.name!r}: train.hours={before.config.train.hours} is "
-        "for the last phase, as the steps that later ones begin with are "
-        "unknown; once it is trained, give its length in train.steps",
-      )
       _check_evaluated_text(before, after)
 
   @functools.cached_property
   def phases(self) -> tuple[Phase, ...]:
     """The phases in order; each one's configuration is valid by itself."""
     if not self.diffs:
-      return (Phase(ONLY_PHASE, self.base),)
+      return (self._phase(ONLY_PHASE, self.base, 0),)
     phases, values = [], config_lib.flat(self.base)
     for name, diff in self.diffs.items():
       _check_name(name)
@@ -101,8 +110,12 @@ class Recipe:
       except InputError as error:
         raise InputError(f"phase {name!r}: {error}") from error
       first_step = phases[-1].last_step if phases else 0
-      phases.append(Phase(name, config, first_step))
+      phases.append(self._phase(name, config, first_step))
     return tuple(phases)
+
+  def _phase(self, name: str, config: Config, first_step: int) -> Phase:
+    end = self.ends.get(name) if config.train.hours else None
+    return Phase(name, config, first_step, end)
 
   @property
   def last_step(self) -> int:
@@ -111,8 +124,13 @@ class Recipe:
 
   @property
   def last_known_step(self) -> int:
-    """Returns the same, 0 where that phase has hours in place of steps."""
-    return 0 if self.phases[-1].config.train.hours else self.last_step
+    """Returns the same, 0 where a phase in hours has not ended."""
+    is_open = any(phase.is_open for phase in self.phases)
+    return 0 if is_open else self.last_step
+
+  def ended(self, name: str, step: int) -> "Recipe":
+    """Returns the recipe once the hours of a phase are over."""
+    return dataclasses.replace(self, ends={**self.ends, name: step})
 
   def phase_at(self, step: int) -> Phase:
     """Returns the phase that a checkpoint of `step` was trained in last.
@@ -138,6 +156,8 @@ class Recipe:
       values["phases"] = {name: dict(diff) for name, diff in self.diffs.items()}
     if self.path:
       values["recipe"] = self.path
+    if self.ends:
+      values["ends"] = dict(self.ends)
     return values
 
 
@@ -145,6 +165,7 @@ def from_json(values: Mapping[str, Any]) -> Recipe:
   """Returns the recipe that `Recipe.to_json` wrote."""
   values = dict(values)
   diffs, path = values.pop("phases", {}), values.pop("recipe", "")
+  ends = values.pop("ends", {})
   require(
     isinstance(diffs, Mapping)
     and all(isinstance(diff, Mapping) for diff in diffs.values()),
@@ -155,7 +176,7 @@ def from_json(values: Mapping[str, Any]) -> Recipe:
     # Trained models are used whatever the kind was called.
     kind = registry.CORRUPTIONS.present_name(corruption["kind"])
     values["corruption"] = {**corruption, "kind": kind}
-  return Recipe(config_lib.build(values), diffs, path)
+  return Recipe(config_lib.build(values), diffs, path, ends)
 
 
 def _check_name(name: str) -> None:

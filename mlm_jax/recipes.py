@@ -287,8 +287,9 @@ def tiny(values: ml_collections.ConfigDict) -> None:
     eval_every=500,
     checkpoint_every=500,
   )
-  if values.model.share_layers:
-    values.train.steps = 2_000  # One block for all layers learns slowly.
+  if values.model.share_layers or values.objective.span_boundary:
+    # One block for all layers learns slowly, and so do two losses.
+    values.train.steps = 2_000
   if values.objective.name == "rtd":
     # Beside a heavy detection loss, a small generator learns no context here.
     values.objective.update(generator_share=1.0, rtd_weight=1.0)

@@ -14,7 +14,7 @@ from mlm_jax import config as config_lib
 from mlm_jax import phases, recipes, registry
 from mlm_jax.config import Config
 from mlm_jax.errors import InputError, require
-from mlm_jax.phases import Recipe
+from mlm_jax.phases import Phase, Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +147,7 @@ class Workdir:
     if not self.config.exists():
       return
     old, step = self.load_recipe(), self.last_step
+    recipe = self.with_ends(recipe)
     require(
       step <= recipe.last_step,
       f"{self.root} is at step {step}, past train.steps={recipe.last_step}, "
@@ -165,6 +166,7 @@ class Workdir:
         f"phase {before.name!r} of {self.root} has ended at step "
         f"{before.last_step:,}: its train.steps cannot change any more",
       )
+      _check_hours(before, after, step)
       done = min(step, before.last_step) - before.first_step
       require(
         not after.config.train.tokens
@@ -182,6 +184,13 @@ class Workdir:
         config_lib.may_follow(old_config, after.config, "restart")
       except InputError as error:
         raise InputError(f"{self.root}: {error}") from error
+
+  def with_ends(self, recipe: Recipe) -> Recipe:
+    """Returns a recipe that knows where phases in hours have ended here."""
+    if not self.config.exists():
+      return recipe
+    ends = {**self.load_recipe().ends, **recipe.ends}
+    return dataclasses.replace(recipe, ends=ends)
 
   def changed(self, recipe: Recipe) -> dict[str, tuple]:
     """Returns the keys whose values are others than here: (old, new).
@@ -207,7 +216,7 @@ class Workdir:
   def save_recipe(self, recipe: Recipe) -> None:
     """Writes config.json, with a history of what changed in mid-run."""
     self.make()
-    values, step = recipe.to_json(), self.last_step
+    values, step = self.with_ends(recipe).to_json(), self.last_step
     history = self.history()
     changed = self.changed(recipe)
     if step and changed:
@@ -225,6 +234,17 @@ class Workdir:
     if not self.config.exists():
       return []
     return json.loads(self.config.read_text()).get("history", [])
+
+
+def _check_hours(before: Phase, after: Phase, step: int) -> None:
+  """Checks that the schedule of a phase that has begun keeps its hours."""
+  old, new = before.config.train.hours, after.config.train.hours
+  require(
+    not old or step <= before.first_step or new in (0, old),
+    f"phase {before.name!r} has begun with a schedule of train.hours={old}, "
+    f"which cannot become {new}: once it has ended, give its length, "
+    f"train.steps={step - before.first_step}, and append a phase",
+  )
 
 
 def write_atomically(path: epath.Path, text: str) -> None:

@@ -14,8 +14,8 @@ from mlm_jax.config.optim import OptimConfig
 from mlm_jax.config.train import TrainConfig
 from mlm_jax.errors import require
 
-# Of a phase in hours.
-_UNKNOWN_STEPS = 1 << 30
+# Of a phase in hours; a step is an int32, and there may be several.
+_UNKNOWN_STEPS = 1 << 28
 _PARTS_OF_HOURS = 1_000_000
 
 

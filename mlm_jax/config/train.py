@@ -20,7 +20,7 @@ class TrainConfig:
     "whole rows: seq_len for each, padding included.",
     scope="schedule", at_least=0, instead_of=("steps",))
   hours: float = key(0.0,
-    "Length of the training in hours, in place of steps, for the last phase. "
+    "Length of the training in hours, in place of steps. "
     "The learning rate follows the clock, so another run differs; evaluation "
     "counts, stops between two commands do not.",
     scope="schedule", at_least=0, instead_of=("steps", "tokens"))

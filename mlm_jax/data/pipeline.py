@@ -32,7 +32,7 @@ _MOST_THREADS = 16
 LocalRows = Callable[[int], tuple[int, int]]
 
 
-def _all_rows(batch_size: int) -> tuple[int, int]:
+def all_rows(batch_size: int) -> tuple[int, int]:
   return 0, batch_size
 
 
@@ -43,7 +43,7 @@ def train_batches(
   *,
   first_step: int = 0,
   first_row: int | None = None,
-  local_rows: LocalRows = _all_rows,
+  local_rows: LocalRows = all_rows,
 ) -> tf.data.Dataset:
   """Returns the batches of a phase, from step `first_step` of it to its end.
 
@@ -95,7 +95,7 @@ def heldout_batches(
   vocab: Vocabulary,
   *,
   split: str = "heldout",
-  local_rows: LocalRows = _all_rows,
+  local_rows: LocalRows = all_rows,
   corruption: CorruptionConfig | None = None,
 ) -> tf.data.Dataset:
   """Returns the held-out batches, the last one filled up with blank rows.

@@ -23,7 +23,7 @@ def describe(recipe: Recipe, workdir: Workdir | None = None) -> str:
     workdir: where prepared rows are looked for; it need not be there.
   """
   parts = [_phase(phase, workdir) for phase in recipe.phases]
-  if not recipe.phases[-1].config.train.hours:
+  if not any(phase.is_open for phase in recipe.phases):
     total = sum(_tokens(phase.config) for phase in recipe.phases)
     parts.append(f"{recipe.last_step:,} steps, {_short(total)} tokens in all")
   parts.append(_plot(recipe))
@@ -33,7 +33,7 @@ def describe(recipe: Recipe, workdir: Workdir | None = None) -> str:
 def learning_rates(recipe: Recipe, points: int) -> list[tuple[float, float]]:
   """Returns (tokens, or hours, trained; learning rate) at even places.
 
-  Of a recipe that ends with a phase in hours, that phase alone.
+  Of a recipe with phases in hours, those alone.
   """
   lengths, _ = _lengths(recipe)
   total, found, before = sum(lengths.values()), [], 0
@@ -52,9 +52,9 @@ def learning_rates(recipe: Recipe, points: int) -> list[tuple[float, float]]:
 
 def _lengths(recipe: Recipe) -> tuple[dict[str, float], str]:
   """Returns the length of each phase that is drawn, and their unit."""
-  last = recipe.phases[-1]
-  if last.config.train.hours:
-    return {last.name: last.config.train.hours}, "hours"
+  hours = {p.name: p.config.train.hours for p in recipe.phases}
+  if any(hours.values()):
+    return {name: length for name, length in hours.items() if length}, "hours"
   return {p.name: _tokens(p.config) for p in recipe.phases}, "tokens"
 
 

@@ -31,20 +31,21 @@ def diagnose(
   Args:
     run: the compiled functions of the phase.
     state: before the step.
-    batch: this process's rows of the step.
+    batch: all rows of the step, on every process.
     rows: the position of each in the stream.
     decode: ids -> text.
   """
-  norms = _gradient_norms(run, state, batch)
+  start, stop = run.local_rows(len(rows))
+  local = {name: array[start:stop] for name, array in batch.items()}
+  norms = _gradient_norms(run, state, local)
   shown = ", ".join(f"{k} {v:.3g}" for k, v in _largest(norms))
   lines = [f"largest gradient norms: {shown}"]
-  if jax.process_count() == 1:
-    losses = _row_losses(run, state.params, batch)
-    for index, loss in _largest(losses):
-      text = decode(batch["input_ids"][index].tolist())
-      if len(text) > _TEXT_WIDTH:
-        text = f"{text[:_TEXT_WIDTH]}..."
-      lines.append(f"row {rows[index]:,}, loss {loss:.3g}: {text!r}")
+  losses = _row_losses(run, state.params, batch, stop - start)
+  for index, loss in _largest(losses):
+    text = decode(batch["input_ids"][index].tolist())
+    if len(text) > _TEXT_WIDTH:
+      text = f"{text[:_TEXT_WIDTH]}..."
+    lines.append(f"row {rows[index]:,}, loss {loss:.3g}: {text!r}")
   return lines
 
 
@@ -70,13 +71,13 @@ def _gradient_norms(run: Run, state: TrainState, batch) -> dict[str, float]:
   return {name: float(norm) for name, norm in found.items()}
 
 
-def _row_losses(run: Run, params, batch) -> dict[int, float]:
+def _row_losses(run: Run, params, batch, num_local: int) -> dict[int, float]:
   """Returns the loss of each row by itself, without dropout."""
-  losses, size = {}, len(batch["input_ids"])
-  for index in range(min(size, _MOST_ROWS)):
+  losses = {}
+  for index in range(min(len(batch["input_ids"]), _MOST_ROWS)):
     # The step that is compiled already, of a batch of this row alone.
     repeated = {
-      k: np.repeat(v[index : index + 1], size, 0) for k, v in batch.items()
+      k: np.repeat(v[index : index + 1], num_local, 0) for k, v in batch.items()
     }
     sums = run.eval_step(params, run.to_device(repeated))
     losses[index] = float(run.objective.ratios(sums)["loss"])

@@ -60,18 +60,10 @@ def _check_extension(recipe: Recipe, workdir: Workdir) -> None:
   if not step:
     return
   old, new = (one.phase_at(step) for one in (workdir.load_recipe(), recipe))
-  if step > old.first_step and old.config.train.hours:
-    hours = new.config.train.hours
-    require(
-      hours in (0, old.config.train.hours),
-      f"phase {old.name!r} of {workdir.root} has begun with a schedule of "
-      f"train.hours={old.config.train.hours}, which cannot become {hours}: "
-      f"once it has ended, give its length, train.steps={step}, and append a "
-      "phase",
-    )
   if not old.last_step == step < new.last_step:
     return
-  rate = schedules.of_phase(old.config, old.first_step)(step - 1)
+  last = old.config.train.hours or step - 1
+  rate = schedules.of_phase(old.config, old.first_step)(last)
   next_rate = schedules.of_phase(new.config, new.first_step)(step)
   require(
     next_rate <= _MOST_RISE * rate,

@@ -2,20 +2,16 @@
 
 import dataclasses
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
-import numpy as np
 
 from mlm_jax import references
-from mlm_jax.data import corruption, pipeline, prepare
-from mlm_jax.data.host_tensorflow import iterate
+from mlm_jax.data import corruption, prepare
 from mlm_jax.data.rows import Stores
-from mlm_jax.data.stream import Stream
 from mlm_jax.data.tokenizers import Tokenizer
-from mlm_jax.phases import ONLY_PHASE, Phase, Recipe
+from mlm_jax.phases import Phase, Recipe
 from mlm_jax.training import (
-  diagnosis,
   groups,
   loop,
   partitioning,
@@ -34,12 +30,10 @@ from mlm_jax.training.hooks import (
   SkippedSteps,
 )
 from mlm_jax.training.log import Log
+from mlm_jax.training.phase_run import PhaseRun, Reading
 from mlm_jax.training.run import Run
-from mlm_jax.training.state import TrainState, counter_value
+from mlm_jax.training.state import TrainState
 from mlm_jax.workdir import Workdir
-
-# From which the lengths of documents are taken for the utilisation.
-_ROWS_FOR_FLOPS = 256
 
 # run, rows[, how to corrupt them] -> parameters -> held-out metrics.
 MakeEvaluator = Callable[..., Evaluator]
@@ -75,14 +69,13 @@ def pretrain(
   Raises:
     InputError: recipe, corpus, mesh and work directory do not fit together.
   """
+  recipe = workdir.with_ends(recipe)
   preflight.check(recipe, workdir, stop_after_phase)
   changed = workdir.changed(recipe)
   tokenizer, stores = _prepare(recipe, workdir)
   parts = [
-    _PhaseOfRun.of(number, phase, of_phase, tokenizer)
-    for number, (phase, of_phase) in enumerate(
-      zip(recipe.phases, stores, strict=True)
-    )
+    PhaseRun.of(number, *of_phase, tokenizer)
+    for number, of_phase in enumerate(zip(recipe.phases, stores, strict=True))
   ]
   preflight.check_weights(recipe, [part.run for part in parts])
   progress = _restore(recipe, workdir, [part.run for part in parts])
@@ -91,10 +84,10 @@ def pretrain(
     loop.stop_signals() as is_interrupted,
   ):
     log.say(progress.describe(recipe))
-    if progress.step and changed and not progress.is_at_end_of(parts[-1].phase):
-      new = {key: new for key, (_, new) in changed.items()}
-      log.record(recipe.phase_at(progress.step), progress.step, "config", **new)
+    progress.record_changes(changed, recipe, log)
     for part in parts:
+      # A phase in hours before it may have ended only now.
+      part = part.of_phase(recipe.phases[part.number])
       if progress.step > part.phase.last_step:
         continue
       early_stopping = EarlyStopping(
@@ -110,12 +103,14 @@ def pretrain(
           is_interrupted,
         )
         is_interrupt = moment.stop and not early_stopping.is_over
-        if is_interrupt and not (moment.ends_phase and part is parts[-1]):
+        is_last = part.number == len(parts) - 1
+        if is_interrupt and not (moment.ends_phase and is_last):
           log.say(
             f"Stopped at step {moment.step:,}; the same command continues from "
             "there"
           )
           return False
+      recipe = progress.close(part.phase, recipe, workdir)
       if early_stopping.is_over:
         log.say(
           f"Stopped at step {progress.step:,}: the held-out loss has not "
@@ -126,116 +121,6 @@ def pretrain(
         log.say(f"Stopped after phase {stop_after_phase!r}, as asked")
         return True
   return True
-
-
-@dataclasses.dataclass(frozen=True)
-class _PhaseOfRun:
-  """A phase with all that it is trained by."""
-
-  number: int
-  phase: Phase
-  run: Run
-  stores: Stores
-  tokenizer: Tokenizer
-
-  @classmethod
-  def of(
-    cls, number: int, phase: Phase, stores: Stores, tokenizer: Tokenizer
-  ) -> "_PhaseOfRun":
-    run = Run.on(
-      phase.config, tokenizer.vocabulary, first_step=phase.first_step
-    )
-    _ = run.state_shardings  # Raises where an array does not divide.
-    return cls(number, phase, run, stores, tokenizer)
-
-  @property
-  def flops_per_token(self) -> float:
-    """Those of training, by the documents of some rows of each source."""
-    rows_BL = np.concatenate(
-      [
-        store.read("train", np.arange(min(_ROWS_FOR_FLOPS, count)))
-        for store in self.stores.sources.values()
-        if (count := store.info["train"].num_rows)
-      ]
-    )
-    return self.run.objective.flops_per_token_within(rows_BL)
-
-  def diagnose(
-    self, state: TrainState, step: int, stream: Stream, place: int
-  ) -> list[str]:
-    """Returns lines on why a step was skipped.
-
-    Args:
-      state: of that step or a later one.
-      step: the step that was skipped.
-      stream: what the phase reads.
-      place: the number of rows of the stream read before `state`.
-    """
-    data, timeline = self.phase.config.data, self.phase.config.timeline
-    steps_since = int(state.step) - step + 1
-    of_phase = step - 1 - self.phase.first_step
-    batch_size = timeline.batch_size(of_phase)
-    first_row = place + timeline.rows_before(of_phase)
-    first_row -= timeline.rows_before(of_phase + steps_since)
-    # Batches are a function of their place: this one need not be kept.
-    batches = _batches(self, stream, of_phase, first_row)
-    start, stop = self.run.local_rows(batch_size)
-    rows = [stream.position(first_row + n) for n in range(start, stop)]
-    key = "data.skip_rows"
-    if self.phase.name != ONLY_PHASE:
-      key = f"phases.{self.phase.name}.{key}"
-    skip = f"{rows[0]}..{rows[-1] + 1}"
-    if data.skip_rows:
-      skip = f"{data.skip_rows},{skip}"
-    # Its step is that of the random key.
-    before = state.replace(step=state.step - steps_since)
-    return [
-      f"its rows: {rows[0]:,} to {rows[-1]:,} of the stream {stream.name!r}",
-      *diagnosis.diagnose(
-        self.run, before, next(batches), rows, self.tokenizer.decode
-      ),
-      "the last checkpoint is good. To leave rows out when it is continued: "
-      f"--config.{key}={skip}",
-    ]
-
-
-class _Reading:
-  """The rows that a phase reads from a state on, and how many were read.
-
-  Args:
-    part: the phase.
-    state: where it begins, or is continued.
-    streams: the rows that were read of each stream until then.
-  """
-
-  def __init__(
-    self, part: _PhaseOfRun, state: TrainState, streams: Mapping[str, int]
-  ):
-    self.stream = Stream(part.phase.config, part.stores.sources, streams)
-    self._part, self._others = part, dict(streams)
-    self._rows_seen = counter_value(state.rows_seen)
-    self._first_step = int(state.step) - part.phase.first_step
-
-  def batches(self) -> Iterator[dict[str, np.ndarray]]:
-    return _batches(
-      self._part, self.stream, self._first_step, self.stream.place
-    )
-
-  def place(self, state: TrainState) -> int:
-    """Returns how many rows of the stream were read before a state."""
-    read = counter_value(state.rows_seen) - self._rows_seen
-    return self.stream.place + read
-
-  def streams(self, state: TrainState) -> dict[str, int]:
-    """Returns how many rows of each stream were read before a state."""
-    return self._others | self.stream.after(self.place(state))
-
-  def epochs(self, step: int) -> dict[str, float]:
-    """Returns how often each source was read before a step of the run."""
-    rows_before = self._part.phase.config.timeline.rows_before
-    read = rows_before(step - self._part.phase.first_step)
-    read -= rows_before(self._first_step)
-    return self.stream.epochs(self.stream.place + read)
 
 
 @dataclasses.dataclass
@@ -267,14 +152,30 @@ class _Progress:
 
   def is_at_end_of(self, phase: Phase) -> bool:
     """Returns whether nothing of a phase is left to train."""
-    hours = phase.config.train.hours
-    if hours and self.step > phase.first_step:
-      return float(self.state.hours) >= hours
+    if phase.is_open and self.step > phase.first_step:
+      return float(self.state.hours) >= phase.config.train.hours
     return self.step == phase.last_step
+
+  def record_changes(
+    self, changed: Mapping[str, tuple], recipe: Recipe, log: Log
+  ) -> None:
+    """Records which keys have other values from here on: (old, new)."""
+    if self.step and changed and not self.is_at_end_of(recipe.phases[-1]):
+      new = {key: new for key, (_, new) in changed.items()}
+      log.record(recipe.phase_at(self.step), self.step, "config", **new)
+
+  def close(self, phase: Phase, recipe: Recipe, workdir: Workdir) -> Recipe:
+    """Returns the recipe, and writes down where a phase in hours has ended."""
+    if not (phase.is_open and self.is_at_end_of(phase)):
+      return recipe
+    recipe = recipe.ended(phase.name, self.step)
+    if jax.process_index() == 0:
+      workdir.save_recipe(recipe)
+    return recipe
 
   def train(
     self,
-    part: _PhaseOfRun,
+    part: PhaseRun,
     make_evaluator: MakeEvaluator,
     hooks: Sequence[Hook],
     workdir: Workdir,
@@ -291,7 +192,7 @@ class _Progress:
     if frozen := groups.num_frozen(self.state.params, phase.config.optim):
       total = sum(x.size for x in jax.tree.leaves(self.state.params))
       log.say(f"Frozen: {frozen:,} of {total:,} parameters")
-    reading = _Reading(part, self.state, self.streams)
+    reading = Reading(part, self.state, self.streams)
     with Checkpoints(workdir, train, log.say) as checkpoints:
       first, last = [], []
       if phase.config.data.is_evaluated:
@@ -350,7 +251,7 @@ def _restore(
 
 
 def _evaluations(
-  part: _PhaseOfRun, make_evaluator: MakeEvaluator
+  part: PhaseRun, make_evaluator: MakeEvaluator
 ) -> list[Evaluation]:
   """Returns the evaluation of a phase, by its own corruption, of averages."""
   train = part.phase.config.train
@@ -372,18 +273,3 @@ def _evaluations(
       )
     )
   return found
-
-
-def _batches(
-  part: _PhaseOfRun, stream: Stream, first_step: int, first_row: int
-) -> Iterator[dict[str, np.ndarray]]:
-  """Returns an iterator over the batches of a phase from a step of it on."""
-  dataset = pipeline.train_batches(
-    part.run.config,
-    stream,
-    part.run.vocab,
-    first_step=first_step,
-    first_row=first_row,
-    local_rows=part.run.local_rows,
-  )
-  return iterate(dataset)

@@ -1,6 +1,7 @@
 """A phase whose length is in hours: its schedule follows the clock."""
 
 import functools
+import json
 
 import numpy as np
 import pytest
@@ -120,10 +121,50 @@ def test_invalid_hours_raise_input_error(base, keys, parts):
     assert part in str(error.value)
 
 
-def test_hours_are_for_the_last_phase(base):
-  with pytest.raises(InputError, match=r"'a'.*train\.hours.*last phase"):
-    b = {"train.steps": 4, "optim.warmup_steps": 1}
-    phases.Recipe(base, {"a": HOURS, "b": b})
+STEPS = {"train.steps": 4, "optim.warmup_steps": 1}
+
+
+@pytest.mark.slow
+def test_phases_in_hours_may_stand_anywhere(base, clock, tmp_path):
+  """Of three phases two are in hours; killed in any, the run goes on."""
+  recipe = phases.Recipe(base, {"a": HOURS, "b": STEPS, "c": HOURS})
+  assert [phase.is_open for phase in recipe.phases] == [True, False, True]
+  for step in (10, 22, 34):
+    assert not api.pretrain(recipe, tmp_path, hooks=[StopAt(step)])
+    assert Workdir.at(tmp_path).last_step == step
+  assert api.pretrain(recipe, tmp_path)
+  found = [r for r in records(tmp_path) if r["split"] == "train"]
+  names = {r["step"]: r["phase"] for r in found}
+  assert names == {n: "abc"[(n > 20) + (n > 24)] for n in range(2, 45, 2)}
+  # Each phase's rate begins anew: in its steps, or in its hours.
+  rates = {r["step"]: r["learning_rate"] for r in found}
+  peak = base.optim.peak_lr
+  assert rates[22] == pytest.approx(peak) and rates[26] == 0
+  kept = Workdir.at(tmp_path).load_recipe()
+  assert [(p.first_step, p.last_step) for p in kept.phases] == [
+    (0, 20),
+    (20, 24),
+    (24, 44),
+  ]
+  # It is over, and stays so; what has ended cannot change.
+  assert api.pretrain(recipe, tmp_path)
+  assert Workdir.at(tmp_path).last_step == 44
+  longer = {"a": HOURS | {"train.hours": 1.0}, "b": STEPS, "c": HOURS}
+  with pytest.raises(InputError, match=r"'a'.*train\.hours=0\.5"):
+    api.pretrain(phases.Recipe(base, longer), tmp_path)
+
+
+@pytest.mark.slow
+def test_a_kill_between_two_phases_loses_nothing(base, clock, tmp_path):
+  """The end of the hours is in the checkpoint before it is in config.json."""
+  recipe = phases.Recipe(base, {"a": HOURS, "b": STEPS})
+  assert api.pretrain(recipe, tmp_path, stop_after_phase="a")
+  config = json.loads((tmp_path / "config.json").read_text())
+  assert config.pop("ends") == {"a": 20}
+  (tmp_path / "config.json").write_text(json.dumps(config))
+  assert api.pretrain(recipe, tmp_path)
+  assert Workdir.at(tmp_path).load_recipe().ends == {"a": 20}
+  assert Workdir.at(tmp_path).last_step == 24
 
 
 def test_lengths_of_another_unit_replace_each_other():

@@ -1,12 +1,13 @@
 """Several phases run in one go, resume exactly, and continue their streams."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 
-from mlm_jax import api, phases
-from mlm_jax.errors import InputError
+from mlm_jax import api, phases, recipes
+from mlm_jax.errors import InputError, TrainingError
 from mlm_jax.training import pretrain as pretrain_lib
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.hooks import Hook
@@ -76,25 +77,40 @@ def test_a_stopped_run_resumes_exactly_in_any_phase(
   assert_resumes_exactly(two_phases, step, tmp_path, uninterrupted)
 
 
+@pytest.fixture
+def train_in_two(start, free_port):
+  """Returns a function that trains a work directory's recipe in two processes.
+
+  It checks their exit codes, and returns what each has printed.
+  """
+
+  def train(workdir, exit_code=0):
+    port, outputs = free_port(), []
+    processes = [
+      start(
+        workdir,
+        f"--coordinator=localhost:{port}",
+        "--num_processes=2",
+        f"--process_id={index}",
+        config=None,
+      )
+      for index in range(2)
+    ]
+    for process in processes:
+      output, _ = process.communicate(timeout=240)
+      assert process.returncode == exit_code, output
+      outputs.append(output)
+    return outputs
+
+  return train
+
+
 def test_two_processes_continue_in_any_phase_as_one(
-  two_phases, uninterrupted, start, free_port, tmp_path
+  two_phases, uninterrupted, train_in_two, tmp_path
 ):
   """Real processes, which go on in the first phase and end in the second."""
   assert not api.pretrain(two_phases, tmp_path, hooks=[StopAt(3)])
-  port = free_port()
-  processes = [
-    start(
-      tmp_path,
-      f"--coordinator=localhost:{port}",
-      "--num_processes=2",
-      f"--process_id={index}",
-      config=None,
-    )
-    for index in range(2)
-  ]
-  for process in processes:
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
+  train_in_two(tmp_path)
   one, two = records(uninterrupted), records(tmp_path)
   place = lambda r: (r["step"], r["phase"], r["split"], r["tokens_seen"])
   assert [place(r) for r in one] == [place(r) for r in two]
@@ -106,6 +122,45 @@ def test_two_processes_continue_in_any_phase_as_one(
     with Checkpoints(Workdir.at(workdir)) as checkpoints:
       streams.append(checkpoints.streams(11))
   assert streams[0] == streams[1]
+
+
+def test_two_processes_end_a_phase_in_hours_together(
+  base, train_in_two, tmp_path
+):
+  """By the first one's clock; the next phase begins where it ended."""
+  hours = {"train.hours": 0.001, "optim.warmup_steps": 0}
+  recipe = phases.Recipe(base, {"a": hours, "b": {"train.steps": 4}})
+  api.prepare(recipe, tmp_path)
+  train_in_two(tmp_path)
+  recipe = Workdir.at(tmp_path).load_recipe()
+  end = recipe.phases[0].end
+  assert end > 0 and end % base.train.log_every == 0
+  assert recipe.last_step == Workdir.at(tmp_path).last_step == end + 4
+  trained = [r for r in records(tmp_path) if r["split"] == "train"]
+  assert [r["step"] for r in trained if r["phase"] == "b"] == [end + 2, end + 4]
+
+
+def test_two_processes_name_the_worst_rows_of_the_whole_batch(
+  base, train_in_two, tmp_path
+):
+  keys = {
+    "train.steps": 80,
+    "train.max_skipped": 1,
+    "train.eval_every": 80,
+    "train.checkpoint_every": 80,
+    # As soon as a median is known, every step is a spike.
+    "optim.max_spike": 0.01,
+  }
+  recipe = recipes.override(phases.Recipe(base), keys)
+  with pytest.raises(TrainingError) as error:
+    api.pretrain(recipe, tmp_path / "one")
+  api.prepare(recipe, tmp_path / "two")
+  said = [str(error.value), *train_in_two(tmp_path / "two", exit_code=1)]
+  # Without losses, whose last digit may differ.
+  worst = [re.findall(r"row ([\d,]+), loss \S+: (.*)", text) for text in said]
+  assert worst[0] == worst[1] == worst[2] and len(worst[0]) == 3
+  skip = [re.findall(r"data.skip_rows=(\S+)", text) for text in said]
+  assert skip[0] == skip[1] == skip[2] == ["1024..1040"]
 
 
 def test_rows_of_another_length_are_a_stream_of_their_own(
