@@ -1,13 +1,16 @@
 """Trains small recipes, and records where their losses should be.
 
   python bench/reference_runs.py [--recipes=...] [--runs=runs/reference]
-    [--corpus='text:my/*.txt']
+    [--text=NAME --config.data.corpus=... --config.train.steps=... ...]
 
 Each recipe is trained as `train --config=NAME` trains it, in a process of its
-own; one that has finished is not trained again. Without --corpus the text is
-what every Python holds, and configs/references.json is written, by which
-`train` says what loss to expect. bench/results/reference_runs.md has the table,
-and a picture of the curves. Losses are held out, at [MASK].
+own; one that has finished is not trained again. The text is what every Python
+holds, and configs/references.json is written, by which `train` says what loss
+to expect. bench/results/reference_runs.md has the table, and a picture of the
+curves. Losses are held out, at [MASK].
+
+With --text, overrides say which text that is, and how long all recipes train;
+the table goes into bench/results/reference_runs_NAME.md alone.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import subprocess
 import sys
 
@@ -27,6 +31,8 @@ from mlm_jax import families, phases
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
+
+CORPUS = "tfds:python_docs"
 
 # ALBERT, ELECTRA and SpanBERT take twice the steps of the other small variants.
 RECIPES = [
@@ -44,7 +50,7 @@ RECIPES = [
 ]
 
 
-def train(name, workdir, rows, corpus):
+def train(name, workdir, rows, overrides):
   """Trains a recipe, as a command does."""
   command = [
     sys.executable,
@@ -55,13 +61,12 @@ def train(name, workdir, rows, corpus):
     f"--workdir={workdir}",
     f"--config.data.rows_dir={rows}",
     "--config.train.eval_every=100",
+    *overrides,
   ]
-  if corpus:
-    command.append(f"--config.data.corpus={corpus}")
   subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
-def against_pytorch(family, corpus, folder):
+def against_pytorch(family, folder):
   """Returns the largest and the mean relative difference of losses.
 
   Of 300 steps of 4 layers of 128, packed rows of 64, AdamW.
@@ -75,7 +80,7 @@ def against_pytorch(family, corpus, folder):
   values.model.update(num_layers=4, width=128, num_heads=4, mlp_width=512)
   if values.model.window:
     values.model.update(window=16, global_every=2, mlp_width=192)
-  values.data.update(corpus=corpus, vocab_size=4096, seq_len=64)
+  values.data.update(corpus=CORPUS, vocab_size=4096, seq_len=64)
   values.optim.update(peak_lr=1e-3, warmup_steps=50)
   values.train.update(steps=300, batch_size=16, log_every=1)
   ours = Ours(phases.Recipe(config_lib.build(values)), folder)
@@ -139,40 +144,60 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
   parser.add_argument("--recipes", default=",".join(RECIPES))
   parser.add_argument("--runs", type=pathlib.Path, default="runs/reference")
-  parser.add_argument("--corpus", default="")
-  args = parser.parse_args()
+  parser.add_argument("--text", default="")
+  args, overrides = parser.parse_known_args()
+  if bool(args.text) != bool(overrides):
+    parser.error("--text goes with overrides, --config.GROUP.KEY=VALUE")
   curves, entropies = {}, {}
   for name in args.recipes.split(","):
     workdir = args.runs.resolve() / name.partition(":")[0]
-    train(name, workdir, workdir.parent / "rows", args.corpus)
+    train(name, workdir, workdir.parent / "rows", overrides)
     curves[name] = heldout(workdir)
     entropies[name] = curve.unigram_entropy(workdir)
     print(f"{name}: {curves[name][-1][1]:.3f}", flush=True)
-  corpus = args.corpus or "tfds:python_docs"
+  write(args.text, curves, entropies)
+  if args.text:
+    return
   differences = {
-    name: against_pytorch(family, corpus, args.runs.resolve() / f"{name}_300")
+    name: against_pytorch(family, args.runs.resolve() / f"{name}_300")
     for name, family in (
       ("BERT", families.BERT),
       ("ModernBERT", families.MODERNBERT),
     )
   }
-  suffix = "_own_text" if args.corpus else ""
-  picture = RESULTS / f"reference_runs{suffix}.png"
-  draw(curves, entropies, picture)
+  append_differences(differences)
+  lines = (f'"{name}": {json.dumps(x)}' for name, x in curves.items())
+  path = ROOT / "configs" / "references.json"
+  path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def write(text, curves, entropies):
+  """Writes the table and the picture of the runs on a text."""
+  stem = f"reference_runs_{text}".rstrip("_")
+  draw(curves, entropies, RESULTS / f"{stem}.png")
   versions = ", ".join(
     f"{name} {importlib.metadata.version(name)}" for name in ("jax", "flax")
   )
-  text = f"""# Reference runs: where the loss should be
+  of = text or "the documentation that every Python holds"
+  (
+    RESULTS / f"{stem}.md"
+  ).write_text(f"""# Reference runs: where the loss should be
 
-`python bench/reference_runs.py`, {os.cpu_count()} cores, Python
-{platform.python_version()}, {versions}. The corpus is
-{args.corpus or "the documentation that every Python holds"}. Losses are held
+{os.cpu_count()} cores, Python {platform.python_version()}, {versions}. The text is
+{of}. Losses are held
 out, in nats a token, at 15% of tokens, all shown as [MASK].
+
+    {shlex.join(["python", *sys.argv])}
 
 {table(curves, entropies)}
 
-![curves]({picture.name})
+![curves]({stem}.png)
+""")
 
+
+def append_differences(differences):
+  """Adds what PyTorch's losses differ by to the table."""
+  text = """
 ## Beside PyTorch
 
 The loss at each of 300 steps, from the same weights and batches, by
@@ -184,11 +209,8 @@ width 128, packed rows of 64 tokens, float32.
 """
   for name, (largest, mean) in differences.items():
     text += f"| {name} | {largest:.1e} | {mean:.1e} |\n"
-  (RESULTS / f"reference_runs{suffix}.md").write_text(text)
-  if not args.corpus:
-    lines = (f'"{name}": {json.dumps(x)}' for name, x in curves.items())
-    path = ROOT / "configs" / "references.json"
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+  with (RESULTS / "reference_runs.md").open("a") as file:
+    file.write(text)
 
 
 if __name__ == "__main__":
