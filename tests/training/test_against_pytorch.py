@@ -121,9 +121,36 @@ def torch_adafactor(config, groups):
   )
 
 
+class Lamb(torch.optim.Optimizer):
+  """Algorithm 2 of You et al. 2020; norms and biases are not adapted."""
+
+  def step(self):
+    for group in self.param_groups:
+      (param,), (b1, b2) = group["params"], group["betas"]
+      state, grad = self.state[param], param.grad
+      count = state["count"] = state.get("count", 0) + 1
+      mean = state["mean"] = b1 * state.get("mean", 0) + (1 - b1) * grad
+      square = b2 * state.get("square", 0) + (1 - b2) * grad**2
+      state["square"] = square
+      update = mean / (1 - b1**count)
+      update /= (square / (1 - b2**count)).sqrt() + group["eps"]
+      ratio = 1.0
+      if group["weight_decay"]:
+        update += group["weight_decay"] * param.data
+        ratio = param.data.norm() / update.norm()
+      param.data -= group["lr"] * ratio * update
+
+
+def lamb(config, groups):
+  optim = config.optim
+  keys = {"lr": optim.peak_lr, "betas": (optim.b1, optim.b2), "eps": optim.eps}
+  return Lamb(groups, keys)
+
+
 @pytest.mark.parametrize(
   ("make", "keys"),
   [
+    (lamb, {"optim.name": "lamb", "optim.peak_lr": 0.02}),
     (stable_adamw, {"optim.name": "stable_adamw", "optim.clip_norm": 0.0}),
     (lion, {"optim.name": "lion", "optim.peak_lr": 3e-4}),
     (torch_adafactor, {"optim.name": "adafactor", "optim.peak_lr": 0.02}),
