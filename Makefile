@@ -8,7 +8,7 @@ QUICK := --workdir=runs/quickstart
 PROCESSES ?= 2
 TEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile
 
-.PHONY: quickstart test test-fast test-tpu-compile lint format docs dist clean
+.PHONY: quickstart test test-fast test-beam test-tpu-compile lint format docs dist clean
 
 quickstart: .venv/installed
 	@$(RUN) train --config=quickstart $(QUICK)
@@ -36,6 +36,12 @@ test-fast: .venv/installed-test
 test-tpu-compile: .venv/installed-test
 	@test -d .venv/libtpu || $(PIP) --no-deps --target .venv/libtpu libtpu
 	@PYTHONPATH=.venv/libtpu $(TEST) --dist=loadgroup -m tpu_compile
+
+# A folder of its own: Beam takes older versions of what others need.
+test-beam: .venv/installed-test
+	@test -d .venv/beam || $(PIP) --target .venv/beam \
+	  apache-beam 'sentencepiece<0.2.2'
+	@PYTHONPATH=.venv/beam $(TEST) tests/data/test_beam.py
 
 lint: .venv/installed-test
 	@$(BIN)/ruff check .

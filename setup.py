@@ -37,6 +37,7 @@ setuptools.setup(
     "flax>=0.12",
     "importlib_resources",  # tensorflow-datasets imports it without saying so.
     "jax>=0.10",
+    "loky>=3.5",
     "huggingface_hub",
     "ml_collections>=1.0",
     "numpy",
@@ -73,6 +74,8 @@ setuptools.setup(
       "ipykernel",
       "matplotlib",
     ],
+    # Later ones want a protobuf that Beam does not take.
+    "beam": ["apache-beam", "sentencepiece<0.2.2"],
     "bench": ["matplotlib"],
     "hf": ["torch", "transformers>=5"],
     "tpu": ["jax[tpu]"],

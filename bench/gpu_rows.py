@@ -61,14 +61,14 @@ def make_rows(config, vocab, count, corpus, rng):
   The packer starts with the longest documents, so more rows than `count` are
   packed and `count` of them drawn.
   """
-  length, missing = config.data.seq_len, 1.3 * count * config.data.seq_len
+  missing = 1.3 * count * config.data.seq_len
   documents = []
   for size in document_lengths(corpus, rng):
     documents.append(rng.integers(5, vocab.size, size).tolist())
     missing -= size
     if missing < 0:
       break
-  rows = np.stack(list(pack(documents, config.data.packing, length, vocab)))
+  rows = np.stack(list(pack(documents, config.data, vocab)))
   return rows[rng.permutation(len(rows))[:count]]
 
 

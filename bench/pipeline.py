@@ -120,12 +120,12 @@ def our_sides(path, rows, batch_size):
   from mlm_jax.data import rows as rows_lib
   from mlm_jax.data.stream import Stream
 
-  infos = {}
+  counts = {}
   for split, count in (("train", len(rows)), ("heldout", 1)):
-    writer = rows_lib.SplitWriter(path / split, rows.shape[1], VOCAB)
+    writer = rows_lib.SplitWriter(path, split, rows.shape[1], VOCAB)
     collections.deque(map(writer.append, rows[:count]), maxlen=0)
-    infos[split] = writer.finish()
-  rows_lib.finish_store(path, rows.shape[1], infos)
+    counts[split] = writer.finish()
+  rows_lib.finish_store(path, rows.shape[1], VOCAB, {0: counts})
   config = config_lib.default()
   config.data.update(vocab_size=VOCAB.size, seq_len=rows.shape[1])
   config.data.packing = "single"  # Sentence pairs require it.

@@ -179,11 +179,12 @@ def write(text, curves, entropies):
     f"{name} {importlib.metadata.version(name)}" for name in ("jax", "flax")
   )
   of = text or "the documentation that every Python holds"
+  python = f"{os.cpu_count()} cores, Python {platform.python_version()}"
   (
     RESULTS / f"{stem}.md"
   ).write_text(f"""# Reference runs: where the loss should be
 
-{os.cpu_count()} cores, Python {platform.python_version()}, {versions}. The text is
+{python}, {versions}. The text is
 {of}. Losses are held
 out, in nats a token, at 15% of tokens, all shown as [MASK].
 

@@ -57,12 +57,21 @@ def load_recipe(
   return recipes.load(name, overrides)
 
 
-def prepare(recipe: Recipe | str, workdir: Path) -> None:
-  """Trains the tokenizer and writes the rows of each phase, where missing."""
+def prepare(
+  recipe: Recipe | str, workdir: Path, *, beam_options: Sequence[str] = ()
+) -> None:
+  """Trains the tokenizer and writes the rows of each phase, where missing.
+
+  Args:
+    recipe: what is to be trained.
+    workdir: where everything is kept; made if need be.
+    beam_options: such as ["--runner=DirectRunner"], by which Apache Beam writes
+      the rows; by default the cores of this machine do.
+  """
   workdir = Workdir.at(workdir)
   recipe = _recipe(recipe, workdir)
   workdir.check(recipe)
-  prepare_lib.prepare_phases(recipe, workdir)
+  prepare_lib.prepare_phases(recipe, workdir, beam_options=beam_options)
 
 
 def pretrain(

@@ -1,6 +1,7 @@
 """Errors that end a command: in the user's input, or in training."""
 
 import difflib
+import re
 
 
 class InputError(Exception):
@@ -27,6 +28,12 @@ def unknown(kind: str, name, known, listed: str = "") -> InputError:
   if not listed:
     listed = f"known: {', '.join(names)}" if names else "none is registered"
   return InputError(f"unknown {kind} {name!r}; {listed}")
+
+
+def input_error_in(text: str) -> InputError | None:
+  """Returns the InputError that another library has turned into text."""
+  found = re.search(rf"{InputError.__name__}: (.+)", text)
+  return InputError(found[1]) if found else None
 
 
 def require(condition: bool, message: str) -> None:

@@ -2,10 +2,13 @@
 
 import contextlib
 import dataclasses
+import fcntl
+import hashlib
 import json
 import os
+import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from etils import epath
@@ -278,6 +281,31 @@ def atomic_file(path: epath.Path, name: str = "") -> Iterator[BinaryIO]:
   finally:
     if partial.exists():
       partial.unlink()
+
+
+@contextlib.contextmanager
+def alone(path: epath.Path, line: str, say: Callable) -> Iterator[None]:
+  """Waits until no other process of this machine works on a path.
+
+  Args:
+    path: a file or folder, which need not be there. A remote one is not
+      guarded: there are no locks.
+    line: what is said where there is someone to wait for.
+    say: called with it.
+  """
+  if "://" in str(path):
+    yield
+    return
+  name = hashlib.sha256(os.path.realpath(path).encode()).hexdigest()
+  lock = epath.Path(tempfile.gettempdir()) / f"mlm_jax-{os.getuid()}" / name
+  lock.parent.mkdir(parents=True, exist_ok=True)
+  with lock.open("w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      say(line)
+      fcntl.flock(file, fcntl.LOCK_EX)
+    yield  # The lock ends with the file, or the process.
 
 
 @contextlib.contextmanager

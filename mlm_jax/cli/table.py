@@ -58,10 +58,20 @@ COMMANDS = {
     train.prepare,
     "train the tokenizer and write the rows of a corpus",
     configured=True,
+    arguments=(
+      ("--runner", {"default": "", "metavar": "RUNNER",
+        "help": "have Apache Beam write the rows, such as DirectRunner, by "
+        "default all cores of this machine do"}),
+      ("--beam_option", {"action": "append", "default": [],
+        "metavar": "--NAME=VALUE",
+        "help": "an option of the runner's; repeatable"}),
+    ),
     examples=(
       "--config=quickstart --workdir=runs/quickstart",
       "--config=bert_base --workdir=runs/base "
       "--config.data.corpus='text:my/*.txt'",
+      "--config=bert_base --workdir=gs://my/base --runner=DataflowRunner "
+      "--beam_option=--project=mine --beam_option=--region=europe-west4",
     ),
   ),
   "train": Command(

@@ -12,7 +12,12 @@ STOPPED = 75
 def prepare(args, recipe: Recipe) -> None:
   from mlm_jax import api
 
-  api.prepare(recipe, args.workdir)
+  options = [f"--runner={args.runner}"] if args.runner else []
+  require(
+    args.runner or not args.beam_option,
+    "--beam_option is for --runner=RUNNER",
+  )
+  api.prepare(recipe, args.workdir, beam_options=[*options, *args.beam_option])
 
 
 def train(args, recipe: Recipe) -> None:

@@ -80,6 +80,10 @@ class DataConfig(CorpusConfig):
     "they fit, concat fills rows in order, single puts one piece of a document "
     "in a row.",
     scope="data")
+  documents_per_row: int = key(0,
+    "Most documents of a row, 0 for no limit. Attention kernels that take the "
+    "lengths of documents want a bound on their number; single has one.",
+    scope="data", at_least=0)
   rows_dir: str = key("",
     "Folder of the prepared rows, to share them between runs. Empty is "
     "WORKDIR/rows.",

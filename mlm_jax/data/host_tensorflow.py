@@ -15,6 +15,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from mlm_jax.errors import input_error_in
+
 __all__ = ["iterate", "load", "tf"]
 
 _RUNNING = weakref.WeakSet()
@@ -49,10 +51,17 @@ def iterate(dataset: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
   The threads of a pipeline that call NumPy functions must not outlive Python:
   one that comes back to it while it ends is killed. The destructor of the
   pipeline waits for that thread, so that the process hangs, or aborts.
+
+  Raises:
+    InputError: one of these functions has.
   """
 
   def elements():
-    yield from dataset.as_numpy_iterator()
+    try:
+      yield from dataset.as_numpy_iterator()
+    except tf.errors.OpError as error:
+      # TensorFlow turns what NumPy functions raise into text.
+      raise input_error_in(error.message) or error from None
 
   running = elements()
   _RUNNING.add(running)

@@ -4,19 +4,20 @@ Each corpus has a row store, which records.py finds again, so that a run
 continues with its rows although the corpus may be gone or changed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from etils import epath
 
 from mlm_jax.config import Config, CorpusConfig, DataConfig
 from mlm_jax.data import records, rows, sources, tokenizers
+from mlm_jax.data.blocks import Splitter
 from mlm_jax.data.stream import Stream
 from mlm_jax.data.tokenizers import Tokenizer
-from mlm_jax.data.write_rows import Splitter, sampled, write_store
+from mlm_jax.data.write_rows import sampled, write_store
 from mlm_jax.errors import require, unknown
 from mlm_jax.phases import Recipe
-from mlm_jax.workdir import Workdir, atomic_folder
+from mlm_jax.workdir import Workdir, alone, atomic_folder
 
 # The share of unknown tokens that is refused, and that which is said.
 _MOST_UNKNOWN = 0.5
@@ -24,7 +25,10 @@ _SAID_UNKNOWN = 0.01
 
 
 def prepare(
-  config: Config, workdir: Workdir, say: Callable[[str], None] = print
+  config: Config,
+  workdir: Workdir,
+  say: Callable[[str], None] = print,
+  beam_options: Sequence[str] = (),
 ) -> tuple[Tokenizer, rows.Stores]:
   """Returns the tokenizer and rows of a work directory; makes what is missing.
 
@@ -36,6 +40,7 @@ def prepare(
     config: the run.
     workdir: where the tokenizer, and by default the rows, are kept.
     say: called with a line of text about what is being done.
+    beam_options: of Apache Beam, which writes the rows if there are any.
 
   Raises:
     InputError: the corpus, the tokenizer or the work directory cannot be used.
@@ -64,7 +69,9 @@ def prepare(
   tokenizer = tokenizer or _make_tokenizer(config.data, workdir, say)
   for name, identity in identities.items():
     data = corpora[name]
-    paths[name] = _make_rows(name, data, identity, tokenizer, workdir, say)
+    paths[name] = _make_rows(
+      name, data, identity, tokenizer, workdir, say, beam_options
+    )
   stores = _open({name: paths[name] for name in corpora})
   stream = Stream(config, stores.sources)
   _check(config, stores, stream)
@@ -73,13 +80,21 @@ def prepare(
 
 
 def prepare_phases(
-  recipe: Recipe, workdir: Workdir, say: Callable[[str], None] = print
+  recipe: Recipe,
+  workdir: Workdir,
+  say: Callable[[str], None] = print,
+  beam_options: Sequence[str] = (),
 ) -> None:
-  """Makes the tokenizer, and the rows of each phase, where they are missing."""
-  for phase in recipe.phases:
-    prepare(phase.config, workdir, say)
-    # The tokenizer belongs to the work directory from here on.
-    workdir.save_recipe(recipe)
+  """Makes the tokenizer, and the rows of each phase, where they are missing.
+
+  Where another process does so, its end is waited for.
+  """
+  line = f"Another process prepares {workdir.root}: waiting for it"
+  with alone(workdir.root / "prepare", line, say):
+    for phase in recipe.phases:
+      prepare(phase.config, workdir, say, beam_options)
+      # The tokenizer belongs to the work directory from here on.
+      workdir.save_recipe(recipe)
 
 
 def load(config: Config, workdir: Workdir) -> tuple[Tokenizer, rows.Stores]:
@@ -194,7 +209,8 @@ def _describe(config: Config, stores: rows.Stores, stream: Stream, say) -> None:
     of = f" of {name}" if name else ""
     line = (
       f"Rows{of}: {train.num_rows:,} to train on ({train.tokens:,} tokens, "
-      f"{train.fill:.2%} full), {heldout.num_rows:,} held out"
+      f"{train.fill:.2%} full, {train.cut_share:.1%} of the documents cut), "
+      f"{heldout.num_rows:,} held out"
     )
     if name:
       line += f"; {stream.shares[name]:.1%} of all rows"
@@ -298,6 +314,7 @@ def _make_rows(
   tokenizer: Tokenizer,
   workdir: Workdir,
   say,
+  beam_options: Sequence[str] = (),
 ) -> epath.Path:
   """Returns the path of a row store, after writing it if need be."""
   fields = records.fingerprint_fields(data, identity, tokenizer)
@@ -305,6 +322,6 @@ def _make_rows(
   if not rows.is_finished(path):
     of = f" of {name}" if name else ""
     say(f"Preparing rows{of} of {data.seq_len} tokens from {data.corpus}")
-    write_store(data, tokenizer, path, fields)
+    write_store(data, tokenizer, path, fields, say, beam_options)
   records.record(data, tokenizer, workdir, path)
   return path

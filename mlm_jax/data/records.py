@@ -19,7 +19,7 @@ from mlm_jax.errors import InputError
 from mlm_jax.workdir import Workdir, write_atomically
 
 # Incremented when equal fields come to give other rows.
-_FORMAT = 2
+_FORMAT = 3
 
 # What the name of a validation corpus begins with, among those of all corpora.
 VALIDATION = "validation/"
@@ -112,6 +112,9 @@ def fingerprint_fields(
     tokenizer: what tokenizes it.
   """
   only_some = {"on_bad_text": "skip"} if data.on_bad_text == "skip" else {}
+  packing = {"documents_per_row": data.documents_per_row}
+  if not data.documents_per_row:
+    packing = {}  # Which stores of earlier versions have not.
   return {
     "format": _FORMAT,
     **identity,
@@ -122,6 +125,7 @@ def fingerprint_fields(
     "heldout_fraction": data.heldout_fraction,
     "seq_len": data.seq_len,
     "packing": data.packing,
+    **packing,
   }
 
 

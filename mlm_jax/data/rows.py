@@ -1,16 +1,20 @@
 """The row store: packed rows on disk, with random access.
 
 A store is a folder with two sharded TensorStore zarr3 arrays, `train` and
-`heldout`, `[num_rows, seq_len]`, zstd-compressed and checksummed (crc32c), and
-a `rows.json` that is written last: a store without it is incomplete, and is
+`heldout`, `[block, row, seq_len]`, zstd-compressed and checksummed (crc32c),
+and a `rows.json` that is written last: a store without it is incomplete, and is
 never read.
+
+Each block is written by itself, by whoever and whenever. The arrays are as
+large as they may ever be, for what is not written takes no place; `rows.json`
+says which blocks there are, and how many rows each has.
 """
 
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +32,9 @@ SPLITS = ("train", "heldout")
 # little more than itself. A shard is one file.
 _CHUNK_TOKENS = 512
 _SHARD_TOKENS = 1 << 22
+
+# The largest number of blocks, and of rows of one.
+_MOST_BLOCKS, _MOST_ROWS = 1 << 40, 1 << 24
 
 # For decoded chunks kept in memory: a small corpus is decompressed only once.
 _CACHE_BYTES = 256 << 20
@@ -47,6 +54,7 @@ class SplitInfo:
     bytes: those of the documents in UTF-8; 0 in stores made before these were
       counted.
     unknown: the number of unknown tokens, which are never predicted.
+    num_cut: the number of documents that do not stand in one row as a whole.
     num_left_out: the number of documents that were not packed, because they are
       evaluated on.
     nulls, bad, first_bad: as in `Report`, of the whole corpus.
@@ -59,10 +67,16 @@ class SplitInfo:
   unigram_entropy: float
   bytes: int = 0
   unknown: int = 0
+  num_cut: int = 0
   num_left_out: int = 0
   nulls: int = 0
   bad: int = 0
   first_bad: str = ""
+
+  @property
+  def cut_share(self) -> float:
+    """The share of documents that are cut."""
+    return self.num_cut / max(1, self.num_documents)
 
   @property
   def unknown_share(self) -> float:
@@ -104,10 +118,35 @@ class RowStore:
       ).result()
       for split in SPLITS
     }
+    # By split, the number and the first row of each block.
+    self._numbers, self._starts = {}, {}
+    for split, (numbers, sizes) in meta.get("blocks", {}).items():
+      self._numbers[split] = np.array(numbers, np.int64)
+      self._starts[split] = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
 
   def read(self, split: str, indices: np.ndarray) -> np.ndarray:
-    """Returns rows of a split, uint16 or uint32 [len(indices), seq_len]."""
-    return self._arrays[split][indices].read().result()
+    """Returns rows of a split, uint16 or uint32 [len(indices), seq_len].
+
+    Raises:
+      InputError: a file of the store is damaged.
+    """
+    array, starts = self._arrays[split], self._starts.get(split)
+    indices = np.asarray(indices)
+    if ((indices < 0) | (indices >= self.info[split].num_rows)).any():
+      raise IndexError(f"rows {indices} of {self.info[split].num_rows}")
+    if starts is None:
+      rows = array[indices]  # A store of the time before there were blocks.
+    else:
+      block = np.searchsorted(starts, indices, side="right") - 1
+      rows = array[self._numbers[split][block], indices - starts[block]]
+    try:
+      return rows.read().result()
+    except ValueError as error:
+      reason = str(error).partition(" [")[0]
+      raise InputError(
+        f"the prepared rows at {self.path} are damaged: {reason}. Remove that "
+        "folder, and the same command makes them anew"
+      ) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,38 +196,59 @@ class Stores:
     return sum(info.tokens * info.unigram_entropy for info in infos) / total
 
 
-class SplitWriter:
-  """Appends rows to one split of a store that is being written.
+@dataclasses.dataclass
+class Counts:
+  """What a block has of one split.
 
-  Args:
-    path: the folder of the split.
-    seq_len: tokens in a row.
-    vocab: decides the integer type, and which tokens are counted.
+  Attributes:
+    tokens_V: how often each token of the vocabulary occurs.
+    num_rows, num_documents, bytes, num_cut: as in `SplitInfo`.
   """
 
-  def __init__(self, path: epath.Path, seq_len: int, vocab: Vocabulary):
-    self._vocab = vocab
+  tokens_V: np.ndarray
+  num_rows: int = 0
+  num_documents: int = 0
+  bytes: int = 0
+  num_cut: int = 0
+
+
+class SplitWriter:
+  """Appends rows to one split of a block of a store.
+
+  Args:
+    path: the folder of the store.
+    split: "train" or "heldout".
+    seq_len: tokens in a row.
+    vocab: decides the integer type.
+    block: the number of the block.
+
+  Attributes:
+    counts: what was written so far.
+  """
+
+  def __init__(
+    self,
+    path: epath.Path,
+    split: str,
+    seq_len: int,
+    vocab: Vocabulary,
+    block: int = 0,
+  ):
     self._dtype = np.uint16 if vocab.size <= 1 << 16 else np.uint32
     # A shard holds whole chunks, and a write whole shards.
     chunk = max(1, _CHUNK_TOKENS // seq_len)
     self._shard = max(1, _SHARD_TOKENS // seq_len // chunk) * chunk
-    self._seq_len = seq_len
-    self._pending = []
-    self._write = None
-    self._counts = np.zeros(vocab.size, np.int64)
-    self.num_rows = 0
-    self.num_documents = 0
-    self.bytes = 0
-    self.num_left_out = 0
-    self.report = Report()
+    self._pending, self._write, self._block = [], None, block
+    self.counts = Counts(np.zeros(vocab.size, np.int64))
     self._array = ts.open(
-      {"driver": "zarr3", "kvstore": _kvstore(path)},
+      {"driver": "zarr3", "kvstore": _kvstore(path / split)},
+      open=True,
       create=True,
       dtype=self._dtype,
-      shape=[0, seq_len],
+      shape=[_MOST_BLOCKS, _MOST_ROWS, seq_len],
       chunk_layout=ts.ChunkLayout(
-        read_chunk_shape=[chunk, seq_len],
-        write_chunk_shape=[self._shard, seq_len],
+        read_chunk_shape=[1, chunk, seq_len],
+        write_chunk_shape=[1, self._shard, seq_len],
       ),
       codec=ts.CodecSpec({"driver": "zarr3", "codecs": _CODECS}),
     ).result()
@@ -207,47 +267,79 @@ class SplitWriter:
       return
     rows = np.stack(self._pending).astype(self._dtype)
     self._pending = []
-    self._counts += np.bincount(rows.ravel(), minlength=self._vocab.size)
-    start, self.num_rows = self.num_rows, self.num_rows + len(rows)
-    self._array = self._array.resize(
-      exclusive_max=[self.num_rows, self._seq_len]
-    ).result()
+    counts = self.counts
+    counts.tokens_V += np.bincount(rows.ravel(), minlength=len(counts.tokens_V))
+    start, counts.num_rows = counts.num_rows, counts.num_rows + len(rows)
     # The next shard is packed while this one is written.
-    self._write = self._array[start : self.num_rows].write(rows)
+    self._write = self._array[self._block, start : counts.num_rows].write(rows)
 
-  def finish(self) -> SplitInfo:
-    """Writes what is left and returns the statistics of the split."""
+  def finish(self) -> Counts:
+    """Writes what is left; returns what the block has."""
     self._flush()
     self._flush()  # Waits for the last write.
-    size = max(1, self.num_rows * self._seq_len)
-    fill = 1 - self._counts[self._vocab.pad_id] / size
-    words = np.delete(self._counts, self._vocab.special_ids)
-    spells_all = self._vocab.unk_id == self._vocab.pad_id
-    unknown = 0 if spells_all else int(self._counts[self._vocab.unk_id])
-    p = words[words > 0] / max(1, words.sum())
-    return SplitInfo(
-      num_rows=self.num_rows,
-      num_documents=self.num_documents,
-      tokens=int(words.sum()),
-      fill=round(float(fill), 6),
-      unigram_entropy=round(float(-(p * np.log(p)).sum()), 6),
-      bytes=self.bytes,
-      unknown=unknown,
-      num_left_out=self.num_left_out,
-      **dataclasses.asdict(self.report),
-    )
+    return self.counts
+
+
+def _split_info(
+  counts: Sequence[Counts],
+  seq_len: int,
+  vocab: Vocabulary,
+  report: Report,
+  num_left_out: int,
+) -> SplitInfo:
+  tokens_V = sum((c.tokens_V for c in counts), np.zeros(vocab.size, np.int64))
+  num_rows = sum(c.num_rows for c in counts)
+  fill = 1 - tokens_V[vocab.pad_id] / max(1, num_rows * seq_len)
+  words = np.delete(tokens_V, vocab.special_ids)
+  spells_all = vocab.unk_id == vocab.pad_id
+  p = words[words > 0] / max(1, words.sum())
+  return SplitInfo(
+    num_rows=num_rows,
+    num_documents=sum(c.num_documents for c in counts),
+    tokens=int(words.sum()),
+    fill=round(float(fill), 6),
+    unigram_entropy=round(float(-(p * np.log(p)).sum()), 6),
+    bytes=sum(c.bytes for c in counts),
+    unknown=0 if spells_all else int(tokens_V[vocab.unk_id]),
+    num_cut=sum(c.num_cut for c in counts),
+    num_left_out=num_left_out,
+    nulls=report.nulls,
+    bad=report.bad,
+    first_bad=report.first_bad,
+  )
 
 
 def finish_store(
   path: epath.Path,
   seq_len: int,
-  splits: Mapping[str, SplitInfo],
+  vocab: Vocabulary,
+  blocks: Mapping[int, Mapping[str, Counts]],
+  report: Report | None = None,
+  num_left_out: int = 0,
   fingerprint_fields: Mapping[str, Any] | None = None,
 ) -> None:
-  """Makes a store readable: writes its `rows.json`."""
+  """Makes a store readable: writes its `rows.json`.
+
+  Args:
+    path: the folder of the store.
+    seq_len: tokens in a row.
+    vocab: whose tokens they are.
+    blocks: by number, in order, what each block has of each split.
+    report: what was found in the corpus.
+    num_left_out: the number of documents that were left out of training.
+    fingerprint_fields: what the store's fingerprint was computed from.
+  """
+  splits, index = {}, {}
+  for split in SPLITS:
+    counts = [block[split] for block in blocks.values()]
+    left_out = num_left_out if split == "train" else 0
+    info = _split_info(counts, seq_len, vocab, report or Report(), left_out)
+    splits[split] = dataclasses.asdict(info)
+    index[split] = [list(blocks), [c.num_rows for c in counts]]
   meta = {
     "seq_len": seq_len,
-    "splits": {name: dataclasses.asdict(i) for name, i in splits.items()},
+    "splits": splits,
+    "blocks": index,
     "fingerprint_fields": fingerprint_fields,
   }
   write_atomically(path / "rows.json", json.dumps(meta, indent=2) + "\n")

@@ -1,24 +1,29 @@
 """Documents to row store: tokenize, split off the held-out ones, pack, write.
 
-It streams: memory holds a packing pool and a few shards, whatever the corpus.
+The main process reads the corpus and cuts it into blocks; as many processes as
+there are cores write them. Memory holds a few blocks, whatever the corpus. What
+a kill leaves is kept: blocks that were finished are not written again.
 """
 
-import functools
-import hashlib
-from collections.abc import Iterable, Iterator
+import collections
+import itertools
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import loky
 from etils import epath
 
 from mlm_jax.config import DataConfig
-from mlm_jax.data import packing, rows, sources
+from mlm_jax.data import beam, blocks, rows, sources
+from mlm_jax.data.blocks import Block
+from mlm_jax.data.sources.documents import Report
 from mlm_jax.data.tokenizers import Tokenizer
+from mlm_jax.errors import require
 from mlm_jax.progress import Progress
-from mlm_jax.workdir import atomic_folder
+from mlm_jax.workdir import alone
 
-# Characters that the tokenizing threads are given at a time.
-_BATCH_CHARS = 1 << 20
-_MILLION = 1_000_000
 # Makes another order of the hashes than that by which documents are held out.
 _SPREAD = 0x9E3779B97F4A7C15
 
@@ -28,58 +33,144 @@ def write_store(
   tokenizer: Tokenizer,
   path: epath.Path,
   fields: dict[str, Any],
+  say: Callable[[str], None] = print,
+  beam_options: Sequence[str] = (),
 ) -> None:
-  """Writes the row store of a corpus.
+  """Writes the row store of a corpus, or what is missing of it.
+
+  Where another process of this machine is at it, its end is waited for.
 
   Args:
     data: names the corpus and says how it is split and packed.
     tokenizer: what tokenizes it.
-    path: the folder of the store. Nothing is there until all is written.
+    path: the folder of the store.
     fields: what the store's fingerprint was computed from, kept in it.
+    say: called with a line of text about what is being done.
+    beam_options: of Apache Beam, which writes them if there are any.
 
   Raises:
     InputError: the corpus cannot be read.
   """
-  if path.exists():
-    path.rmtree()  # An incomplete store.
-  with atomic_folder(path) as partial:
-    # One pass a split: reading is cheap beside tokenizing, and each pass
-    # tokenizes only its own documents. The first has few of them, and measures
-    # the corpus for the progress of the second.
-    splitter = Splitter(data)
-    write = functools.partial(_write_split, data, splitter, tokenizer, partial)
-    heldout, millions = write("heldout")
-    train, _ = write("train", millions)
-    infos = {"train": train, "heldout": heldout}
-    rows.finish_store(partial, data.seq_len, infos, fields)
+  with alone(path, f"Another process prepares {path}: waiting for it", say):
     if rows.is_finished(path):
-      # Another run that shares the folder was faster.
-      partial.rmtree()
+      return
+    if beam_options:
+      beam.write_blocks(data, tokenizer, path, beam_options)
+      finish(data, tokenizer, path, blocks.numbers(path), fields)
+      return
+    numbers = []
+    with Progress(100, unit="percent of the text") as progress:
+      found = _read(data, numbers, progress)
+      missing = (b for b in found if not blocks.is_written(b, path))
+      _write_blocks(missing, data, tokenizer, path)
+    finish(data, tokenizer, path, numbers, fields)
 
 
-class Splitter:
-  """Decides what a document is for.
-
-  A hash of its text decides, so that all copies of it are for the same.
+def finish(
+  data: DataConfig,
+  tokenizer: Tokenizer,
+  path: epath.Path,
+  numbers: Iterable[int],
+  fields: dict[str, Any],
+) -> None:
+  """Makes a store of blocks that are all written.
 
   Args:
-    data: the configuration; its validation corpora are read.
+    data: the configuration of the rows.
+    tokenizer: what tokenized them.
+    path: the folder of the store.
+    numbers: those of the blocks, in order.
+    fields: what the store's fingerprint was computed from.
+
+  Raises:
+    InputError: there is no text in any of them.
   """
+  found = {number: blocks.load(path, number) for number in numbers}
+  report, num_left_out, num_documents = Report(), 0, 0
+  for block in found.values():
+    report.nulls += block.report.nulls
+    report.bad += block.report.bad
+    report.first_bad = report.first_bad or block.report.first_bad
+    num_left_out += block.num_left_out
+    num_documents += sum(c.num_documents for c in block.counts.values())
+  require(
+    num_documents + num_left_out, f"data.corpus={data.corpus!r} holds no text"
+  )
+  rows.finish_store(
+    path,
+    data.seq_len,
+    tokenizer.vocabulary,
+    {number: block.counts for number, block in found.items()},
+    report,
+    num_left_out,
+    fields,
+  )
+  (path / blocks.FOLDER).rmtree()
 
-  def __init__(self, data: DataConfig):
-    self._heldout = data.heldout_fraction * 2**64
-    self._validation = {
-      _digest(text)
-      for corpus in data.validation_corpora.values()
-      for text in sources.read_documents(corpus)
-    }
 
-  def split(self, document: str) -> str:
-    """Returns "train", "heldout", or "validation": what is left out."""
-    digest = _digest(document)
-    if digest < self._heldout:
-      return "heldout"
-    return "validation" if digest in self._validation else "train"
+def _read(
+  data: DataConfig, numbers: list[int], progress: Progress
+) -> Iterator[Block]:
+  """Yields the blocks of a corpus, and adds their numbers to a list."""
+  splitter, groups = blocks.Splitter(data), sources.groups(data)
+  total, before, shown = sum(group.size for group in groups), 0, 0
+  for number, group in enumerate(groups):
+    for block in blocks.read(data, splitter, number, group):
+      numbers.append(block.number)
+      yield block
+      done = before + block.report.bytes_read
+      percent = min(100, 100 * done // total) if total else 0
+      progress.advance(percent)
+      if percent // 10 > shown // 10:
+        progress.show(percent)  # A line in a log.
+        shown = percent
+    before += group.size
+
+
+def _write_blocks(
+  found: Iterator[Block],
+  data: DataConfig,
+  tokenizer: Tokenizer,
+  path: epath.Path,
+) -> None:
+  """Writes blocks, several at a time if there are several."""
+  first = list(itertools.islice(found, 2))
+  found = itertools.chain(first, found)
+  num_processes = loky.cpu_count()
+  if len(first) < 2 or num_processes == 1:
+    for block in found:
+      blocks.write(block, data, tokenizer, path)
+    return
+  # Not multiprocessing: it would run the main script again in each process.
+  with loky.ProcessPoolExecutor(
+    num_processes, initializer=_begin, initargs=(data, tokenizer, path)
+  ) as pool:
+    running = collections.deque()
+    try:
+      for block in found:
+        if len(running) > num_processes:
+          running.popleft().result()
+        running.append(pool.submit(_write, block))
+      for future in running:
+        future.result()
+    except BaseException:
+      pool.shutdown(wait=False, kill_workers=True)
+      raise
+
+
+_WORK = {}  # Of a process that writes blocks: what all of them have in common.
+
+
+def _begin(data: DataConfig, tokenizer: Tokenizer, path: epath.Path) -> None:
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Is for the main process.
+  # Each core has its process: tokenizers must not start threads for all.
+  os.environ["TOKENIZERS_PARALLELISM"] = "false"
+  tokenizer.num_threads = 1
+  _WORK.update(data=data, tokenizer=tokenizer, path=path)
+
+
+def _write(block: Block) -> None:
+  blocks.write(block, **_WORK)
 
 
 def sampled(documents: Iterable[str], budget: int) -> tuple[list[str], int]:
@@ -91,7 +182,7 @@ def sampled(documents: Iterable[str], budget: int) -> tuple[list[str], int]:
   kept, size, total, bound = [], 0, 0, 2**64
   for document in documents:
     total += len(document)
-    digest = _digest(document) * _SPREAD % 2**64
+    digest = blocks.digest(document) * _SPREAD % 2**64
     if digest >= bound:
       continue
     kept.append((digest, document))
@@ -101,88 +192,3 @@ def sampled(documents: Iterable[str], budget: int) -> tuple[list[str], int]:
       kept = [one for one in kept if one[0] < bound]
       size = sum(len(text) for _, text in kept)
   return [text for _, text in kept], total
-
-
-def _digest(document: str) -> int:
-  digest = hashlib.blake2b(document.encode(), digest_size=8).digest()
-  return int.from_bytes(digest, "little")
-
-
-def _write_split(
-  data: DataConfig,
-  splitter: Splitter,
-  tokenizer,
-  path: epath.Path,
-  split: str,
-  millions: int = 0,
-) -> tuple[rows.SplitInfo, int]:
-  """Tokenizes, packs and writes the documents of one split.
-
-  Args:
-    data: the configuration of the rows.
-    splitter: knows which documents those are.
-    tokenizer: what tokenizes the documents.
-    path: the folder of the store.
-    split: "train" or "heldout".
-    millions: characters of the corpus in millions; 0 if unknown, which shows
-      no progress.
-
-  Returns:
-    What was written, and how many million characters were read.
-  """
-  vocab = tokenizer.vocabulary
-  writer = rows.SplitWriter(path / split, data.seq_len, vocab)
-
-  def documents():
-    read = sources.read_documents(data, writer.report)
-    for text in meter.measure(read):
-      found = splitter.split(text)
-      if found == split:
-        yield text
-      elif found == "validation" and split == "train":
-        writer.num_left_out += 1
-
-  with Progress(millions or None, unit="million characters") as progress:
-    meter = _Meter(progress, millions)
-    encoded = _encode(documents(), tokenizer, writer)
-    for row in packing.pack(encoded, data.packing, data.seq_len, vocab):
-      writer.append(row)
-  return writer.finish(), meter.characters // _MILLION
-
-
-class _Meter:
-  """Counts the characters of documents and shows the progress through them."""
-
-  def __init__(self, progress: Progress, millions: int):
-    self.characters = 0
-    self._progress, self._total = progress, millions
-
-  def measure(self, documents: Iterable[str]) -> Iterator[str]:
-    shown = 0
-    for text in documents:
-      self.characters += len(text)
-      yield text
-      now = self.characters // _MILLION
-      if self._total and now > shown:
-        self._progress.advance(now)
-        if 10 * now // self._total > 10 * shown // self._total:
-          self._progress.show(now)  # A line in a log.
-        shown = now
-
-
-def _encode(documents: Iterable[str], tokenizer, writer) -> Iterator[list[int]]:
-  for batch in _batches(documents):
-    writer.num_documents += len(batch)
-    writer.bytes += sum(len(text.encode()) for text in batch)
-    yield from tokenizer.encode(batch)
-
-
-def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
-  batch, size = [], 0
-  for text in documents:
-    batch.append(text)
-    size += len(text)
-    if size >= _BATCH_CHARS:
-      yield batch
-      batch, size = [], 0
-  yield batch

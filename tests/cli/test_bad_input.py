@@ -288,6 +288,11 @@ def test_mistyped_option_is_named_before_a_missing_one(capsys):
   assert line == "unknown option '--confg'; did you mean '--config'?"
 
 
+def test_options_of_beam_need_a_runner(line_of):
+  line = line_of("prepare", "--beam_option=--project=mine")
+  assert "--runner=RUNNER" in line
+
+
 def test_multi_process_options_are_required_together(line_of):
   assert "belong together" in line_of("train", "--num_processes=2")
   assert "--process_id" in line_of("train", "--process_id=first")

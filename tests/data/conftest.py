@@ -87,14 +87,13 @@ def write_store():
   """Writes a finished store of the rows given for each split."""
 
   def write(path, vocab, seq_len, **splits):
-    path, infos = epath.Path(path), {}
-    path.mkdir(parents=True)
+    path, counts = epath.Path(path), {}
     for split in rows_lib.SPLITS:
-      writer = rows_lib.SplitWriter(path / split, seq_len, vocab)
+      writer = rows_lib.SplitWriter(path, split, seq_len, vocab)
       for row in splits.get(split, ()):
         writer.append(row)
-      infos[split] = writer.finish()
-    rows_lib.finish_store(path, seq_len, infos)
+      counts[split] = writer.finish()
+    rows_lib.finish_store(path, seq_len, vocab, {0: counts})
     return rows_lib.RowStore(path)
 
   return write

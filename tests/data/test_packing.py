@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mlm_jax.config import DataConfig
 from mlm_jax.data import packing as packing_lib
 
 PACKINGS = ("best_fit", "concat", "single")
@@ -26,8 +27,9 @@ def realistic(count, seed=0, median=90, sigma=1.0):
   return np.maximum(1, rng.lognormal(np.log(median), sigma, count)).astype(int)
 
 
-def pack(documents, packing, seq_len, vocab):
-  return list(packing_lib.pack(documents, packing, seq_len, vocab))
+def pack(documents, packing, seq_len, vocab, cuts=None, **keys):
+  data = DataConfig(packing=packing, seq_len=seq_len, **keys)
+  return list(packing_lib.pack(documents, data, vocab, cuts))
 
 
 def pieces_of(row, vocab):
@@ -117,8 +119,30 @@ def test_best_fit_streams_with_a_bounded_pool(vocab, monkeypatch):
       read += 1
       yield ids
 
-  next(packing_lib.pack(documents(), "best_fit", 64, vocab))
+  next(packing_lib.pack(documents(), DataConfig(seq_len=64), vocab))
   assert read < 30
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("seq_len", [16, 64, 512])
+def test_documents_that_are_cut_are_counted(vocab, packing, seq_len):
+  documents = documents_of(realistic(2000))
+  cuts = packing_lib.Cuts()
+  rows = pack(documents, packing, seq_len, vocab, cuts)
+  long = sum(len(ids) > seq_len - 2 for ids in documents)
+  assert cuts.num_documents == long + num_cut(rows, documents, seq_len, vocab)
+  assert (packing == "concat") <= (cuts.num_documents > long)
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_row_has_no_more_documents_than_asked(vocab, packing, most):
+  documents = documents_of(realistic(2000, median=10))
+  rows = pack(documents, packing, 64, vocab, documents_per_row=most)
+  numbers = {len(pieces_of(row, vocab)) for row in rows}
+  assert max(numbers) == (1 if packing == "single" else most)
+  tokens = np.sort(np.stack(rows)[np.stack(rows) >= FIRST])
+  np.testing.assert_array_equal(tokens, np.sort(np.concatenate(documents)))
 
 
 def test_single_packs_one_piece_a_row(vocab):

@@ -2,15 +2,16 @@
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
 from etils import epath
 
 from mlm_jax.config import DataConfig
+from mlm_jax.data import blocks, sources, write_rows
 from mlm_jax.data import prepare as prepare_lib
 from mlm_jax.data import rows as rows_lib
-from mlm_jax.data import sources, write_rows
 from mlm_jax.errors import InputError
 from mlm_jax.workdir import Workdir
 
@@ -100,7 +101,7 @@ def test_heldout_documents_share_no_text_with_training(
 
 def test_larger_heldout_fraction_holds_out_a_superset(documents):
   def heldout(fraction):
-    splitter = write_rows.Splitter(DataConfig(heldout_fraction=fraction))
+    splitter = blocks.Splitter(DataConfig(heldout_fraction=fraction))
     return {text for text in documents if splitter.split(text) == "heldout"}
 
   assert set() == heldout(0.0) < heldout(0.1) < heldout(0.4)
@@ -283,35 +284,15 @@ def test_load_of_rows_never_prepared_names_their_keys(run_of, workdir):
     prepare_lib.load(run_of(**{"data.seq_len": 24}), workdir)
 
 
-def test_interrupted_preparation_is_repeated(run_of, workdir, monkeypatch):
-  """Interrupted in its second split, as by Ctrl-C."""
-  read_documents, passes = sources.read_documents, []
-
-  def stop_in_second_pass(data, report=None):
-    passes.append(data)
-    for number, text in enumerate(read_documents(data)):
-      if len(passes) == 2 and number == 50:
-        raise KeyboardInterrupt
-      yield text
-
-  with monkeypatch.context() as patch:
-    patch.setattr(sources, "read_documents", stop_in_second_pass)
-    with pytest.raises(KeyboardInterrupt):
-      prepare(run_of(), workdir)
-  assert not list(workdir.rows.iterdir())
-  tokenizer, store = prepare(run_of(), workdir)
-  found = [len(texts(store, split, tokenizer)) for split in rows_lib.SPLITS]
-  assert sum(found) == 3 * NUM_DOCUMENTS
-
-
 def test_incomplete_store_is_prepared_again(run_of, workdir):
   """As after an interrupted copy."""
   _, store = prepare(run_of(), workdir)
+  rows = all_rows(store, "train")
   (store.path / "rows.json").unlink()
-  (store.path / "train" / "junk").write_text("junk")
+  (store.path / "train" / "zarr.json").unlink()
   _, again = prepare(run_of(), workdir)
   assert again.path == store.path and again.info == store.info
-  assert not (store.path / "train" / "junk").exists()
+  np.testing.assert_array_equal(all_rows(again, "train"), rows)
 
 
 def test_runs_share_rows_in_rows_dir(run_of, tmp_path):
@@ -390,10 +371,8 @@ def test_invalid_data_configuration_raises_input_error(
 def test_progress_has_a_log_line_for_each_tenth_of_the_corpus(
   run_of, workdir, documents, capsys, monkeypatch
 ):
-  monkeypatch.setattr(write_rows, "_MILLION", 100)
+  monkeypatch.setattr(blocks, "_BLOCK_CHARS", sum(map(len, documents)) // 20)
   prepare(run_of(), workdir)
-  total = 3 * sum(map(len, documents)) // 100
   lines = capsys.readouterr().out.splitlines()
-  done = [int(line.split()[2].split("/")[0].replace(",", "")) for line in lines]
-  assert all(f"/{total:,}" in line for line in lines)
-  assert [10 * count // total for count in done] == [*range(1, 11)]
+  done = [int(re.match(r"percent of the text (\d+)/100", x)[1]) for x in lines]
+  assert [percent // 10 for percent in done] == [*range(1, 11)]

@@ -1,11 +1,13 @@
 """A row store returns the rows that were written, or raises an error."""
 
 import collections
+import json
 import math
 import pathlib
 
 import numpy as np
 import pytest
+import tensorstore as ts
 from etils import epath
 
 from mlm_jax.data import rows as rows_lib
@@ -41,6 +43,46 @@ def test_random_access_returns_the_rows_written(
   indices = np.random.default_rng(0).integers(0, count, 50)
   np.testing.assert_array_equal(store.read("train", indices), train[indices])
   np.testing.assert_array_equal(store.read("heldout", np.arange(7)), heldout)
+
+
+def test_blocks_follow_each_other(tmp_path, random_rows, vocab, small_shards):
+  """Of any sizes, none included, and of any numbers."""
+  sizes = {0: 30, 1: 0, 5: 1, 1 << 20: 25, (1 << 20) + 1: 0}
+  rows = random_rows(56, SEQ_LEN)
+  path, blocks, at = epath.Path(tmp_path / "s"), {}, 0
+  for number, size in sizes.items():
+    blocks[number] = {}
+    for split in rows_lib.SPLITS:
+      writer = rows_lib.SplitWriter(path, split, SEQ_LEN, vocab, number)
+      for row in rows[at : at + size]:
+        writer.append(row)
+      blocks[number][split] = writer.finish()
+    at += size
+  rows_lib.finish_store(path, SEQ_LEN, vocab, blocks)
+  store = rows_lib.RowStore(path)
+  assert store.info["train"].num_rows == 56
+  indices = np.random.default_rng(0).permutation(56)
+  np.testing.assert_array_equal(store.read("train", indices), rows[indices])
+
+
+def test_stores_from_before_there_were_blocks_are_read(
+  tmp_path, write_store, random_rows, vocab
+):
+  path, rows = epath.Path(tmp_path / "s"), random_rows(9, SEQ_LEN)
+  write_store(path, vocab, SEQ_LEN, train=rows)
+  meta = json.loads((path / "rows.json").read_text())
+  del meta["blocks"], meta["splits"]["train"]["num_cut"]
+  (path / "rows.json").write_text(json.dumps(meta))
+  (path / "train").rmtree()
+  array = ts.open(
+    {"driver": "zarr3", "kvstore": f"file://{path}/train/"},
+    create=True,
+    dtype=np.uint16,
+    shape=rows.shape,
+  ).result()
+  array.write(rows.astype(np.uint16)).result()
+  found = rows_lib.RowStore(path).read("train", np.arange(9)[::-1])
+  np.testing.assert_array_equal(found, rows[::-1])
 
 
 def test_row_index_out_of_range_raises_an_error(
@@ -93,7 +135,7 @@ def test_checksum_detects_a_flipped_bit_anywhere(
     bad[at] ^= 0x10
     shard.write_bytes(bad)
     store = rows_lib.RowStore(path)
-    with pytest.raises(ValueError, match="Error reading"):
+    with pytest.raises(InputError, match=r"damaged: .*Error reading.*Remove"):
       store.read("train", np.arange(24))
   shard.write_bytes(good)
   found = rows_lib.RowStore(path).read("train", np.arange(24))

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import pickle
 import re
 
 import numpy as np
@@ -67,8 +68,13 @@ def test_prose_round_trips(either, prose):
       assert either.decode(ids) == expected
 
 
-def test_encoding_does_not_depend_on_the_number_of_threads(tokenizer, prose):
-  assert tokenizer.encode(prose, 1) == tokenizer.encode(prose, 4)
+@pytest.mark.parametrize("num_threads", [1, 4])
+def test_encoding_does_not_depend_on_the_number_of_threads(
+  tokenizer, prose, num_threads
+):
+  other = pickle.loads(pickle.dumps(tokenizer))
+  other.num_threads = num_threads
+  assert other.encode(prose) == tokenizer.encode(prose)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from mlm_jax.config import DataConfig
 from mlm_jax.errors import InputError
 
 KINDS = [
@@ -74,7 +75,6 @@ def test_scripts_with_and_without_spaces_are_masked_alike(
   chosen_of, corrupt, train_tokenizer, prose, kind
 ):
   """In a mixed corpus; each piece of Chinese counts as a word."""
-  from mlm_jax.config import DataConfig
   from mlm_jax.data import packing, tokenizers
 
   rng = np.random.default_rng(0)
@@ -85,7 +85,7 @@ def test_scripts_with_and_without_spaces_are_masked_alike(
   tokenizer = tokenizers.train(texts, data)
   vocab = tokenizer.vocabulary
   encoded = tokenizer.encode(texts)
-  rows = np.stack(list(packing.pack(encoded, "best_fit", 64, vocab)))
+  rows = np.stack(list(packing.pack(encoded, DataConfig(seq_len=64), vocab)))
   is_chinese = np.array(
     [any(sign in piece for sign in signs) for piece in tokenizer.pieces]
   )

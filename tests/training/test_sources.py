@@ -177,13 +177,13 @@ def test_evaluate_shows_each_text(trained, texts, capsys):
 
 def test_heldout_rows_without_targets_are_no_loss_of_0(trained, tmp_path):
   run, params, _, _ = restore(Workdir.at(trained))
-  path, infos = epath.Path(tmp_path), {}
+  path, counts = epath.Path(tmp_path), {}
   for split in rows_lib.SPLITS:
-    writer = rows_lib.SplitWriter(path / split, 32, run.vocab)
+    writer = rows_lib.SplitWriter(path, split, 32, run.vocab)
     row = [run.vocab.start_id, run.vocab.end_id] + 30 * [run.vocab.pad_id]
     writer.append(np.array(row))
-    infos[split] = writer.finish()
-  rows_lib.finish_store(path, 32, infos)
+    counts[split] = writer.finish()
+  rows_lib.finish_store(path, 32, run.vocab, {0: counts})
   stores = rows_lib.Stores({"": rows_lib.RowStore(path)})
   with pytest.raises(InputError, match="nothing of the held-out rows can be"):
     heldout.evaluator(run, stores)(params)

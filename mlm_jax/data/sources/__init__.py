@@ -21,17 +21,35 @@ so change the SPEC (say, to "mine:v2") to prepare such a corpus again.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from mlm_jax import registry
 from mlm_jax.config import DataConfig
 from mlm_jax.data.sources import files
 from mlm_jax.data.sources.documents import Cleaner, Document, Report
+from mlm_jax.data.sources.files import FileFormat
 from mlm_jax.errors import InputError, require, unknown
+
+_GROUP_BYTES = 1 << 28
+
+
+class Group(NamedTuple):
+  """A part of a corpus.
+
+  Attributes:
+    paths: its files, None where there are no files.
+    size: their bytes as they are stored, 0 if unknown.
+  """
+
+  paths: list[str] | None = None
+  size: int = 0
 
 
 def read_documents(
-  data: DataConfig, report: Report | None = None
+  data: DataConfig,
+  report: Report | None = None,
+  paths: Sequence[str] | None = None,
 ) -> Iterator[str]:
   """Yields the documents of `data.corpus` in a fixed order.
 
@@ -42,15 +60,21 @@ def read_documents(
   Args:
     data: names the corpus.
     report: what was found is added to it.
+    paths: some of its files, see `groups`; by default it is read as a whole.
 
   Raises:
     InputError: an unknown format, no matching file, no such field, no text.
   """
   read, spec = _format_and_spec(data.corpus)
-  cleaner = Cleaner(data.on_bad_text, report or Report())
-  empty = True
+  report = report or Report()
+  cleaner = Cleaner(data.on_bad_text, report)
+  empty = paths is None
   with _input_errors(data.corpus):
-    for number, document in enumerate(read(spec, data), 1):
+    if isinstance(read, FileFormat):
+      found = read.documents(paths or read.paths(spec), data, report)
+    else:
+      found = read(spec, data)
+    for number, document in enumerate(found, 1):
       if not isinstance(document, Document):
         require(
           isinstance(document, str),
@@ -72,6 +96,30 @@ def _parts(text: str | None) -> Iterator[str]:
     cut = text[part * len(text) // count : (part + 1) * len(text) // count]
     if stripped := cut.strip():
       yield stripped
+
+
+def groups(data: DataConfig) -> list[Group]:
+  """Returns what a corpus consists of, in order.
+
+  A group is of files that follow each other, `_GROUP_BYTES` or one file; what
+  is not in files is one group. Groups are read by themselves, maybe by several
+  machines.
+
+  Raises:
+    InputError: an unknown format, or no matching file.
+  """
+  read, spec = _format_and_spec(data.corpus)
+  if not isinstance(read, FileFormat):
+    return [Group()]
+  found, paths, size = [], [], 0
+  with _input_errors(data.corpus):
+    for path in read.paths(spec):
+      paths.append(path)
+      size += files.size(path)
+      if size >= _GROUP_BYTES:
+        found.append(Group(paths, size))
+        paths, size = [], 0
+  return found + ([Group(paths, size)] if paths else [])
 
 
 def identity(data: DataConfig) -> list[str]:

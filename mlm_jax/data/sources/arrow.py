@@ -17,15 +17,13 @@ from mlm_jax.errors import InputError, require
 _SUFFIX = ".arrow"
 
 
-def read(globs: str, data: DataConfig) -> Iterator[Document]:
+def _read(file, path: str, data: DataConfig) -> Iterator[Document]:
   """Yields the text column of each row."""
   field = TextField(data.text_field)
-  for path in _files(globs):
-    with files.reading(path) as file:
-      table = _open(path, file)
-      columns = field.columns(table.schema.names, path)
-      batches = (batch.select(columns) for batch in _batches(table))
-      yield from documents(batches, field, path)
+  table = _open(path, file)
+  columns = field.columns(table.schema.names, path)
+  batches = (batch.select(columns) for batch in _batches(table))
+  yield from documents(batches, field, path)
 
 
 def documents(
@@ -39,13 +37,6 @@ def documents(
         field.text(row, f"{path} row {number}"), path, number, "row"
       )
       number += 1
-
-
-def _identity(globs: str, data: DataConfig) -> list[str]:
-  return files.identities(_files(globs))
-
-
-read.identity = _identity
 
 
 def _files(globs: str) -> list[str]:
@@ -77,3 +68,6 @@ def _batches(table) -> Iterator[pyarrow.RecordBatch]:
     return
   for number in range(table.num_record_batches):
     yield table.get_batch(number)
+
+
+read = files.FileFormat(_read, _files)

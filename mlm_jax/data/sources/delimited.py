@@ -15,32 +15,31 @@ from mlm_jax.errors import InputError
 csv.field_size_limit(sys.maxsize)
 
 
-def read_csv(globs: str, data: DataConfig) -> Iterator[Document]:
+@files.FileFormat
+def read_csv(file, path: str, data: DataConfig) -> Iterator[Document]:
   """Yields the text column of each row; commas separate columns."""
-  yield from _read(globs, data, ",")
+  yield from _read(file, path, data, ",")
 
 
-def read_tsv(globs: str, data: DataConfig) -> Iterator[Document]:
+@files.FileFormat
+def read_tsv(file, path: str, data: DataConfig) -> Iterator[Document]:
   """Yields the text column of each row; tabs separate columns."""
-  yield from _read(globs, data, "\t")
+  yield from _read(file, path, data, "\t")
 
 
-read_csv.identity = read_tsv.identity = files.identity
-
-
-def _read(globs: str, data: DataConfig, delimiter: str) -> Iterator[Document]:
+def _read(
+  file, path: str, data: DataConfig, delimiter: str
+) -> Iterator[Document]:
   field = TextField(data.text_field)
-  for path in files.matching(globs):
-    with files.reading(path) as file:
-      # The csv module wants line ends as they are, also within quotes.
-      lines = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
-      reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
-      try:
-        field.columns(reader.fieldnames or (), path)
-        start = reader.line_num + 1
-        for row in reader:
-          text = field.text(row, f"{path} line {start}")
-          yield Document(text, path, start)
-          start = reader.line_num + 1
-      except csv.Error as error:
-        raise InputError(f"{path} line {start}: {error}") from error
+  # The csv module wants line ends as they are, also within quotes.
+  lines = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
+  reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
+  try:
+    field.columns(reader.fieldnames or (), path)
+    start = reader.line_num + 1
+    for row in reader:
+      text = field.text(row, f"{path} line {start}")
+      yield Document(text, path, start)
+      start = reader.line_num + 1
+  except csv.Error as error:
+    raise InputError(f"{path} line {start}: {error}") from error

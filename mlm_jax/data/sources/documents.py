@@ -27,17 +27,25 @@ class Document(NamedTuple):
 
 @dataclasses.dataclass
 class Report:
-  """Counts of missing and invalid text in a corpus.
+  """How far a corpus was read, and the missing and invalid text found there.
 
   Attributes:
+    bytes_read: of its files, as they are stored; 0 of what is no file.
     nulls: the number of examples without a text.
     bad: the number of documents with invalid text.
     first_bad: file, line and description of the first invalid text.
   """
 
+  bytes_read: int = 0
   nulls: int = 0
   bad: int = 0
   first_bad: str = ""
+
+  def take(self) -> "Report":
+    """Returns a copy; what is found in the text is counted anew."""
+    taken = dataclasses.replace(self)
+    self.nulls, self.bad, self.first_bad = 0, 0, ""
+    return taken
 
 
 class Cleaner:

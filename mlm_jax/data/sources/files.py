@@ -1,4 +1,4 @@
-"""Files of a corpus: globs, local and remote paths, compression, identity."""
+"""Corpora of files: globs, local and remote paths, compression, identity."""
 
 import contextlib
 import glob
@@ -7,11 +7,13 @@ import hashlib
 import io
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pyarrow
 
 from mlm_jax.config import DataConfig
+from mlm_jax.data.sources.documents import Document, Report
 from mlm_jax.errors import InputError
 
 # A longer document is cut into several, so that memory stays bounded.
@@ -26,6 +28,50 @@ _REMOTE_BUFFER = 1 << 22
 # A file up to this length is hashed as a whole, a longer one at its ends.
 _MOST_HASHED = 1 << 22
 _HASHED_BYTES = 1 << 16
+
+
+class FileFormat:
+  """A corpus format whose documents are in files, one file after the other.
+
+  Args:
+    read: yields the documents of a file, given what is open for reading its
+      bytes, its path and `DataConfig`.
+    find: globs -> the paths of the files.
+  """
+
+  def __init__(
+    self,
+    read: Callable[[Any, str, DataConfig], Iterator[Document]],
+    find: Callable[[str], list[str]] | None = None,
+  ):
+    self._read = read
+    self.paths = find or matching
+
+  def __call__(self, globs: str, data: DataConfig) -> Iterator[Document]:
+    """Yields the documents of all files."""
+    yield from self.documents(self.paths(globs), data, Report())
+
+  def documents(
+    self, paths: Iterable[str], data: DataConfig, report: Report
+  ) -> Iterator[Document]:
+    """Yields the documents of some files; reports the bytes that were read."""
+    for path in paths:
+      before = report.bytes_read
+      with _reading(path) as (file, raw):
+        for document in self._read(file, path, data):
+          report.bytes_read = before + raw.tell()
+          yield document
+      report.bytes_read = before + size(path)
+
+  def identity(self, globs: str, data: DataConfig) -> list[str]:
+    """Returns the name and a hash of each file.
+
+    The hash is of the content; of a file over 4 MiB it is of both ends, its
+    length and the time of its last change.
+    """
+    return [
+      f"{os.path.basename(path)}:{_digest(path)}" for path in self.paths(globs)
+    ]
 
 
 def matching(globs: str) -> list[str]:
@@ -51,30 +97,27 @@ def matching(globs: str) -> list[str]:
   return list(by_file.values())
 
 
-def identity(globs: str, data: DataConfig) -> list[str]:
-  """Returns the name and a hash of each file of the corpus.
+def size(path: str) -> int:
+  """Returns the bytes of a file."""
+  if "://" not in path:
+    return os.path.getsize(path)
+  from mlm_jax.data.host_tensorflow import tf
 
-  The hash is of the content; of a file over 4 MiB it is of both ends, its
-  length and the time of its last change.
-  """
-  return identities(matching(globs))
-
-
-def identities(paths: Iterable[str]) -> list[str]:
-  """Returns the name and a hash of each file."""
-  return [f"{os.path.basename(path)}:{_digest(path)}" for path in paths]
+  return tf.io.gfile.stat(path).length
 
 
 @contextlib.contextmanager
-def reading(path: str) -> Iterator[io.BufferedIOBase]:
+def _reading(path: str) -> Iterator[tuple[io.BufferedIOBase, io.IOBase]]:
   """Opens a file for reading bytes; .gz and .zst files are decompressed.
+
+  Yields what to read from, and the file as it is stored.
 
   Raises:
     InputError: it cannot be opened, or read to its end; names it.
   """
   try:
-    with open_decompressed(path) as file:
-      yield file
+    with _open(path) as raw, decompressed(raw, path) as file:
+      yield file, raw
   except READ_ERRORS as error:
     reason = getattr(error, "strerror", None) or str(error)
     raise InputError(
@@ -82,9 +125,8 @@ def reading(path: str) -> Iterator[io.BufferedIOBase]:
     ) from error
 
 
-def open_decompressed(path: str) -> io.BufferedIOBase:
-  """Opens a file for reading bytes; .gz and .zst files are decompressed."""
-  file = _open(path)
+def decompressed(file: io.BufferedIOBase, path: str) -> io.BufferedIOBase:
+  """Returns what reads an open file; .gz and .zst files are decompressed."""
   if path.endswith(".gz"):
     return gzip.open(file)
   if path.endswith(".zst"):

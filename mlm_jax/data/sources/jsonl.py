@@ -12,20 +12,16 @@ from mlm_jax.errors import InputError
 _MARK = b"\xef\xbb\xbf"  # Of the byte order.
 
 
-def read(globs: str, data: DataConfig) -> Iterator[Document]:
+@files.FileFormat
+def read(file, path: str, data: DataConfig) -> Iterator[Document]:
   """Yields the text field of each line that is not blank."""
   field = TextField(data.text_field)
-  for path in files.matching(globs):
-    with files.reading(path) as file:
-      for number, line in enumerate(file, 1):
-        if number == 1:
-          line = line.removeprefix(_MARK)
-        if line.strip():
-          text = _text(line, field, data.text_field, f"{path} line {number}")
-          yield Document(text, path, number, "row")
-
-
-read.identity = files.identity
+  for number, line in enumerate(file, 1):
+    if number == 1:
+      line = line.removeprefix(_MARK)
+    if line.strip():
+      text = _text(line, field, data.text_field, f"{path} line {number}")
+      yield Document(text, path, number, "row")
 
 
 def _text(line: bytes, field: TextField, name: str, where: str) -> str | None:

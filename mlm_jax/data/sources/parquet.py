@@ -15,18 +15,14 @@ from mlm_jax.errors import InputError
 _BATCH_ROWS = 1024
 
 
-def read(globs: str, data: DataConfig) -> Iterator[Document]:
+@files.FileFormat
+def read(file, path: str, data: DataConfig) -> Iterator[Document]:
   """Yields the text column of each row."""
   field = TextField(data.text_field)
-  for path in files.matching(globs):
-    with files.reading(path) as file:
-      try:
-        table = pyarrow.parquet.ParquetFile(file)
-      except pyarrow.ArrowInvalid as error:
-        raise InputError(f"{path} is not a Parquet file: {error}") from error
-      columns = field.columns(table.schema_arrow.names, path)
-      batches = table.iter_batches(_BATCH_ROWS, columns=columns)
-      yield from arrow.documents(batches, field, path)
-
-
-read.identity = files.identity
+  try:
+    table = pyarrow.parquet.ParquetFile(file)
+  except pyarrow.ArrowInvalid as error:
+    raise InputError(f"{path} is not a Parquet file: {error}") from error
+  columns = field.columns(table.schema_arrow.names, path)
+  batches = table.iter_batches(_BATCH_ROWS, columns=columns)
+  yield from arrow.documents(batches, field, path)

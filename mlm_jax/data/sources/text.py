@@ -26,33 +26,29 @@ _SAMPLE_BYTES = 1 << 16
 _MOST_BAD = 0.1
 
 
-def read(globs: str, data: DataConfig) -> Iterator[Document]:
-  """Yields the documents of text files.
+@files.FileFormat
+def read(file, path: str, data: DataConfig) -> Iterator[Document]:
+  """Yields the documents of a text file.
 
   A document longer than `files.MAX_DOCUMENT_CHARS` is cut between two lines.
   """
   ends_before, is_text = _BOUNDARIES[data.document_boundary]
-  for path in files.matching(globs):
-    with files.reading(path) as file:
-      _check_is_text(path, file)
-      # Windows' and old Mac's line ends, too; without a byte-order mark.
-      lines = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape")
-      document, size, first, number = [], 0, 1, 1
-      while line := lines.readline(files.MAX_DOCUMENT_CHARS):
-        ends = ends_before(line)
-        if ends or size + len(line) > files.MAX_DOCUMENT_CHARS:
-          yield Document("".join(document), path, first)
-          document, size, first = [], 0, number
-        number += line.endswith("\n")
-        if ends and not is_text:
-          first = number
-          continue
-        document.append(line)
-        size += len(line)
+  _check_is_text(path, file)
+  # Windows' and old Mac's line ends, too; without a byte-order mark.
+  lines = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape")
+  document, size, first, number = [], 0, 1, 1
+  while line := lines.readline(files.MAX_DOCUMENT_CHARS):
+    ends = ends_before(line)
+    if ends or size + len(line) > files.MAX_DOCUMENT_CHARS:
       yield Document("".join(document), path, first)
-
-
-read.identity = files.identity
+      document, size, first = [], 0, number
+    number += line.endswith("\n")
+    if ends and not is_text:
+      first = number
+      continue
+    document.append(line)
+    size += len(line)
+  yield Document("".join(document), path, first)
 
 
 def _check_is_text(path: str, file: io.BufferedIOBase) -> None:

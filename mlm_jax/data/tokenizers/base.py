@@ -43,12 +43,15 @@ class Tokenizer(abc.ABC):
     mask_token: the piece of the mask.
     identity: a hash of all that the ids of a text depend on. Prepared rows are
       fingerprinted with it.
+    num_threads: how many share the texts that are encoded at once; -1 is one
+      for each core.
   """
 
   vocabulary: Vocabulary
   pieces: Sequence[str]
   mask_token: str
   identity: str
+  num_threads: int = -1
 
   @abc.abstractmethod
   def encode(self, texts: Sequence[str]) -> list[list[int]]:

@@ -89,16 +89,11 @@ class SentencePieceTokenizer(Tokenizer):
     )
     self._space_id = self._sp.PieceToId(SPACE)
 
-  def encode(
-    self, texts: Sequence[str], num_threads: int = -1
-  ) -> list[list[int]]:
-    """Returns the ids of each text, without start and end tokens.
+  def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    return self._sp.Encode(list(texts), num_threads=self.num_threads)
 
-    Args:
-      texts: the texts.
-      num_threads: how many threads share them; -1 is one for each core.
-    """
-    return self._sp.Encode(list(texts), num_threads=num_threads)
+  def __reduce__(self):
+    return SentencePieceTokenizer, (self.model,)
 
   def encode_with_masks(self, text: str) -> list[int]:
     if self._sp.IsControl(self.vocabulary.mask_id):

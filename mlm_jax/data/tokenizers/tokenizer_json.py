@@ -160,6 +160,9 @@ class HuggingFaceTokenizer(Tokenizer):
     )
     return [self._without_specials(encoding.ids) for encoding in encodings]
 
+  def __reduce__(self):
+    return HuggingFaceTokenizer, (self.files, self.vocabulary.size)
+
   def encode_with_masks(self, text: str) -> list[int]:
     text = text.replace(MASK, self.mask_token)
     self._tokenizer.encode_special_tokens = False
