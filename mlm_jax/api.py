@@ -80,6 +80,7 @@ def pretrain(
   hooks: Sequence[Hook] = (),
   *,
   stop_after_phase: str = "",
+  force: bool = False,
 ) -> bool:
   """Pre-trains, or continues from the last checkpoint; prepares first.
 
@@ -91,6 +92,8 @@ def pretrain(
       (`mlm_jax.training.hooks`).
     stop_after_phase: the name of the phase to end with, for now; the same call
       without it goes on.
+    force: whether to train although the rows are found to be of no use, such as
+      rows without targets.
 
   Returns:
     True if the run finished, or the phase to stop after; False if it was
@@ -103,6 +106,7 @@ def pretrain(
     heldout.evaluator,
     hooks,
     stop_after_phase=stop_after_phase,
+    force=force,
   )
 
 

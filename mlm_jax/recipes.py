@@ -290,6 +290,8 @@ def tiny(values: ml_collections.ConfigDict) -> None:
   if values.model.share_layers or values.objective.span_boundary:
     # One block for all layers learns slowly, and so do two losses.
     values.train.steps = 2_000
+  if values.model.share_layers:
+    values.corruption.mask_rate = 0.4
   if values.objective.name == "rtd":
     # Beside a heavy detection loss, a small generator learns no context here.
     values.objective.update(generator_share=1.0, rtd_weight=1.0)

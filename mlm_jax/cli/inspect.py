@@ -63,6 +63,43 @@ def _some_tokenizer(args, config: Config, say):
   return tokenizers.train(topics.values(), data)
 
 
+# How a level is shown.
+_STYLES = {"ok": "green", "look": "bold yellow", "stop": "bold white on red"}
+
+
+def doctor(args, recipe: Recipe) -> None:
+  import rich.console
+  import rich.table
+  import rich.text
+
+  from mlm_jax.tools import doctor as doctor_lib
+  from mlm_jax.tools import tpus
+
+  workdir = Workdir.at(args.workdir) if args.workdir else None
+  if workdir:
+    recipe, _ = workdir.adapt(recipe)
+    workdir.check(recipe)
+  topology = tpus.topology(args.topology) if args.topology else ""
+  console = rich.console.Console(highlight=False)
+  levels = set()
+  for finding in doctor_lib.examine(recipe, workdir, topology):
+    levels.add(finding.level)
+    if args.json:
+      print(json.dumps(dataclasses.asdict(finding)), flush=True)
+      continue
+    table = rich.table.Table.grid(padding=(0, 2), pad_edge=False)
+    table.add_column(width=4)
+    table.add_column(width=20)
+    table.add_column()
+    level = rich.text.Text(finding.level, _STYLES[finding.level])
+    table.add_row(
+      level, rich.text.Text(finding.name), rich.text.Text(finding.text)
+    )
+    console.print(table)
+  if "stop" in levels:
+    raise SystemExit(1)
+
+
 def compile_check(args, recipe: Recipe | None) -> None:
   from mlm_jax.tools import (
     compile_report,

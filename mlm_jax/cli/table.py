@@ -85,6 +85,8 @@ COMMANDS = {
         "into a file if one is given; needs no --workdir"}),
       ("--stop_after_phase", {"metavar": "NAME", "default": "",
         "help": "end with a phase; the same command without this goes on"}),
+      ("--force", {"action": "store_true",
+        "help": "train although the rows are found to be of no use"}),
       ("--multihost", {"action": "store_true",
         "help": "one of several processes, on a TPU pod or under SLURM"}),
       ("--coordinator", {"metavar": "HOST:PORT",
@@ -112,6 +114,23 @@ COMMANDS = {
       "--config=modernbert_base",
       "--workdir=runs/mine",
       "--explain=model.max_positions",
+    ),
+  ),
+  "doctor": Command(
+    inspect.doctor,
+    "look at the text, the rows and the loader before a long run",
+    configured=True,
+    needs_workdir=False,
+    arguments=(
+      ("--topology", {"default": "", "metavar": "NAME",
+        "help": "a TPU slice whose appetite for tokens to compare with, such "
+        "as v5e:4x4"}),
+      ("--json", {"action": "store_true", "help": "one object a line"}),
+    ),
+    examples=(
+      "--config=bert_base --config.data.corpus='text:my/*.txt'",
+      "--config=modernbert_base --config.data.corpus='parquet:web/*' "
+      "--topology=v5e:4x4",
     ),
   ),
   "show_corruption": Command(

@@ -30,7 +30,10 @@ def train(args, recipe: Recipe) -> None:
   from mlm_jax import api
 
   finished = api.pretrain(
-    recipe, args.workdir, stop_after_phase=args.stop_after_phase
+    recipe,
+    args.workdir,
+    stop_after_phase=args.stop_after_phase,
+    force=args.force,
   )
   if not finished:
     raise SystemExit(STOPPED)

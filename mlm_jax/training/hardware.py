@@ -48,6 +48,16 @@ def peak_of(device_kind: str) -> float | None:
   return None
 
 
+def utilisation(rate: float | None, peak: float | None) -> float | None:
+  """Returns the share of the peak; None where that was not measured well.
+
+  A CPU that is busy while its peak is measured seems to exceed it later.
+  """
+  if not rate or not peak or rate > peak:
+    return None
+  return round(rate / peak, 4)
+
+
 def _measure(width=1024, times=5):
   x = jnp.ones([width, width])
   matmul = jax.jit(jnp.matmul)

@@ -229,6 +229,13 @@ class EarlyStopping(Hook):
       moment.save |= self._patience > 0 and self.best_step == moment.step
     moment.stop |= self.is_over
 
+  def describe(self, step: int) -> str:
+    """Returns a line on why the run ends at a step."""
+    return (
+      f"Stopped at step {step:,}: the held-out loss has not fallen since step "
+      f"{self.best_step:,}"
+    )
+
   def _update(self, step: int, loss: float) -> None:
     if loss < self._best - self._min_gain:
       self._best, self._waited, self.best_step = loss, 0, step
@@ -379,7 +386,7 @@ class Logging(Hook):
     scalars |= {
       "tokens_seen": tokens_seen,
       "tokens_per_second": rate and round(rate, 1),
-      "mfu": utilisation(rate, peak),
+      "mfu": hardware.utilisation(rate, peak),
     }
     self._log.record(self._phase, step, "train", **scalars)
     self._log.show(
@@ -388,13 +395,3 @@ class Logging(Hook):
       tokens_per_second=rate,
       hours=scalars.get("hours"),
     )
-
-
-def utilisation(rate: float | None, peak: float | None) -> float | None:
-  """Returns the share of the peak; None where that was not measured well.
-
-  A CPU that is busy while its peak is measured seems to exceed it later.
-  """
-  if not rate or not peak or rate > peak:
-    return None
-  return round(rate / peak, 4)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import jax
 
-from mlm_jax.data import prepare
+from mlm_jax.data import checkup, prepare
 from mlm_jax.data.stream import Stream, leave_out
 from mlm_jax.errors import require, unknown
 from mlm_jax.phases import Recipe
 from mlm_jax.training import partitioning, schedules
 from mlm_jax.training.checkpoint import Checkpoints
-from mlm_jax.training.run import Run
+from mlm_jax.training.phase_run import PhaseRun
 from mlm_jax.workdir import Workdir
 
 # How much more the rate may be where a phase that has ended goes on.
@@ -74,23 +74,56 @@ def _check_extension(recipe: Recipe, workdir: Workdir) -> None:
   )
 
 
-def check_weights(recipe: Recipe, runs: Sequence[Run]) -> None:
+def check_parts(
+  parts: Sequence[PhaseRun], workdir: Workdir, force: bool
+) -> None:
+  """Checks the weights and the rows of all phases.
+
+  Args:
+    parts: of the run.
+    workdir: where it is.
+    force: whether to train on rows that are found to be of no use.
+
+  Raises:
+    InputError: phases have other weights, or rows are of no use.
+  """
+  _check_weights(parts)
+  if not workdir.last_step:
+    _check_rows(parts, force)
+
+
+def _check_weights(parts: Sequence[PhaseRun]) -> None:
   """Raises InputError where a phase has other weights than the first.
 
   Recipes refuse other keys of scope "weights"; an objective of a recipe file
   may have weights of its own all the same.
-
-  Args:
-    recipe: of several phases.
-    runs: the run of each.
   """
   shapes = [
-    jax.tree.map(lambda x: x.shape, run.abstract_state.params) for run in runs
+    jax.tree.map(lambda x: x.shape, part.run.abstract_state.params)
+    for part in parts
   ]
-  first = recipe.phases[0].name
-  for phase, found in zip(recipe.phases, shapes, strict=True):
+  first = parts[0].phase.name
+  for part, found in zip(parts, shapes, strict=True):
     require(
       found == shapes[0],
-      f"phase {phase.name!r} has other weights than phase {first!r}: the same "
-      "objective.name must train both",
+      f"phase {part.phase.name!r} has other weights than phase {first!r}: the "
+      "same objective.name must train both",
     )
+
+
+def _check_rows(parts: Sequence[PhaseRun], force: bool) -> None:
+  """Says what rows are like, if that may not be meant, or raises InputError."""
+  said = set()
+  for part in parts:
+    found = checkup.of_rows(part.phase.config, part.stores, part.run.vocab)
+    for finding in found:
+      line = f"{finding.name}: {finding.text}"
+      if finding.level == "ok" or line in said:
+        continue
+      require(
+        force or finding.level == "look",
+        f"{line}. `doctor` tells more; --force trains all the same",
+      )
+      said.add(line)
+      if jax.process_index() == 0:
+        print(line[0].upper() + line[1:])

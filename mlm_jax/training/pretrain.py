@@ -46,6 +46,7 @@ def pretrain(
   hooks: Sequence[Hook] = (),
   *,
   stop_after_phase: str = "",
+  force: bool = False,
 ) -> bool:
   """Trains all phases of a recipe, from the last checkpoint if there is one.
 
@@ -61,6 +62,7 @@ def pretrain(
     hooks: more of them, run after evaluation and before saving.
     stop_after_phase: the name of the phase to end with, for now; the same call
       without it goes on.
+    force: whether to train on rows that are found to be of no use.
 
   Returns:
     True if the run finished, or the phase to stop after; False if it was
@@ -77,7 +79,7 @@ def pretrain(
     PhaseRun.of(number, *of_phase, tokenizer)
     for number, of_phase in enumerate(zip(recipe.phases, stores, strict=True))
   ]
-  preflight.check_weights(recipe, [part.run for part in parts])
+  preflight.check_parts(parts, workdir, force)
   progress = _restore(recipe, workdir, [part.run for part in parts])
   with (
     Log(workdir, recipe.last_known_step, progress.step or -1) as log,
@@ -112,10 +114,7 @@ def pretrain(
           return False
       recipe = progress.close(part.phase, recipe, workdir)
       if early_stopping.is_over:
-        log.say(
-          f"Stopped at step {progress.step:,}: the held-out loss has not "
-          f"fallen since step {early_stopping.best_step:,}"
-        )
+        log.say(early_stopping.describe(progress.step))
         return True
       if part.phase.name == stop_after_phase:
         log.say(f"Stopped after phase {stop_after_phase!r}, as asked")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlm_jax.data.host_tensorflow import tf
-from mlm_jax.training import hooks
+from mlm_jax.training import hardware
 from mlm_jax.training.metrics import MetricsWriter, read_records
 from mlm_jax.workdir import Workdir
 
@@ -71,4 +71,4 @@ def test_what_is_not_finite_is_null_in_metrics(tmp_path):
   + [(50.0, None, None)],
 )
 def test_a_utilisation_over_one_is_not_said(rate, peak, expected):
-  assert hooks.utilisation(rate, peak) == expected
+  assert hardware.utilisation(rate, peak) == expected
