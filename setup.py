@@ -55,6 +55,7 @@ setuptools.setup(
   ],
   extras_require={
     "test": [
+      "rensa",
       "pytest",
       "pytest-xdist",
       "ruff",
@@ -77,6 +78,7 @@ setuptools.setup(
     # Later ones want a protobuf that Beam does not take.
     "beam": ["apache-beam", "sentencepiece<0.2.2"],
     "bench": ["matplotlib"],
+    "dedup": ["rensa"],
     "hf": ["torch", "transformers>=5"],
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda13]"],

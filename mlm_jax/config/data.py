@@ -33,6 +33,11 @@ class DataConfig(CorpusConfig):
     "documents skipped, both with a count of them, or they are an error that "
     "names file and line.",
     scope="data")
+  dedup: Literal["none", "exact", "minhash"] = key("none",
+    "Duplicates to leave out: copies, or near copies, too. exact leaves out "
+    "documents of equal text, minhash those that share most of their 5-grams "
+    "with an earlier one of the same corpus. The first is kept.",
+    scope="data")
   heldout_fraction: float = key(0.01,
     "Fraction of documents held out for evaluation. They are chosen by a hash "
     "of their text, and never trained on.",
@@ -165,7 +170,9 @@ class DataConfig(CorpusConfig):
 
   def evaluating(self, corpus: CorpusConfig) -> "DataConfig":
     """Returns the configuration of rows of a corpus that is evaluated on."""
-    return self._of_corpus(corpus, validation={}, heldout_fraction=0.0)
+    return self._of_corpus(
+      corpus, validation={}, heldout_fraction=0.0, dedup="none"
+    )
 
   def _of_corpus(self, corpus: CorpusConfig, **changes) -> "DataConfig":
     own = {name: getattr(corpus, name) for name in keys_of(CorpusConfig)}

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from etils import epath
 
 from mlm_jax.config import DataConfig
-from mlm_jax.data import blocks, sources
+from mlm_jax.data import blocks, dedup, sources
 from mlm_jax.data.blocks import Block, Splitter
 from mlm_jax.data.sources import Group
 from mlm_jax.data.tokenizers import Tokenizer
@@ -40,11 +40,19 @@ def write_blocks(
     raise InputError(
       "--runner needs Apache Beam: pip install 'mlm_jax[beam]'"
     ) from error
-  groups = list(enumerate(sources.groups(data)))
+  groups = sources.groups(data)
+  groups = [
+    (number, group, copies)
+    for number, (group, copies) in enumerate(
+      zip(groups, dedup.find(data, groups), strict=True)
+    )
+  ]
   splitter = Splitter(data)
 
-  def read(number: int, group: Group) -> Iterator[Block]:
-    return blocks.read(data, splitter, number, group)
+  def read(
+    number: int, group: Group, copies: frozenset[int]
+  ) -> Iterator[Block]:
+    return blocks.read(data, splitter, number, group, copies)
 
   def write(block: Block) -> None:
     if not blocks.is_written(block, path):

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,12 +42,14 @@ class Block:
     documents: by split, their texts.
     num_left_out: the number of documents that are evaluated on, which the block
       is without.
+    num_duplicates: the number of those that it is without, as duplicates.
     report: on the part of the corpus that it was read from.
   """
 
   number: int
   documents: dict[str, list[str]]
   num_left_out: int = 0
+  num_duplicates: int = 0
   report: Report = dataclasses.field(default_factory=Report)
 
   @property
@@ -66,6 +68,7 @@ class Written(NamedTuple):
   digest: str
   counts: Mapping[str, rows.Counts]
   num_left_out: int
+  num_duplicates: int
   report: Report
 
 
@@ -101,7 +104,11 @@ def digest(document: str) -> int:
 
 
 def read(
-  data: DataConfig, splitter: Splitter, number: int, group: Group
+  data: DataConfig,
+  splitter: Splitter,
+  number: int,
+  group: Group,
+  duplicates: Collection[int] = (),
 ) -> Iterator[Block]:
   """Yields the blocks of a group, at least one.
 
@@ -110,10 +117,15 @@ def read(
     splitter: decides which split a document belongs to.
     number: of the group.
     group: what is read.
+    duplicates: the numbers of documents of the group to leave out.
   """
   report, size = Report(), 0
   block = _empty(number * _MOST_OF_GROUP)
-  for text in sources.read_documents(data, report, group.paths):
+  documents = sources.read_documents(data, report, group.paths)
+  for index, text in enumerate(documents):
+    if index in duplicates:
+      block.num_duplicates += 1
+      continue
     if size >= _BLOCK_CHARS:
       block.report = report.take()
       yield block
@@ -158,7 +170,9 @@ def write(
       bytes=sum(len(text.encode()) for text in texts),
       num_cut=cuts.num_documents,
     )
-  written = Written(block.digest, counts, block.num_left_out, block.report)
+  written = Written(
+    block.digest, counts, block.num_left_out, block.num_duplicates, block.report
+  )
   _save(written, _file(path, block.number))
 
 
@@ -181,8 +195,8 @@ def load(path: epath.Path, number: int) -> Written:
       split: rows.Counts(tokens_V=arrays[split], **values)
       for split, values in about["counts"].items()
     }
-  report = Report(**about["report"])
-  return Written(about["digest"], counts, about["num_left_out"], report)
+  about |= {"counts": counts, "report": Report(**about["report"])}
+  return Written(**about)
 
 
 def _save(written: Written, file: epath.Path) -> None:
@@ -190,12 +204,8 @@ def _save(written: Written, file: epath.Path) -> None:
     split: {k: v for k, v in vars(found).items() if k != "tokens_V"}
     for split, found in written.counts.items()
   }
-  about = {
-    "digest": written.digest,
-    "counts": counts,
-    "num_left_out": written.num_left_out,
-    "report": dataclasses.asdict(written.report),
-  }
+  report = dataclasses.asdict(written.report)
+  about = written._asdict() | {"counts": counts, "report": report}
   arrays = {split: found.tokens_V for split, found in written.counts.items()}
   buffer = io.BytesIO()
   np.savez_compressed(buffer, about=np.array(json.dumps(about)), **arrays)

@@ -216,6 +216,14 @@ def _describe(config: Config, stores: rows.Stores, stream: Stream, say) -> None:
         f"Left out{of}: {train.num_left_out:,} documents that are in "
         "data.validation, too"
       )
+    if train.num_duplicates:
+      share = train.num_duplicates / (
+        train.num_duplicates + train.num_documents + heldout.num_documents
+      )
+      say(
+        f"Left out{of}: {train.num_duplicates:,} duplicates, {share:.1%} of "
+        "the documents"
+      )
     _describe_report(train, of, config.data.on_bad_text, say)
   for name, store in stores.validation.items():
     info = store.info["train"]

@@ -13,6 +13,7 @@ from typing import Any
 from etils import epath
 
 from mlm_jax.config import Config, DataConfig
+from mlm_jax.config.key import keys_of
 from mlm_jax.data import rows, sources
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import InputError
@@ -112,9 +113,12 @@ def fingerprint_fields(
     tokenizer: what tokenizes it.
   """
   only_some = {"on_bad_text": "skip"} if data.on_bad_text == "skip" else {}
-  packing = {"documents_per_row": data.documents_per_row}
-  if not data.documents_per_row:
-    packing = {}  # Which stores of earlier versions have not.
+  # What stores of earlier versions have not.
+  others = {
+    name: value
+    for name in ("documents_per_row", "dedup")
+    if (value := getattr(data, name)) != keys_of(DataConfig)[name].default
+  }
   return {
     "format": _FORMAT,
     **identity,
@@ -125,7 +129,7 @@ def fingerprint_fields(
     "heldout_fraction": data.heldout_fraction,
     "seq_len": data.seq_len,
     "packing": data.packing,
-    **packing,
+    **others,
   }
 
 

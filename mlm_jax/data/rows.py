@@ -57,6 +57,8 @@ class SplitInfo:
     num_cut: the number of documents that do not stand in one row as a whole.
     num_left_out: the number of documents that were not packed, because they are
       evaluated on.
+    num_duplicates: the number of documents of the corpus, of any split, that
+      were left out as copies of others.
     nulls, bad, first_bad: as in `Report`, of the whole corpus.
   """
 
@@ -69,6 +71,7 @@ class SplitInfo:
   unknown: int = 0
   num_cut: int = 0
   num_left_out: int = 0
+  num_duplicates: int = 0
   nulls: int = 0
   bad: int = 0
   first_bad: str = ""
@@ -285,7 +288,7 @@ def _split_info(
   seq_len: int,
   vocab: Vocabulary,
   report: Report,
-  num_left_out: int,
+  **counted: int,
 ) -> SplitInfo:
   tokens_V = sum((c.tokens_V for c in counts), np.zeros(vocab.size, np.int64))
   num_rows = sum(c.num_rows for c in counts)
@@ -302,10 +305,10 @@ def _split_info(
     bytes=sum(c.bytes for c in counts),
     unknown=0 if spells_all else int(tokens_V[vocab.unk_id]),
     num_cut=sum(c.num_cut for c in counts),
-    num_left_out=num_left_out,
     nulls=report.nulls,
     bad=report.bad,
     first_bad=report.first_bad,
+    **counted,
   )
 
 
@@ -315,7 +318,9 @@ def finish_store(
   vocab: Vocabulary,
   blocks: Mapping[int, Mapping[str, Counts]],
   report: Report | None = None,
+  *,
   num_left_out: int = 0,
+  num_duplicates: int = 0,
   fingerprint_fields: Mapping[str, Any] | None = None,
 ) -> None:
   """Makes a store readable: writes its `rows.json`.
@@ -326,14 +331,20 @@ def finish_store(
     vocab: whose tokens they are.
     blocks: by number, in order, what each block has of each split.
     report: what was found in the corpus.
-    num_left_out: the number of documents that were left out of training.
+    num_left_out, num_duplicates: as in `SplitInfo`.
     fingerprint_fields: what the store's fingerprint was computed from.
   """
   splits, index = {}, {}
   for split in SPLITS:
     counts = [block[split] for block in blocks.values()]
-    left_out = num_left_out if split == "train" else 0
-    info = _split_info(counts, seq_len, vocab, report or Report(), left_out)
+    info = _split_info(
+      counts,
+      seq_len,
+      vocab,
+      report or Report(),
+      num_left_out=num_left_out if split == "train" else 0,
+      num_duplicates=num_duplicates,
+    )
     splits[split] = dataclasses.asdict(info)
     index[split] = [list(blocks), [c.num_rows for c in counts]]
   meta = {

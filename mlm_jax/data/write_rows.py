@@ -16,7 +16,7 @@ import loky
 from etils import epath
 
 from mlm_jax.config import DataConfig
-from mlm_jax.data import beam, blocks, rows, sources
+from mlm_jax.data import beam, blocks, dedup, rows, sources
 from mlm_jax.data.blocks import Block
 from mlm_jax.data.sources.documents import Report
 from mlm_jax.data.tokenizers import Tokenizer
@@ -86,12 +86,13 @@ def finish(
     InputError: there is no text in any of them.
   """
   found = {number: blocks.load(path, number) for number in numbers}
-  report, num_left_out, num_documents = Report(), 0, 0
+  report, num_left_out, num_duplicates, num_documents = Report(), 0, 0, 0
   for block in found.values():
     report.nulls += block.report.nulls
     report.bad += block.report.bad
     report.first_bad = report.first_bad or block.report.first_bad
     num_left_out += block.num_left_out
+    num_duplicates += block.num_duplicates
     num_documents += sum(c.num_documents for c in block.counts.values())
   require(
     num_documents + num_left_out, f"data.corpus={data.corpus!r} holds no text"
@@ -102,8 +103,9 @@ def finish(
     tokenizer.vocabulary,
     {number: block.counts for number, block in found.items()},
     report,
-    num_left_out,
-    fields,
+    num_left_out=num_left_out,
+    num_duplicates=num_duplicates,
+    fingerprint_fields=fields,
   )
   (path / blocks.FOLDER).rmtree()
 
@@ -114,8 +116,11 @@ def _read(
   """Yields the blocks of a corpus, and adds their numbers to a list."""
   splitter, groups = blocks.Splitter(data), sources.groups(data)
   total, before, shown = sum(group.size for group in groups), 0, 0
-  for number, group in enumerate(groups):
-    for block in blocks.read(data, splitter, number, group):
+  duplicates = dedup.find(data, groups)
+  for number, (group, copies) in enumerate(
+    zip(groups, duplicates, strict=True)
+  ):
+    for block in blocks.read(data, splitter, number, group, copies):
       numbers.append(block.number)
       yield block
       done = before + block.report.bytes_read
