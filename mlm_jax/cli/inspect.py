@@ -49,7 +49,7 @@ def _some_tokenizer(args, config: Config, say):
   if args.workdir and Workdir.at(args.workdir).tokenizer.exists():
     path = Workdir.at(args.workdir).tokenizer
     return tokenizers.load(path, data.vocab_size)
-  if data.tokenizer not in ("unigram", "bpe"):
+  if not data.trains_tokenizer:
     path = epath.Path(data.tokenizer).expanduser()
     return tokenizers.load(path, data.vocab_size)
   # English text that comes with Python.

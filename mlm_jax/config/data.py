@@ -9,6 +9,9 @@ from mlm_jax.config.corpus import CorpusConfig, SourceConfig, check_corpus
 from mlm_jax.config.key import check_keys, key, keys_of, table
 from mlm_jax.errors import require
 
+# The kinds of tokenizers that can be trained.
+TRAINED_TOKENIZERS = ("unigram", "bpe", "wordpiece", "word", "char")
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(CorpusConfig):
@@ -44,7 +47,8 @@ class DataConfig(CorpusConfig):
     scope="data", at_least=0, below=1)
   tokenizer: str = key("bpe",
     "Tokenizer: trained on the corpus, or the path of one. unigram and bpe "
-    "train a SentencePiece model; anything else is the path of a "
+    "train a SentencePiece model; wordpiece is BERT's kind; word and char take "
+    "the commonest words or characters. Anything else is the path of a "
     "SentencePiece .model, a tokenizer.json or a vocab.txt, or the model that "
     "was imported.",
     scope="weights")
@@ -52,9 +56,21 @@ class DataConfig(CorpusConfig):
     "Tokens of the vocabulary, special tokens included.",
     scope="weights", at_least=8)
   byte_fallback: bool = key(True,
-    "Spell characters without a piece as bytes. Of a tokenizer that is "
+    "Spell characters without a piece as bytes. Of unigram and bpe that are "
     "trained, it takes 256 pieces, which a small alphabet (amino acids, "
     "SMILES) has no need of; without them such characters are unknown.",
+    scope="weights")
+  special_tokens: str = key("",
+    "Special tokens of one's own, with a tokenizer that is trained. Such as "
+    "[USER],[SYSTEM], by commas: in a text each is one piece, and never "
+    "predicted.",
+    scope="weights")
+  user_symbols: str = key("",
+    "Symbols that are always a piece, with a tokenizer that is trained. Such "
+    "as <br>,C++, by commas: they are predicted as others.",
+    scope="weights")
+  split_digits: bool = key(False,
+    "Make a piece of each digit, with a tokenizer that is trained.",
     scope="weights")
   num_sentinels: int = key(0,
     "Sentinel tokens of a tokenizer that is trained. Each stands for a masked "
@@ -109,7 +125,7 @@ class DataConfig(CorpusConfig):
     self._check_validation()
     _ = self.skipped_ranges  # Raises where they are malformed.
     require(
-      not self.trains_tokenizer
+      self.tokenizer not in ("unigram", "bpe")
       or not self.byte_fallback
       or self.vocab_size >= 300 + self.num_sentinels,
       f"data.vocab_size={self.vocab_size} is too small: 256 bytes and the "
@@ -127,10 +143,39 @@ class DataConfig(CorpusConfig):
       "which data.keep_whitespace keeps: set it to 'nfkc' or 'none'",
     )
 
+    require(
+      not self.keep_whitespace or self.tokenizer not in ("wordpiece", "word"),
+      f"data.tokenizer={self.tokenizer!r} has no pieces for whitespace, which "
+      "data.keep_whitespace keeps: use 'unigram', 'bpe' or 'char'",
+    )
+    for name in ("special_tokens", "user_symbols", "split_digits"):
+      value = getattr(self, name)
+      require(
+        not value or self.trains_tokenizer,
+        f"data.{name}={value!r} has no effect on a tokenizer that is there: "
+        f"data.tokenizer={self.tokenizer!r}",
+      )
+    symbols = [*self.own_special_tokens, *self.own_symbols]
+    require(
+      len(symbols) == len(set(symbols)) and all(symbols),
+      f"data.special_tokens={self.special_tokens!r} and data.user_symbols="
+      f"{self.user_symbols!r} must list different symbols, by commas",
+    )
+
   @property
   def trains_tokenizer(self) -> bool:
     """True if the tokenizer is trained on the corpus."""
-    return self.tokenizer in ("unigram", "bpe")
+    return self.tokenizer in TRAINED_TOKENIZERS
+
+  @property
+  def own_special_tokens(self) -> list[str]:
+    """The tokens of `special_tokens`."""
+    return self.special_tokens.split(",") if self.special_tokens else []
+
+  @property
+  def own_symbols(self) -> list[str]:
+    """The symbols of `user_symbols`."""
+    return self.user_symbols.split(",") if self.user_symbols else []
 
   @property
   def skipped_ranges(self) -> list[tuple[int, int]]:

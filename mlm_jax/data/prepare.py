@@ -10,6 +10,7 @@ from typing import Any
 from etils import epath
 
 from mlm_jax.config import Config, CorpusConfig, DataConfig
+from mlm_jax.config.data import TRAINED_TOKENIZERS
 from mlm_jax.data import records, rows, sources, tokenizers
 from mlm_jax.data.blocks import Splitter
 from mlm_jax.data.stream import Stream
@@ -270,7 +271,7 @@ def _make_tokenizer(data: DataConfig, workdir: Workdir, say) -> Tokenizer:
   else:
     path = epath.Path(data.tokenizer).expanduser()
     if not path.exists() and len(path.parts) == 1:
-      raise unknown("data.tokenizer", data.tokenizer, ("unigram", "bpe"))
+      raise unknown("data.tokenizer", data.tokenizer, TRAINED_TOKENIZERS)
     tokenizer = tokenizers.load(path, data.vocab_size)
   tokenizer = _of_size(tokenizer, data)
   if workdir.tokenizer.exists():

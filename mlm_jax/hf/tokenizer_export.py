@@ -6,7 +6,6 @@ import tokenizers
 from etils import epath
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
-from tokenizers.processors import TemplateProcessing
 
 from mlm_jax.data.tokenizers import (
   MASK,
@@ -14,7 +13,11 @@ from mlm_jax.data.tokenizers import (
   SentencePieceTokenizer,
   Tokenizer,
 )
-from mlm_jax.data.tokenizers.tokenizer_json import FILE, HuggingFaceTokenizer
+from mlm_jax.data.tokenizers.tokenizer_json import (
+  FILE,
+  HuggingFaceTokenizer,
+  template,
+)
 from mlm_jax.errors import require
 from mlm_jax.hf.files import json_bytes
 from mlm_jax.hf.normalizer import normalizer
@@ -60,11 +63,7 @@ def to_tokenizers(tokenizer: SentencePieceTokenizer) -> tokenizers.Tokenizer:
   )
   pieces, vocab = tokenizer.pieces, tokenizer.vocabulary
   start, end = pieces[vocab.start_id], pieces[vocab.end_id]
-  result.post_processor = TemplateProcessing(
-    single=f"{start} $A {end}",
-    pair=f"{start} $A {end} $B:1 {end}:1",
-    special_tokens=[(start, vocab.start_id), (end, vocab.end_id)],
-  )
+  result.post_processor = template((start, vocab.start_id), (end, vocab.end_id))
   result.add_special_tokens(
     [
       AddedToken(pieces[i], normalized=False, lstrip=i == vocab.mask_id)

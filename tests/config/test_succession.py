@@ -27,6 +27,9 @@ FIXED = {
   "data.lowercase",
   "data.num_sentinels",
   "data.byte_fallback",
+  "data.special_tokens",
+  "data.user_symbols",
+  "data.split_digits",
   "data.normalization",
   "data.keep_whitespace",
 }

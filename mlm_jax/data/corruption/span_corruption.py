@@ -65,7 +65,7 @@ class SpanCorruption(Corruption):
     data, spans = config.data, self.num_spans(config.data.seq_len)
     # Other tokenizers exist already; `corrupt` counts their sentinels.
     require(
-      data.tokenizer not in ("unigram", "bpe") or data.num_sentinels >= spans,
+      not data.trains_tokenizer or data.num_sentinels >= spans,
       f"rows of data.seq_len={data.seq_len} have up to {spans} masked spans: "
       f"data.num_sentinels={data.num_sentinels} is too few",
     )

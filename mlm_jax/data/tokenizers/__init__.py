@@ -4,8 +4,9 @@ from etils import epath
 
 from mlm_jax.data.tokenizers import sentencepiece, tokenizer_json, vocab_txt
 from mlm_jax.data.tokenizers.base import MASK, SENTINEL, SPACE, Tokenizer
-from mlm_jax.data.tokenizers.sentencepiece import SentencePieceTokenizer, train
+from mlm_jax.data.tokenizers.sentencepiece import SentencePieceTokenizer
 from mlm_jax.data.tokenizers.tokenizer_json import HuggingFaceTokenizer
+from mlm_jax.data.tokenizers.training import train
 from mlm_jax.errors import InputError
 
 __all__ = [

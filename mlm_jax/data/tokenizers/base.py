@@ -57,7 +57,9 @@ class Tokenizer(abc.ABC):
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
     """Returns the ids of each text, without start and end tokens.
 
-    Special tokens that are spelled out in a text are text like any other.
+    Tokens that mark the structure of rows (start, end, padding, mask,
+    sentinels) are text like any other where a text spells them out. Special
+    tokens beside these keep their ids, and are never predicted.
     """
 
   @abc.abstractmethod

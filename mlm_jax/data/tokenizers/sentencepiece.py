@@ -33,6 +33,10 @@ _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", MASK)
 
 _BYTES = 256
 
+# Control symbols that mark the structure of rows, by the names that published
+# models give them: spelled out in a text, they are text.
+_STRUCTURE = ("[CLS]", "[SEP]", "[PAD]", "<s>", "</s>", "<pad>", MASK)
+
 # SentencePiece skips longer sentences, so lines are cut to fit.
 _MAX_SENTENCE_BYTES = 4192
 
@@ -88,9 +92,36 @@ class SentencePieceTokenizer(Tokenizer):
       byte_ids=tuple(filter(self._sp.IsByte, range(size))),
     )
     self._space_id = self._sp.PieceToId(SPACE)
+    # SentencePiece finds no control symbol in a text.
+    self._own = {
+      self.pieces[i]: i
+      for i in self.vocabulary.other_special_ids
+      if self._sp.IsControl(i)
+    }
+    for piece in (*_STRUCTURE, *(self.pieces[i] for i in sentinel_ids)):
+      self._own.pop(piece, None)
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
-    return self._sp.Encode(list(texts), num_threads=self.num_threads)
+    texts = list(texts)
+    ids = self._sp.Encode(texts, num_threads=self.num_threads)
+    if self._own:
+      for number, text in enumerate(texts):
+        if self._own_pattern.search(text):
+          ids[number] = self._encode_around(text)
+    return ids
+
+  @functools.cached_property
+  def _own_pattern(self) -> re.Pattern:
+    """Matches special tokens that keep their ids in a text."""
+    # The longest first, of which another may be a part.
+    tokens = sorted(self._own, key=len, reverse=True)
+    return re.compile("(" + "|".join(map(re.escape, tokens)) + ")")
+
+  def _encode_around(self, text: str) -> list[int]:
+    ids = []
+    for part in self._own_pattern.split(text):
+      ids += [self._own[part]] if part in self._own else self._sp.Encode(part)
+    return ids
 
   def __reduce__(self):
     return SentencePieceTokenizer, (self.model,)
@@ -166,8 +197,16 @@ def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
       unk_piece=_SPECIALS[1],
       bos_piece=_SPECIALS[2],
       eos_piece=_SPECIALS[3],
-      user_defined_symbols=[MASK, *("\n\t" if data.keep_whitespace else "")],
-      control_symbols=[SENTINEL.format(n) for n in range(data.num_sentinels)],
+      split_digits=data.split_digits,
+      user_defined_symbols=[
+        MASK,
+        *("\n\t" if data.keep_whitespace else ""),
+        *data.own_symbols,
+      ],
+      control_symbols=[
+        *(SENTINEL.format(n) for n in range(data.num_sentinels)),
+        *data.own_special_tokens,
+      ],
       minloglevel=2,
     )
   except RuntimeError as error:
@@ -179,6 +218,33 @@ def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
       f"corpus: {_reason(error, data)}"
     ) from error
   return SentencePieceTokenizer(_round_scores(model.getvalue()))
+
+
+def bpe_pieces(sentences: Iterable[str], count: int) -> list[str]:
+  """Returns pieces that BPE finds, characters first, in the order of merges.
+
+  Args:
+    sentences: words with spaces between them, taken as they are.
+    count: how many to return at most.
+  """
+  model, failed = io.BytesIO(), []
+  try:
+    sentencepiece.SentencePieceTrainer.Train(
+      sentence_iterator=_noting(failed, _sentences(sentences)),
+      model_writer=model,
+      model_type="bpe",
+      vocab_size=count,
+      hard_vocab_limit=False,
+      normalization_rule_name="identity",
+      max_sentence_length=_MAX_SENTENCE_BYTES,
+      character_coverage=1.0,
+      minloglevel=2,
+    )
+  except RuntimeError as error:
+    raise failed[0] if failed else InputError(str(error)) from error
+  proto = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue())
+  pieces = [piece.piece for piece in proto.pieces[3:]]  # Of its own, three.
+  return sorted(pieces, key=lambda piece: len(piece) > 1)
 
 
 def _reason(error: RuntimeError, data: DataConfig) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import tokenizers
 from etils import epath
-from tokenizers import decoders
+from tokenizers import decoders, processors
 
 from mlm_jax.data.tokenizers.base import (
   MASK,
@@ -87,6 +87,7 @@ class HuggingFaceTokenizer(Tokenizer):
     self._ids = self._tokenizer.get_vocab()
     self.num_tokens = 1 + max(self._ids.values())
     self.vocabulary = self._vocabulary(vocab_size or self.num_tokens, name)
+    self._find_own_tokens()
     self.vocabulary = dataclasses.replace(
       self.vocabulary, starts_word=self._starts_word()
     )
@@ -124,6 +125,32 @@ class HuggingFaceTokenizer(Tokenizer):
         sorted(i for piece, i in self._ids.items() if _BYTE.fullmatch(piece))
       ),
     )
+
+  @functools.cached_property
+  def _own_ids(self) -> set[int]:
+    """The special tokens that keep their ids in a text."""
+    vocab = self.vocabulary
+    structure = {
+      *(vocab.pad_id, vocab.unk_id, vocab.start_id, vocab.end_id),
+      *(vocab.mask_id, *vocab.sentinel_ids),
+    }
+    return {
+      token["id"]
+      for token in self._spec["added_tokens"]
+      if token["special"]
+      and token["id"] not in structure
+      and not _UNUSED.fullmatch(token["content"])
+    }
+
+  def _find_own_tokens(self) -> None:
+    """Makes the library find these, where it leaves out special tokens."""
+    if not self._own_ids:
+      return
+    spec = json.loads(self._tokenizer.to_str())
+    for token in spec["added_tokens"]:
+      token["special"] &= token["id"] not in self._own_ids
+    self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(spec))
+    self._tokenizer.encode_special_tokens = True
 
   def _role_ids(self, special: set[int], name: str) -> dict[str, int]:
     """Returns the id of each role; raises InputError if one has none."""
@@ -180,7 +207,8 @@ class HuggingFaceTokenizer(Tokenizer):
 
   @functools.cached_property
   def _known_specials(self) -> set[int]:
-    return set(self.vocabulary.special_ids) - {self.vocabulary.unk_id}
+    special = {*self.vocabulary.special_ids} - {self.vocabulary.unk_id}
+    return special - self._own_ids
 
   def decode(self, ids: Sequence[int]) -> str:
     return self._tokenizer.decode([int(i) for i in ids])
@@ -271,6 +299,22 @@ def naming_files(path: epath.Path) -> dict[str, bytes]:
     for name in NAMING_FILES
     if (path.parent / name).exists()
   }
+
+
+def template(
+  start: tuple[str, int], end: tuple[str, int]
+) -> processors.TemplateProcessing:
+  """Returns what puts start and end around a text, or a pair of texts.
+
+  Args:
+    start: token and id.
+    end: the same.
+  """
+  return processors.TemplateProcessing(
+    single=f"{start[0]} $A {end[0]}",
+    pair=f"{start[0]} $A {end[0]} $B:1 {end[0]}:1",
+    special_tokens=[start, end],
+  )
 
 
 def parse(files: Mapping[str, bytes], name: str) -> tokenizers.Tokenizer:

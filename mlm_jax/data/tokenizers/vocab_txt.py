@@ -40,4 +40,8 @@ def read(path: epath.Path) -> dict[str, bytes]:
   made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
   made.decoder = decoders.WordPiece()
   made.add_special_tokens([token for token in _SPECIALS if token in ids])
+  if {"[CLS]", "[SEP]"} <= ids.keys():
+    made.post_processor = tokenizer_json.template(
+      ("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])
+    )
   return {tokenizer_json.FILE: made.to_str().encode(), **files}

@@ -1,0 +1,166 @@
+"""Training a tokenizer on a corpus, by its kind."""
+
+import json
+from collections.abc import Iterable
+
+import tokenizers
+from tokenizers import (
+  AddedToken,
+  Regex,
+  decoders,
+  models,
+  normalizers,
+  pre_tokenizers,
+  trainers,
+)
+
+from mlm_jax.config import DataConfig
+from mlm_jax.data.tokenizers import sentencepiece
+from mlm_jax.data.tokenizers.base import MASK, SENTINEL, SPACE, Tokenizer
+from mlm_jax.data.tokenizers.tokenizer_json import (
+  FILE,
+  NAMING_FILES,
+  HuggingFaceTokenizer,
+  template,
+)
+from mlm_jax.errors import require
+
+_UNKNOWN = "[UNK]"
+_ROLES = {
+  "pad_token": "[PAD]",
+  "unk_token": _UNKNOWN,
+  "cls_token": "[CLS]",
+  "sep_token": "[SEP]",
+  "mask_token": MASK,
+}
+
+
+def train(documents: Iterable[str], data: DataConfig) -> Tokenizer:
+  """Trains a tokenizer as `data` configures it.
+
+  Args:
+    documents: what to train on.
+    data: the kind and size of the tokenizer.
+
+  Raises:
+    InputError: the corpus has too little text, or too many characters, for
+      `data.vocab_size`.
+  """
+  if data.tokenizer in ("unigram", "bpe"):
+    return sentencepiece.train(documents, data)
+  return _train_by_tokenizers(documents, data)
+
+
+def _train_by_tokenizers(
+  documents: Iterable[str], data: DataConfig
+) -> HuggingFaceTokenizer:
+  """Trains WordPiece, or takes the commonest words or characters."""
+  made = tokenizers.Tokenizer(models.WordLevel(unk_token=_UNKNOWN))
+  made.normalizer = _normalizer(data)
+  made.pre_tokenizer = _pre_tokenizer(data)
+  made.decoder = (
+    decoders.WordPiece()
+    if data.tokenizer == "wordpiece"
+    else decoders.Sequence(
+      [
+        decoders.Fuse(),
+        decoders.Replace(SPACE, " "),
+        decoders.Strip(" ", 1, 0),
+      ]
+    )
+  )
+  sentinels = [SENTINEL.format(n) for n in range(data.num_sentinels)]
+  special = [*_ROLES.values(), *sentinels, *data.own_special_tokens]
+  size = data.vocab_size - len(data.own_symbols)
+  if data.tokenizer == "wordpiece":
+    made.model = _wordpiece(documents, made, size, special)
+    made.add_special_tokens(special)
+  else:
+    trainer = trainers.WordLevelTrainer(
+      vocab_size=size, special_tokens=special, show_progress=False
+    )
+    made.train_from_iterator(documents, trainer)
+  made.add_tokens(
+    [AddedToken(symbol, normalized=False) for symbol in data.own_symbols]
+  )
+  marks = (_ROLES["cls_token"], _ROLES["sep_token"])
+  made.post_processor = template(
+    *((mark, made.token_to_id(mark)) for mark in marks)
+  )
+  size = made.get_vocab_size()
+  require(
+    size >= data.vocab_size,
+    f"cannot train a tokenizer of data.vocab_size={data.vocab_size} on this "
+    f"corpus: it has text for {size} pieces at most",
+  )
+  names = json.dumps(_ROLES).encode()
+  files = {FILE: made.to_str().encode(), NAMING_FILES[0]: names}
+  return HuggingFaceTokenizer(files, data.vocab_size)
+
+
+def _wordpiece(
+  documents: Iterable[str],
+  made: tokenizers.Tokenizer,
+  size: int,
+  special: list[str],
+) -> models.WordPiece:
+  """Returns WordPiece with the pieces that BPE finds in words.
+
+  These are SentencePiece's: what the tokenizers library finds depends on the
+  order of a hash table, and so differs from run to run.
+  """
+  words = (
+    " ".join(
+      word
+      for word, _ in made.pre_tokenizer.pre_tokenize_str(
+        made.normalizer.normalize_str(document)
+      )
+    )
+    for document in documents
+  )
+  vocab = dict.fromkeys(special)
+  for piece in sentencepiece.bpe_pieces(words, size):
+    word = piece.removeprefix(SPACE)
+    # A character may begin a word, or go on with it.
+    for form in (
+      (word, f"##{word}")
+      if len(word) == 1
+      else (word if piece.startswith(SPACE) else f"##{word}",)
+    ):
+      if word and len(vocab) < size:
+        vocab.setdefault(form)
+  ids = {piece: number for number, piece in enumerate(vocab)}
+  return models.WordPiece(ids, unk_token=_UNKNOWN)
+
+
+def _normalizer(data: DataConfig) -> normalizers.Normalizer:
+  parts = []
+  if data.normalization == "nmt_nfkc":
+    parts.append(normalizers.Nmt())
+  if data.normalization != "none":
+    parts.append(normalizers.NFKC())
+  if data.lowercase:
+    parts.append(normalizers.Lowercase())
+  if not data.keep_whitespace:
+    parts.append(normalizers.Replace(Regex(r"\s+"), " "))
+  return normalizers.Sequence(parts)
+
+
+def _pre_tokenizer(data: DataConfig) -> pre_tokenizers.PreTokenizer:
+  if data.tokenizer == "wordpiece":
+    parts = [pre_tokenizers.BertPreTokenizer()]
+  elif data.tokenizer == "word":
+    # What follows a word, such as a comma, is a piece of its own.
+    parts = [
+      pre_tokenizers.Metaspace(prepend_scheme="first"),
+      pre_tokenizers.Punctuation(),
+    ]
+  else:
+    each = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    parts = [
+      pre_tokenizers.Metaspace(prepend_scheme="first", split=False),
+      each,
+    ]
+  if data.split_digits:
+    parts.append(pre_tokenizers.Digits(individual_digits=True))
+  return pre_tokenizers.Sequence(parts)
