@@ -51,7 +51,7 @@ def xla_flags(devices):
 
 def records(workdir):
   """Returns the records of a run, without what a clock says."""
-  clock = ("tokens_per_second", "mfu")
+  clock = ("tokens_per_second", "data_wait", "mfu")
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   return [
     {k: v for k, v in json.loads(line).items() if k not in clock}

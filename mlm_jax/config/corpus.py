@@ -28,6 +28,11 @@ class CorpusConfig:
     "Where documents of a text: corpus end. At a blank line, at each line, at "
     "the end of the file, or before a WikiText heading such as ' = Title = '.",
     scope="data")
+  document_separator: str = key("",
+    "Line that separates the documents of a text: corpus. Such as "
+    "-----, in place of document_boundary; spaces around it and the "
+    "line itself are no text.",
+    scope="data")
   # fmt: on
 
 

@@ -245,7 +245,7 @@ class DataConfig(CorpusConfig):
     names = {}
     for name, source in self.sources.items():
       check_corpus("data.sources", name, source)
-      text = (source.corpus, source.text_field, source.document_boundary)
+      text = tuple(getattr(source, key) for key in keys_of(CorpusConfig))
       require(
         text not in names,
         f"data.sources.{name} is the same text as data.sources."

@@ -11,6 +11,7 @@ from etils import epath
 
 from mlm_jax.config import Config, CorpusConfig, DataConfig
 from mlm_jax.config.data import TRAINED_TOKENIZERS
+from mlm_jax.config.key import keys_of
 from mlm_jax.data import records, rows, sources, tokenizers
 from mlm_jax.data.blocks import Splitter
 from mlm_jax.data.stream import Stream
@@ -131,9 +132,8 @@ def evaluated(
   Raises:
     InputError: the corpus cannot be read, or has no text.
   """
-  values = CorpusConfig(
-    corpus, config.data.text_field, config.data.document_boundary
-  )
+  own = {name: getattr(config.data, name) for name in keys_of(CorpusConfig)}
+  values = CorpusConfig(**own | {"corpus": corpus})
   data = config.data.evaluating(values)
   tokenizer = saved_tokenizer(data, workdir)
   path = _make_rows("", data, records.identity(data), tokenizer, workdir, say)

@@ -116,7 +116,7 @@ def fingerprint_fields(
   # What stores of earlier versions have not.
   others = {
     name: value
-    for name in ("documents_per_row", "dedup")
+    for name in ("documents_per_row", "dedup", "document_separator")
     if (value := getattr(data, name)) != keys_of(DataConfig)[name].default
   }
   return {
@@ -139,11 +139,16 @@ def identity(
 ) -> dict[str, Any]:
   """Returns what identifies a corpus, and what is left out of it."""
   left_out = [
-    [of_corpus(corpus), corpus.text_field, corpus.document_boundary]
+    [of_corpus(corpus), *_how_it_is_cut(corpus)]
     for corpus in data.validation_corpora.values()
   ]
   identity = {"corpus": of_corpus(data)}
   return identity | ({"left_out": left_out} if left_out else {})
+
+
+def _how_it_is_cut(data: DataConfig) -> list[str]:
+  separator = [data.document_separator] if data.document_separator else []
+  return [data.text_field, data.document_boundary, *separator]
 
 
 def _record_key(data: DataConfig, tokenizer: Tokenizer) -> str:

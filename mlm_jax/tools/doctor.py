@@ -139,7 +139,7 @@ def _of_sample(
   changes = {"validation": {}, "rows_dir": "", "size_exponent": 0.0}
   if "" in found:
     changes |= {"corpus": found[""].corpus, "text_field": "text"}
-    changes["document_boundary"] = "blank_line"
+    changes |= {"document_boundary": "blank_line", "document_separator": ""}
   else:
     changes["sources"] = found
   if workdir and workdir.tokenizer.exists():

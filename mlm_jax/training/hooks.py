@@ -22,7 +22,7 @@ from mlm_jax.phases import Phase
 from mlm_jax.training import hardware
 from mlm_jax.training.checkpoint import Checkpoints
 from mlm_jax.training.log import Log
-from mlm_jax.training.metrics import Throughput, read_records
+from mlm_jax.training.metrics import Seconds, Throughput, read_records
 from mlm_jax.training.state import TrainState, counter_value
 from mlm_jax.workdir import Workdir
 
@@ -96,14 +96,14 @@ class Hook:
     """Looks at the state, while the device is idle; may change the moment."""
 
   def observe(
-    self, step: int, metrics: Mapping[str, jax.Array], seconds_in_hooks: float
+    self, step: int, metrics: Mapping[str, jax.Array], seconds: Seconds
   ) -> None:
     """Sees the metrics of a step while the next one is at work.
 
     Args:
       step: steps done, this one included.
       metrics: what the training step returned, on the device.
-      seconds_in_hooks: time that hooks took since the last call.
+      seconds: what the time since the last call went into.
     """
 
 
@@ -297,7 +297,7 @@ class SkippedSteps(Hook):
     self._phase, self._log, self._diagnose = phase, log, diagnose
     self._applied, self._last_skipped = None, None
 
-  def observe(self, step, metrics, seconds_in_hooks) -> None:
+  def observe(self, step, metrics, seconds) -> None:
     in_a_row = int(metrics["skipped_in_a_row"])
     if in_a_row == self._phase.config.train.max_skipped:
       self._last_skipped = step
@@ -361,15 +361,15 @@ class Logging(Hook):
       peak * jax.device_count() / flops_per_token
     )
 
-  def observe(self, step, metrics, seconds_in_hooks) -> None:
+  def observe(self, step, metrics, seconds) -> None:
     tokens_seen = counter_value(metrics["tokens_seen"])
-    self._throughput.pause(seconds_in_hooks)
+    self._throughput.add(seconds)
     self._throughput.start_once(tokens_seen)
     self._log.advance(step)
     every = self._phase.config.train.log_every
     if step % every and step != self._phase.last_step:
       return
-    rate = self._throughput.read(tokens_seen)
+    rate, data_wait = self._throughput.read(tokens_seen)
     peak = self._peak_tokens_per_second
     # What is looked for most comes first.
     first = {key: metrics[key] for key in ("loss", "accuracy")}
@@ -386,6 +386,7 @@ class Logging(Hook):
     scalars |= {
       "tokens_seen": tokens_seen,
       "tokens_per_second": rate and round(rate, 1),
+      "data_wait": data_wait and round(data_wait, 4),
       "mfu": hardware.utilisation(rate, peak),
     }
     self._log.record(self._phase, step, "train", **scalars)

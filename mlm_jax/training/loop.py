@@ -18,6 +18,7 @@ from jax.experimental import multihost_utils
 from mlm_jax.phases import Phase
 from mlm_jax.training.hooks import Hook, Moment
 from mlm_jax.training.log import Log
+from mlm_jax.training.metrics import Seconds
 from mlm_jax.training.run import Run
 from mlm_jax.training.state import TrainState
 
@@ -57,13 +58,15 @@ def train(
       if hook.is_due(moment):
         # Before a checkpoint stands, all that led to it should be written.
         observed.finish()
-        with observed.pause():
+        with observed.time("hooks"):
           hook.run(moment)
     if moment.stop or moment.ends_phase:
       break
     if step == first:
       _LOGGER.info("Compiling the training step, once")
-    batch = run.to_device(next(batches))
+    with observed.time("data"):
+      batch = next(batches)
+    batch = run.to_device(batch)
     state, metrics = run.train_step(moment.state, batch)
     observed.finish()
     observed.running = step + 1, metrics
@@ -75,7 +78,7 @@ class _Observed:
   """The step that the device is at work on, for the hooks to observe."""
 
   def __init__(self, hooks: Sequence[Hook]):
-    self._hooks, self._seconds = hooks, 0.0
+    self._hooks, self._seconds = hooks, Seconds()
     self.running: tuple[int, dict[str, jax.Array]] | None = None
 
   def finish(self) -> None:
@@ -84,13 +87,15 @@ class _Observed:
       return
     for hook in self._hooks:
       hook.observe(*self.running, self._seconds)
-    self.running, self._seconds = None, 0.0
+    self.running, self._seconds = None, Seconds()
 
   @contextlib.contextmanager
-  def pause(self) -> Iterator[None]:
+  def time(self, spent_on: str) -> Iterator[None]:
+    """Adds the time within to one of the `Seconds`."""
     start = time.perf_counter()
     yield
-    self._seconds += time.perf_counter() - start
+    seconds = getattr(self._seconds, spent_on) + time.perf_counter() - start
+    self._seconds = self._seconds._replace(**{spent_on: seconds})
 
 
 @contextlib.contextmanager

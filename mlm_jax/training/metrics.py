@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlm_jax.training.tensorboard import EventWriter
 from mlm_jax.workdir import Workdir, write_atomically
@@ -70,25 +70,44 @@ class MetricsWriter:
       self._events.write(step, scalars)
 
 
+class Seconds(NamedTuple):
+  """What the loop's time went into, since hooks were last called.
+
+  Attributes:
+    hooks: evaluation, saving and other hooks.
+    data: waiting for the next batch.
+  """
+
+  hooks: float = 0.0
+  data: float = 0.0
+
+
 class Throughput:
   """Tokens a second of training, without evaluation, saving and compilation."""
 
   def __init__(self):
-    self._since = None
+    self._since, self._waited = None, 0.0
 
   def start_once(self, tokens_seen: int) -> None:
     """Starts after the first step, which compiles."""
-    self._since = self._since or (time.perf_counter(), tokens_seen)
+    if not self._since:
+      self._since, self._waited = (time.perf_counter(), tokens_seen), 0.0
 
-  def pause(self, seconds: float) -> None:
-    """Leaves so much time out."""
+  def add(self, seconds: Seconds) -> None:
+    """Leaves the time of hooks out, and notes that of waiting for data."""
     if self._since:
-      self._since = self._since[0] + seconds, self._since[1]
+      self._since = self._since[0] + seconds.hooks, self._since[1]
+    self._waited += seconds.data
 
-  def read(self, tokens_seen: int) -> float | None:
-    """Returns the rate since the last reading, and starts the next."""
-    since, now = self._since, time.perf_counter()
-    self._since = now, tokens_seen
+  def read(self, tokens_seen: int) -> tuple[float | None, float | None]:
+    """Returns the rate, and the share of time that was waited for data.
+
+    Both are since the last reading, and the next begins here; None where there
+    was none.
+    """
+    since, now, waited = self._since, time.perf_counter(), self._waited
+    self._since, self._waited = (now, tokens_seen), 0.0
     if since is None or tokens_seen == since[1]:
-      return None
-    return (tokens_seen - since[1]) / (now - since[0])
+      return None, None
+    elapsed = now - since[0]
+    return (tokens_seen - since[1]) / elapsed, waited / elapsed

@@ -43,7 +43,14 @@ def test_training_writes_the_workdir_layout(trained):
   heldout = [r for r in records if r["split"] == "heldout"]
   assert [r["step"] for r in train] == [*range(7, 60, 7), 60]
   assert [r["step"] for r in heldout] == [0, 50, 60]
-  expected = {"loss", "accuracy", "tokens_seen", "tokens_per_second", "mfu"}
+  expected = {
+    "loss",
+    "accuracy",
+    "tokens_seen",
+    "tokens_per_second",
+    "data_wait",
+    "mfu",
+  }
   assert expected | {"learning_rate", "grad_norm"} <= train[-1].keys()
   assert heldout[-1]["loss"] < heldout[0]["loss"] - 0.5
   assert np.all(np.diff([r["tokens_seen"] for r in train]) > 0)

@@ -50,6 +50,14 @@ def test_wikitext_sections_do_not_end_a_document(tmp_path):
   assert found == [text.strip()]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_documents_may_end_at_a_line_of_ones_own(tmp_path, end):
+  lines = ["a", "", "b", "<|end|>", "c", " <|end|> ", "<|end|>", "d <|end|>"]
+  (tmp_path / "a.txt").write_bytes(end.join(lines).encode())
+  found = read(f"text:{tmp_path}/a.txt", document_separator="<|end|>")
+  assert found == ["a\n\nb", "c", "d <|end|>"]
+
+
 def test_documents_end_at_the_end_of_a_file(tmp_path):
   for name in "ab":
     (tmp_path / name).write_text(f"of {name}")

@@ -1,4 +1,7 @@
-"""`text:GLOBS`: plain UTF-8 text, cut at `data.document_boundary`."""
+"""`text:GLOBS`: plain UTF-8 text, cut at `data.document_boundary`.
+
+Or it is cut at lines of one's own, `data.document_separator`.
+"""
 
 import io
 import re
@@ -33,6 +36,8 @@ def read(file, path: str, data: DataConfig) -> Iterator[Document]:
   A document longer than `files.MAX_DOCUMENT_CHARS` is cut between two lines.
   """
   ends_before, is_text = _BOUNDARIES[data.document_boundary]
+  if separator := data.document_separator.strip():
+    ends_before, is_text = lambda line: line.strip() == separator, False
   _check_is_text(path, file)
   # Windows' and old Mac's line ends, too; without a byte-order mark.
   lines = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape")
