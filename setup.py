@@ -55,6 +55,7 @@ setuptools.setup(
   ],
   extras_require={
     "test": [
+      "jieba",
       "rensa",
       "pytest",
       "pytest-xdist",
@@ -79,6 +80,8 @@ setuptools.setup(
     "beam": ["apache-beam", "sentencepiece<0.2.2"],
     "bench": ["matplotlib"],
     "dedup": ["rensa"],
+    "icu": ["PyICU"],
+    "jieba": ["jieba"],
     "hf": ["torch", "transformers>=5"],
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda13]"],

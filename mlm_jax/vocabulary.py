@@ -18,6 +18,7 @@ class Vocabulary:
     sentinel_ids: those of them that stand for masked spans, in order.
     byte_ids: pieces that stand for a byte of a character without a piece.
     starts_word: bool[size], whether the piece begins a word.
+    spellings: the UTF-8 of each piece, with a space before the start of a word.
     stops: int8[size], 1 for a piece that ends a sentence if the next piece
       begins a word, 2 for one that always does, 0 for all others.
   """
@@ -36,6 +37,9 @@ class Vocabulary:
   )
   stops: np.ndarray | None = dataclasses.field(
     default=None, compare=False, repr=False
+  )
+  spellings: tuple[bytes, ...] = dataclasses.field(
+    default=(), compare=False, repr=False
   )
 
   @functools.cached_property

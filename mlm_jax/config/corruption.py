@@ -52,6 +52,12 @@ class CorruptionConfig:
   random_share: float = key(0.1,
     "Fraction of the predicted tokens that is replaced by a random token.",
     scope="data", at_least=0, at_most=1)
+  word_boundaries: str = key("spaces",
+    "Where words begin: spaces, icu, jieba, or the path of a word list. With "
+    "spaces, each piece of a script without them is a word; the others segment "
+    "the text of the rows (extras icu, jieba), by a list with one word a line "
+    "into the longest that there are. For whole words and spans of words.",
+    scope="data")
   span_law: Literal["geometric", "inverse"] = key("geometric",
     "Distribution of span lengths, for kind=spans. A length n is as probable "
     "as (1 - span_p)^n (geometric, SpanBERT) or as 1/n (inverse, ALBERT's "

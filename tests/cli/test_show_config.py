@@ -98,7 +98,10 @@ def test_explain_of_a_source_shows_the_keys_of_any(capsys):
   names = [line.split()[0] for line in out.splitlines() if line[:1].strip()]
   assert names == [
     f"data.sources.news.{key}"
-    for key in ("corpus", "text_field", "document_boundary", "weight")
+    for key in (
+      *("corpus", "text_field", "document_boundary", "document_separator"),
+      "weight",
+    )
   ]
   one = words(show(capsys, "--explain=data.sources.news.weight"))
   assert one.startswith("data.sources.news.weight 1.0 Share of the rows")

@@ -39,6 +39,7 @@ class Corruption:
       any two, as objective.span_boundary needs.
     supports_sentence_pairs: whether rows may be sentence pairs.
     is_causal: whether no token of its batches attends to later ones.
+    finds_words: whether corruption.word_boundaries matters.
     predicts_sentinels: whether sentinels are among the targets; being in order,
       they are easier to predict than their frequency says.
     keys: the keys.
@@ -50,6 +51,7 @@ class Corruption:
   masks_spans: ClassVar[bool] = False
   supports_sentence_pairs: ClassVar[bool] = False
   is_causal: ClassVar[bool] = False
+  finds_words: ClassVar[bool] = False
   predicts_sentinels: ClassVar[bool] = False
 
   def __init__(self, keys: CorruptionConfig):
@@ -119,6 +121,11 @@ class Corruption:
       f"corruption.mask_rate={self._peak_rate} is too high for "
       f"corruption.kind={keys.kind!r}: spans need an unmasked token between "
       f"them, so at most {self.max_mask_rate:.2g}",
+    )
+    require(
+      keys.word_boundaries == "spaces" or self.finds_words,
+      f"corruption.word_boundaries={keys.word_boundaries!r} has no effect on "
+      f"corruption.kind={keys.kind!r}, which has no words: set it to 'spaces'",
     )
     share = keys.causal_row_share
     require(

@@ -63,8 +63,10 @@ class MaskFilling(Corruption):
     return seq_len if self.keys.causal_row_share else self.num_hidden(seq_len)
 
   def heldout(self) -> CorruptionConfig:
+    in_words = self.heldout_kind == "whole_words"
     return type(self.keys)(
       kind=self.heldout_kind,
+      word_boundaries=self.keys.word_boundaries if in_words else "spaces",
       sentence_pairs=self.keys.sentence_pairs,
       next_token_share=self.keys.next_token_share,
       prefix_share=self.keys.prefix_share,

@@ -13,6 +13,10 @@ class NoisedInput(Corruption):
   """Base class of bart and cmlm."""
 
   @property
+  def finds_words(self) -> bool:
+    return "text_infilling" in self.keys.noise_names
+
+  @property
   def max_mask_rate(self) -> float:
     if "text_infilling" not in self.keys.noise_names:
       return 1.0

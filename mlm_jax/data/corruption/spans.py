@@ -25,6 +25,7 @@ class Spans(MaskFilling):
   """Masks spans of words, with an unmasked word between any two."""
 
   masks_spans = True
+  finds_words = True
   heldout_kind = "whole_words"
 
   @property
@@ -34,7 +35,7 @@ class Spans(MaskFilling):
   def sample(self, rows_BL, rate, vocab, random):
     length = rows_BL.shape[1]
     slots = self.num_hidden(length)
-    words = find_words(rows_BL, vocab)
+    words = find_words(rows_BL, vocab, self.keys.word_boundaries)
     spans = sample_spans(words, slots, span_law(self.keys), random)
     count_B1 = self.num_masked(words.maskable_BL, rate)
     masked_BL = select(spans, words, count_B1)

@@ -14,11 +14,12 @@ class WholeWords(MaskFilling):
   """Masks all tokens of a word, or none; words are equally likely."""
 
   heldout_kind = "whole_words"
+  finds_words = True
 
   def sample(self, rows_BL, rate, vocab, random):
     length = rows_BL.shape[1]
     slots = self.num_hidden(length)
-    words = find_words(rows_BL, vocab)
+    words = find_words(rows_BL, vocab, self.keys.word_boundaries)
     keys_BW = random.sort_keys(length)
     count_B1 = self.num_masked(words.maskable_BL, rate)
     positions_BP, is_target_BP = take_whole_words(

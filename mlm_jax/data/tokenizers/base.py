@@ -34,6 +34,17 @@ _UNSPACED = re.compile(
 )
 
 
+# What SentencePiece calls the pieces of single bytes.
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+_PRINTING = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_OTHERS = [byte for byte in range(256) if byte not in _PRINTING]
+_BYTE_LEVEL = {chr(byte): byte for byte in _PRINTING} | {
+  chr(256 + number): byte for number, byte in enumerate(_OTHERS)
+}
+
+
 class Tokenizer(abc.ABC):
   """Text to ids and back.
 
@@ -100,6 +111,24 @@ def find_sentinels(ids: Mapping[str, int]) -> tuple[int, ...]:
     lambda number: SENTINEL.format(number) in ids, itertools.count()
   )
   return tuple(ids[SENTINEL.format(number)] for number in numbers)
+
+
+def spelling(text: str) -> bytes:
+  """Returns the UTF-8 of a piece's text; <0x0A> is a byte."""
+  if byte := _BYTE.fullmatch(text):
+    return bytes.fromhex(byte[1])
+  return text.encode()
+
+
+def byte_level_spelling(piece: str) -> bytes:
+  """Returns the bytes that a byte-level piece stands for (Radford et al. 2019).
+
+  Bytes that print stand for themselves in Latin-1, the others for characters
+  from U+0100 on.
+  """
+  if not all(character in _BYTE_LEVEL for character in piece):
+    return piece.encode()  # A token that was added.
+  return bytes(_BYTE_LEVEL[character] for character in piece)
 
 
 def find_stops(texts: Iterable[str]) -> np.ndarray:

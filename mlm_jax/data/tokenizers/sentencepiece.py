@@ -20,6 +20,7 @@ from mlm_jax.data.tokenizers.base import (
   begins_unspaced,
   find_sentinels,
   find_stops,
+  spelling,
 )
 from mlm_jax.errors import InputError
 from mlm_jax.vocabulary import Vocabulary
@@ -90,6 +91,7 @@ class SentencePieceTokenizer(Tokenizer):
       stops=find_stops(self.pieces),
       sentinel_ids=sentinel_ids,
       byte_ids=tuple(filter(self._sp.IsByte, range(size))),
+      spellings=tuple(map(spelling, map(self.display_text, range(size)))),
     )
     self._space_id = self._sp.PieceToId(SPACE)
     # SentencePiece finds no control symbol in a text.

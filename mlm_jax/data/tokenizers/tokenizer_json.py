@@ -16,8 +16,10 @@ from mlm_jax.data.tokenizers.base import (
   MASK,
   Tokenizer,
   begins_unspaced,
+  byte_level_spelling,
   find_sentinels,
   find_stops,
+  spelling,
 )
 from mlm_jax.errors import InputError, require
 from mlm_jax.vocabulary import Vocabulary
@@ -93,7 +95,7 @@ class HuggingFaceTokenizer(Tokenizer):
     )
     texts = map(self.display_text, range(self.vocabulary.size))
     self.vocabulary = dataclasses.replace(
-      self.vocabulary, stops=find_stops(texts)
+      self.vocabulary, stops=find_stops(texts), spellings=self._spellings()
     )
     self.mask_token = self.pieces[self.vocabulary.mask_id]
 
@@ -245,6 +247,12 @@ class HuggingFaceTokenizer(Tokenizer):
     ]
     starts[list(self.vocabulary.special_ids)] = False
     return starts
+
+  def _spellings(self) -> tuple[bytes, ...]:
+    """Returns `Vocabulary.spellings`."""
+    if self._is_byte_level:
+      return tuple(map(byte_level_spelling, self.pieces))
+    return tuple(map(spelling, map(self.display_text, range(len(self.pieces)))))
 
   def _spelled(self, piece: str) -> str:
     """Returns the characters that a piece stands for, without its mark."""

@@ -123,7 +123,7 @@ def infill_text(
   0 are the inserted masks.
   """
   length = rows_BL.shape[1]
-  words = find_words(rows_BL, vocab)
+  words = find_words(rows_BL, vocab, corruption.keys.word_boundaries)
   law = poisson_law(corruption.keys.mean_span)
   spans = sample_spans(words, corruption.num_hidden(length), law, random)
   count_B1 = corruption.num_masked(words.maskable_BL, rate)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlm_jax.data.corruption.primitives import segmenters
 from mlm_jax.data.corruption.primitives.sort import mask_keys, top_k
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.errors import require
@@ -33,12 +34,20 @@ class Words(NamedTuple):
     return tf.where(self.maskable_BL, of_word_BL, outside)
 
 
-def find_words(rows_BL: tf.Tensor, vocab: Vocabulary) -> Words:
+def find_words(rows_BL: tf.Tensor, vocab: Vocabulary, boundaries: str) -> Words:
   """Returns the words; a token after a special one begins a word, too.
 
+  Args:
+    rows_BL: the rows.
+    vocab: their vocabulary.
+    boundaries: corruption.word_boundaries.
+
   Raises:
-    InputError: no piece of the vocabulary begins a word.
+    InputError: no piece of the vocabulary begins a word, or the segmenter is
+      missing.
   """
+  if boundaries != "spaces":
+    return _segmented(rows_BL, vocab, boundaries)
   require(
     vocab.starts_word[vocab.is_ordinary].any(),
     "no piece of this tokenizer begins a word, as whole_words, spans and "
@@ -52,6 +61,21 @@ def find_words(rows_BL: tf.Tensor, vocab: Vocabulary) -> Words:
     ~maskable_BL[:, :-1], [[0, 0], [1, 0]], constant_values=True
   )
   starts_BL = maskable_BL & ((role_BL == 2) | after_special_BL)
+  number_BL = tf.cumsum(tf.cast(starts_BL, tf.int32), axis=1)
+  word_BL = tf.where(maskable_BL, number_BL - 1, -1)
+  return Words(maskable_BL, starts_BL, word_BL, number_BL[:, -1])
+
+
+def _segmented(rows_BL: tf.Tensor, vocab: Vocabulary, boundaries: str) -> Words:
+  segment = segmenters.segmenter(boundaries)
+  starts_BL = tf.numpy_function(
+    lambda rows_BL: segmenters.word_starts(rows_BL, vocab, segment),
+    [rows_BL],
+    tf.bool,
+    stateful=False,
+  )
+  starts_BL = tf.ensure_shape(starts_BL, rows_BL.shape)
+  maskable_BL = tf.gather(vocab.is_ordinary, rows_BL)
   number_BL = tf.cumsum(tf.cast(starts_BL, tf.int32), axis=1)
   word_BL = tf.where(maskable_BL, number_BL - 1, -1)
   return Words(maskable_BL, starts_BL, word_BL, number_BL[:, -1])
