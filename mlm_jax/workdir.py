@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import json
@@ -18,6 +19,9 @@ from mlm_jax import phases, recipes, registry
 from mlm_jax.config import Config
 from mlm_jax.errors import InputError, require
 from mlm_jax.phases import Phase, Recipe
+
+# What a disk that is full, or a quota, answers.
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,6 +282,13 @@ def atomic_file(path: epath.Path, name: str = "") -> Iterator[BinaryIO]:
     with file:
       yield file
     partial.replace(path)
+  except OSError as error:
+    # An error about another file than ours is the caller's.
+    if error.errno not in _NO_SPACE:
+      raise
+    raise InputError(
+      f"cannot write {name or path}: {error.strerror}"
+    ) from error
   finally:
     if partial.exists():
       partial.unlink()

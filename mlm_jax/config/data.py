@@ -36,6 +36,11 @@ class DataConfig(CorpusConfig):
     "documents skipped, both with a count of them, or they are an error that "
     "names file and line.",
     scope="data")
+  hash_whole: bool = key(False,
+    "Notice any change in files of over 4 MiB, by a hash of all of them. "
+    "Otherwise their ends, length and time of change are looked at, which is "
+    "faster.",
+    scope="data")
   dedup: Literal["none", "exact", "minhash"] = key("none",
     "Duplicates to leave out: copies, or near copies, too. exact leaves out "
     "documents of equal text, minhash those that share most of their 5-grams "

@@ -257,14 +257,23 @@ class SplitWriter:
     ).result()
 
   def append(self, row: np.ndarray) -> None:
-    """Adds a row, int [seq_len]."""
+    """Adds a row, int [seq_len].
+
+    Raises:
+      InputError: a file cannot be written, such as on a disk that is full.
+    """
     self._pending.append(row)
     if len(self._pending) == self._shard:
       self._flush()
 
   def _flush(self):
     if self._write:
-      self._write.result()
+      try:
+        self._write.result()
+      except ValueError as error:
+        # The library's message begins with a class and ends with a number.
+        _, _, reason = str(error).partition(": ")
+        raise InputError(reason.partition(" [os_error")[0]) from error
       self._write = None
     if not self._pending:
       return

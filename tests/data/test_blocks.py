@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import pathlib
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -230,6 +232,27 @@ def test_a_damaged_shard_ends_training_with_one_line(run_of, tmp_path, capfd):
   # Without them, the same command goes on.
   store.path.rmtree()
   assert main(["train", f"--workdir={tmp_path}/w"]) == 0
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(
+  run_of, small_blocks, tmp_path, monkeypatch
+):
+  """A limit on the size of files is met as a full disk is."""
+  monkeypatch.setattr(loky, "cpu_count", lambda: 1)
+  whole = prepare(run_of(), tmp_path / "whole")
+  sizes = [path.stat().st_size for path in whole.path.glob("train/c/*/0/0")]
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  prepare(run_of(), tmp_path / "full")
+  (store,) = [p for p in (tmp_path / "full/rows").iterdir() if p.is_dir()]
+  shutil.rmtree(store)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (max(sizes) - 1, limits[1]))
+  try:
+    with pytest.raises(InputError, match="File too large") as error:
+      prepare(run_of(), tmp_path / "full")
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert "\n" not in str(error.value) and str(store) in str(error.value)
+  assert content(prepare(run_of(), tmp_path / "full")) == content(whole)
 
 
 def test_cut_documents_are_reported(run_of, tmp_path):

@@ -432,3 +432,23 @@ def test_invalid_tfds_names_raise_input_error(
 ):
   with pytest.raises(InputError, match=message):
     read(name, tfds_data_dir=tfds_data_dir, **options)
+
+
+def test_a_change_in_the_middle_of_a_long_file_may_be_noticed(tmp_path):
+  path = tmp_path / "long.txt"
+  path.write_bytes(b"x" * (files._MOST_HASHED + 1))
+  time = path.stat().st_mtime_ns
+
+  def identities():
+    return [
+      sources.identity(DataConfig(corpus=f"text:{path}", hash_whole=whole))
+      for whole in (False, True)
+    ]
+
+  before = identities()
+  with path.open("r+b") as file:
+    file.seek(files._MOST_HASHED // 2)
+    file.write(b"y")
+  os.utime(path, ns=(time, time))
+  after = identities()
+  assert before[0] == after[0] and before[1] != after[1]

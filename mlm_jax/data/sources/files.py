@@ -66,11 +66,12 @@ class FileFormat:
   def identity(self, globs: str, data: DataConfig) -> list[str]:
     """Returns the name and a hash of each file.
 
-    The hash is of the content; of a file over 4 MiB it is of both ends, its
-    length and the time of its last change.
+    The hash is of the content; of a file over 4 MiB, unless `data.hash_whole`,
+    it is of both ends, its length and the time of its last change.
     """
     return [
-      f"{os.path.basename(path)}:{_digest(path)}" for path in self.paths(globs)
+      f"{os.path.basename(path)}:{_digest(path, data.hash_whole)}"
+      for path in self.paths(globs)
     ]
 
 
@@ -173,15 +174,15 @@ def _in_folder(walk: Iterable[tuple[str, list[str], list[str]]]) -> list[str]:
   return found
 
 
-def _digest(path: str) -> str:
+def _digest(path: str, whole: bool) -> str:
   """Returns a hash of what identifies the content of a file."""
   with _open(path) as file:
     length = file.seek(0, os.SEEK_END)
     digest = hashlib.blake2b(str(length).encode(), digest_size=8)
     starts = (0, max(0, length - _HASHED_BYTES))
     size = _HASHED_BYTES
-    if length <= _MOST_HASHED:
-      starts, size = (0,), length
+    if whole or length <= _MOST_HASHED:
+      starts, size = range(0, length, _REMOTE_BUFFER), _REMOTE_BUFFER
     else:
       digest.update(str(_last_change(path)).encode())
     for start in starts:
