@@ -116,16 +116,16 @@ def make_rows(num_rows, seq_len, seed=0):
 
 def our_sides(path, rows, batch_size):
   """Returns name -> function that makes the iterable of an epoch's batches."""
-  from mlm_jax.data import pipeline
+  from mlm_jax.data import pipeline, row_writer
   from mlm_jax.data import rows as rows_lib
   from mlm_jax.data.stream import Stream
 
   counts = {}
   for split, count in (("train", len(rows)), ("heldout", 1)):
-    writer = rows_lib.SplitWriter(path, split, rows.shape[1], VOCAB)
+    writer = row_writer.SplitWriter(path, split, rows.shape[1], VOCAB)
     collections.deque(map(writer.append, rows[:count]), maxlen=0)
     counts[split] = writer.finish()
-  rows_lib.finish_store(path, rows.shape[1], VOCAB, {0: counts})
+  row_writer.finish_store(path, rows.shape[1], VOCAB, {0: counts})
   config = config_lib.default()
   config.data.update(vocab_size=VOCAB.size, seq_len=rows.shape[1])
   config.data.packing = "single"  # Sentence pairs require it.

@@ -344,7 +344,8 @@ def atomic_folder(folder: epath.Path) -> Iterator[epath.Path]:
       partial.rename(folder)
   except OSError as error:
     # An error about another file than ours is the caller's.
-    if str(partial) not in f"{error.filename}{error.filename2}":
+    is_ours = str(partial) in f"{error.filename}{error.filename2}"
+    if not is_ours and error.errno not in _NO_SPACE:
       raise
     raise InputError(f"cannot write {folder}: {error}") from error
   finally:

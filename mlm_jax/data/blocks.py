@@ -16,7 +16,7 @@ import numpy as np
 from etils import epath
 
 from mlm_jax.config import DataConfig
-from mlm_jax.data import packing, rows, sources
+from mlm_jax.data import packing, row_writer, rows, sources
 from mlm_jax.data.sources import Group
 from mlm_jax.data.sources.documents import Report
 from mlm_jax.data.tokenizers import Tokenizer
@@ -66,7 +66,7 @@ class Written(NamedTuple):
   """What is known of a block whose rows stand on disk."""
 
   digest: str
-  counts: Mapping[str, rows.Counts]
+  counts: Mapping[str, row_writer.Counts]
   num_left_out: int
   num_duplicates: int
   report: Report
@@ -157,7 +157,9 @@ def write(
   """
   vocab, counts = tokenizer.vocabulary, {}
   for split, texts in block.documents.items():
-    writer = rows.SplitWriter(path, split, data.seq_len, vocab, block.number)
+    writer = row_writer.SplitWriter(
+      path, split, data.seq_len, vocab, block.number
+    )
     cuts = packing.Cuts()
     encoded = (
       ids for batch in _batches(texts) for ids in tokenizer.encode(batch)
@@ -192,7 +194,7 @@ def load(path: epath.Path, number: int) -> Written:
   with np.load(io.BytesIO(_file(path, number).read_bytes())) as arrays:
     about = json.loads(str(arrays["about"]))
     counts = {
-      split: rows.Counts(tokens_V=arrays[split], **values)
+      split: row_writer.Counts(tokens_V=arrays[split], **values)
       for split, values in about["counts"].items()
     }
   about |= {"counts": counts, "report": Report(**about["report"])}

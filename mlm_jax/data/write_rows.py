@@ -16,7 +16,7 @@ import loky
 from etils import epath
 
 from mlm_jax.config import DataConfig
-from mlm_jax.data import beam, blocks, dedup, rows, sources
+from mlm_jax.data import beam, blocks, dedup, row_writer, rows, sources
 from mlm_jax.data.blocks import Block
 from mlm_jax.data.sources.documents import Report
 from mlm_jax.data.tokenizers import Tokenizer
@@ -97,7 +97,7 @@ def finish(
   require(
     num_documents + num_left_out, f"data.corpus={data.corpus!r} holds no text"
   )
-  rows.finish_store(
+  row_writer.finish_store(
     path,
     data.seq_len,
     tokenizer.vocabulary,

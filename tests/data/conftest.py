@@ -7,8 +7,8 @@ from etils import epath
 
 from mlm_jax.config import CorruptionConfig, DataConfig
 from mlm_jax.data import corruption as corruption_lib
+from mlm_jax.data import row_writer, tokenizers
 from mlm_jax.data import rows as rows_lib
-from mlm_jax.data import tokenizers
 from mlm_jax.vocabulary import Vocabulary
 
 VOCAB_SIZE = 512
@@ -89,11 +89,11 @@ def write_store():
   def write(path, vocab, seq_len, **splits):
     path, counts = epath.Path(path), {}
     for split in rows_lib.SPLITS:
-      writer = rows_lib.SplitWriter(path, split, seq_len, vocab)
+      writer = row_writer.SplitWriter(path, split, seq_len, vocab)
       for row in splits.get(split, ()):
         writer.append(row)
       counts[split] = writer.finish()
-    rows_lib.finish_store(path, seq_len, vocab, {0: counts})
+    row_writer.finish_store(path, seq_len, vocab, {0: counts})
     return rows_lib.RowStore(path)
 
   return write

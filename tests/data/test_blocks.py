@@ -240,11 +240,12 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
   """A limit on the size of files is met as a full disk is."""
   monkeypatch.setattr(loky, "cpu_count", lambda: 1)
   whole = prepare(run_of(), tmp_path / "whole")
-  sizes = [path.stat().st_size for path in whole.path.glob("train/c/*/0/0")]
+  sizes = [path.stat().length for path in whole.path.glob("train/c/*/0/0")]
   limits = resource.getrlimit(resource.RLIMIT_FSIZE)
   prepare(run_of(), tmp_path / "full")
   (store,) = [p for p in (tmp_path / "full/rows").iterdir() if p.is_dir()]
   shutil.rmtree(store)
+  Workdir.at(tmp_path / "full").save_config(run_of())
   resource.setrlimit(resource.RLIMIT_FSIZE, (max(sizes) - 1, limits[1]))
   try:
     with pytest.raises(InputError, match="File too large") as error:

@@ -10,6 +10,7 @@ import pytest
 import tensorstore as ts
 from etils import epath
 
+from mlm_jax.data import row_writer
 from mlm_jax.data import rows as rows_lib
 from mlm_jax.errors import InputError
 from mlm_jax.vocabulary import Vocabulary
@@ -20,8 +21,8 @@ SEQ_LEN = 16
 @pytest.fixture
 def small_shards(monkeypatch):
   """Makes several chunks a shard, and several shards of a hundred rows."""
-  monkeypatch.setattr(rows_lib, "_CHUNK_TOKENS", 4 * SEQ_LEN)
-  monkeypatch.setattr(rows_lib, "_SHARD_TOKENS", 24 * SEQ_LEN)
+  monkeypatch.setattr(row_writer, "_CHUNK_TOKENS", 4 * SEQ_LEN)
+  monkeypatch.setattr(row_writer, "_SHARD_TOKENS", 24 * SEQ_LEN)
 
 
 def shard_files(path, split):
@@ -53,12 +54,12 @@ def test_blocks_follow_each_other(tmp_path, random_rows, vocab, small_shards):
   for number, size in sizes.items():
     blocks[number] = {}
     for split in rows_lib.SPLITS:
-      writer = rows_lib.SplitWriter(path, split, SEQ_LEN, vocab, number)
+      writer = row_writer.SplitWriter(path, split, SEQ_LEN, vocab, number)
       for row in rows[at : at + size]:
         writer.append(row)
       blocks[number][split] = writer.finish()
     at += size
-  rows_lib.finish_store(path, SEQ_LEN, vocab, blocks)
+  row_writer.finish_store(path, SEQ_LEN, vocab, blocks)
   store = rows_lib.RowStore(path)
   assert store.info["train"].num_rows == 56
   indices = np.random.default_rng(0).permutation(56)

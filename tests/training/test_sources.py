@@ -11,7 +11,7 @@ from etils import epath
 from mlm_jax import api, recipes
 from mlm_jax import config as config_lib
 from mlm_jax.cli.main import main
-from mlm_jax.data import prepare
+from mlm_jax.data import prepare, row_writer
 from mlm_jax.data import rows as rows_lib
 from mlm_jax.errors import InputError
 from mlm_jax.evaluation import heldout
@@ -179,11 +179,11 @@ def test_heldout_rows_without_targets_are_no_loss_of_0(trained, tmp_path):
   run, params, _, _ = restore(Workdir.at(trained))
   path, counts = epath.Path(tmp_path), {}
   for split in rows_lib.SPLITS:
-    writer = rows_lib.SplitWriter(path, split, 32, run.vocab)
+    writer = row_writer.SplitWriter(path, split, 32, run.vocab)
     row = [run.vocab.start_id, run.vocab.end_id] + 30 * [run.vocab.pad_id]
     writer.append(np.array(row))
     counts[split] = writer.finish()
-  rows_lib.finish_store(path, 32, run.vocab, {0: counts})
+  row_writer.finish_store(path, 32, run.vocab, {0: counts})
   stores = rows_lib.Stores({"": rows_lib.RowStore(path)})
   with pytest.raises(InputError, match="nothing of the held-out rows can be"):
     heldout.evaluator(run, stores)(params)

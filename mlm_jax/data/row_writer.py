@@ -1,0 +1,211 @@
+"""Writes a row store, block by block."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+from etils import epath
+
+from mlm_jax.data import rows
+from mlm_jax.data.sources.documents import Report
+from mlm_jax.errors import InputError
+from mlm_jax.vocabulary import Vocabulary
+from mlm_jax.workdir import write_atomically
+
+# Tokens that a reader decompresses at once: few, so that one random row costs
+# little more than itself. A shard is one file.
+_CHUNK_TOKENS = 512
+_SHARD_TOKENS = 1 << 22
+
+# The largest number of blocks, and of rows of one.
+_MOST_BLOCKS, _MOST_ROWS = 1 << 40, 1 << 24
+
+_CODECS = [
+  {
+    "name": "sharding_indexed",
+    "configuration": {
+      "codecs": [
+        {"name": "bytes", "configuration": {"endian": "little"}},
+        {"name": "zstd", "configuration": {"level": 3}},
+        {"name": "crc32c"},
+      ],
+      "index_codecs": [
+        {"name": "bytes", "configuration": {"endian": "little"}},
+        {"name": "crc32c"},
+      ],
+    },
+  }
+]
+
+
+@dataclasses.dataclass
+class Counts:
+  """What a block has of one split.
+
+  Attributes:
+    tokens_V: how often each token of the vocabulary occurs.
+    num_rows, num_documents, bytes, num_cut: as in `rows.SplitInfo`.
+  """
+
+  tokens_V: np.ndarray
+  num_rows: int = 0
+  num_documents: int = 0
+  bytes: int = 0
+  num_cut: int = 0
+
+
+class SplitWriter:
+  """Appends rows to one split of a block of a store.
+
+  Args:
+    path: the folder of the store.
+    split: "train" or "heldout".
+    seq_len: tokens in a row.
+    vocab: decides the integer type.
+    block: the number of the block.
+
+  Attributes:
+    counts: what was written so far.
+  """
+
+  def __init__(
+    self,
+    path: epath.Path,
+    split: str,
+    seq_len: int,
+    vocab: Vocabulary,
+    block: int = 0,
+  ):
+    self._dtype = np.uint16 if vocab.size <= 1 << 16 else np.uint32
+    # A shard holds whole chunks, and a write whole shards.
+    chunk = max(1, _CHUNK_TOKENS // seq_len)
+    self._shard = max(1, _SHARD_TOKENS // seq_len // chunk) * chunk
+    self._pending, self._write, self._block = [], None, block
+    self.counts = Counts(np.zeros(vocab.size, np.int64))
+    self._array = ts.open(
+      {"driver": "zarr3", "kvstore": rows.kvstore(path / split)},
+      open=True,
+      create=True,
+      dtype=self._dtype,
+      shape=[_MOST_BLOCKS, _MOST_ROWS, seq_len],
+      chunk_layout=ts.ChunkLayout(
+        read_chunk_shape=[1, chunk, seq_len],
+        write_chunk_shape=[1, self._shard, seq_len],
+      ),
+      codec=ts.CodecSpec({"driver": "zarr3", "codecs": _CODECS}),
+    ).result()
+
+  def append(self, row: np.ndarray) -> None:
+    """Adds a row, int [seq_len].
+
+    Raises:
+      InputError: a file cannot be written, such as on a disk that is full.
+    """
+    self._pending.append(row)
+    if len(self._pending) == self._shard:
+      self._flush()
+
+  def _flush(self):
+    if self._write:
+      try:
+        self._write.result()
+      except ValueError as error:
+        # The library's message begins with a class and ends with a number.
+        _, _, reason = str(error).partition(": ")
+        raise InputError(reason.partition(" [os_error")[0]) from error
+      self._write = None
+    if not self._pending:
+      return
+    rows_NL = np.stack(self._pending).astype(self._dtype)
+    self._pending = []
+    counts = self.counts
+    counts.tokens_V += np.bincount(
+      rows_NL.ravel(), minlength=len(counts.tokens_V)
+    )
+    start, counts.num_rows = counts.num_rows, counts.num_rows + len(rows_NL)
+    # The next shard is packed while this one is written.
+    self._write = self._array[self._block, start : counts.num_rows].write(
+      rows_NL
+    )
+
+  def finish(self) -> Counts:
+    """Writes what is left; returns what the block has."""
+    self._flush()
+    self._flush()  # Waits for the last write.
+    return self.counts
+
+
+def _split_info(
+  counts: Sequence[Counts],
+  seq_len: int,
+  vocab: Vocabulary,
+  report: Report,
+  **counted: int,
+) -> rows.SplitInfo:
+  tokens_V = sum((c.tokens_V for c in counts), np.zeros(vocab.size, np.int64))
+  num_rows = sum(c.num_rows for c in counts)
+  fill = 1 - tokens_V[vocab.pad_id] / max(1, num_rows * seq_len)
+  words = np.delete(tokens_V, vocab.special_ids)
+  spells_all = vocab.unk_id == vocab.pad_id
+  p = words[words > 0] / max(1, words.sum())
+  return rows.SplitInfo(
+    num_rows=num_rows,
+    num_documents=sum(c.num_documents for c in counts),
+    tokens=int(words.sum()),
+    fill=round(float(fill), 6),
+    unigram_entropy=round(float(-(p * np.log(p)).sum()), 6),
+    bytes=sum(c.bytes for c in counts),
+    unknown=0 if spells_all else int(tokens_V[vocab.unk_id]),
+    num_cut=sum(c.num_cut for c in counts),
+    nulls=report.nulls,
+    bad=report.bad,
+    first_bad=report.first_bad,
+    **counted,
+  )
+
+
+def finish_store(
+  path: epath.Path,
+  seq_len: int,
+  vocab: Vocabulary,
+  blocks: Mapping[int, Mapping[str, Counts]],
+  report: Report | None = None,
+  *,
+  num_left_out: int = 0,
+  num_duplicates: int = 0,
+  fingerprint_fields: Mapping[str, Any] | None = None,
+) -> None:
+  """Makes a store readable: writes its `rows.json`.
+
+  Args:
+    path: the folder of the store.
+    seq_len: tokens in a row.
+    vocab: whose tokens they are.
+    blocks: by number, in order, what each block has of each split.
+    report: what was found in the corpus.
+    num_left_out, num_duplicates: as in `rows.SplitInfo`.
+    fingerprint_fields: what the store's fingerprint was computed from.
+  """
+  splits, index = {}, {}
+  for split in rows.SPLITS:
+    counts = [block[split] for block in blocks.values()]
+    info = _split_info(
+      counts,
+      seq_len,
+      vocab,
+      report or Report(),
+      num_left_out=num_left_out if split == "train" else 0,
+      num_duplicates=num_duplicates,
+    )
+    splits[split] = dataclasses.asdict(info)
+    index[split] = [list(blocks), [c.num_rows for c in counts]]
+  meta = {
+    "seq_len": seq_len,
+    "splits": splits,
+    "blocks": index,
+    "fingerprint_fields": fingerprint_fields,
+  }
+  write_atomically(path / "rows.json", json.dumps(meta, indent=2) + "\n")
