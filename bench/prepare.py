@@ -1,18 +1,23 @@
 """Times `prepare`, text to packed rows on disk, and its peak memory.
 
   python bench/prepare.py [--megabytes 32,128] [--corpus text:my/*.txt] \
-      [--seq_len 512] [--vocab_size 8192] [--packing best_fit] [--json]
+      [--seq_len 512] [--vocab_size 8192] [--packing best_fit] [--json] [--peer]
 
 For each size, one process writes the corpus, one trains the tokenizer, and one
 prepares the rows: rate and peak memory are those of the last one. A MB is 10^6
 bytes of text. The memory should not depend on the size. Without --corpus, the
 text is sampled from the paragraphs of this Python's documentation: real words
 without a download.
+
+With --peer, Hugging Face's datasets prepares the same text by the same
+tokenizer.json, in as many processes as there are cores: map(tokenizer), and
+group_texts of its examples, which cuts the concatenated text at each row's end.
 """
 
 import argparse
 import concurrent.futures
 import importlib.metadata
+import itertools
 import json
 import multiprocessing
 import os
@@ -20,6 +25,7 @@ import pathlib
 import platform
 import random
 import resource
+import statistics
 import sys
 import tempfile
 import time
@@ -87,6 +93,92 @@ def train_tokenizer(args, corpus, path):
   return seconds, peak, sum(len(text.encode()) for text in documents) / 1e6
 
 
+def train_tokenizer_json(args, corpus, path):
+  """Trains byte-level BPE, as the peer's users have it."""
+  import tokenizers
+  from tokenizers import decoders, models, pre_tokenizers, trainers
+
+  from mlm_jax.data import sources
+
+  made = tokenizers.Tokenizer(models.BPE())
+  made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+  made.decoder = decoders.ByteLevel()
+  trainer = trainers.BpeTrainer(
+    vocab_size=args.vocab_size,
+    special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+    initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    show_progress=False,
+  )
+  documents = sources.read_documents(our_config(args, corpus).data)
+  made.train_from_iterator(documents, trainer)
+  made.save(str(path))
+
+
+def prepare_by_datasets(args, corpus, tokenizer, folder):
+  """Returns the seconds, and the number of tokens in rows."""
+  os.environ["TOKENIZERS_PARALLELISM"] = "false"
+  import datasets
+  import transformers
+
+  datasets.disable_progress_bars()
+  tokenizer = transformers.PreTrainedTokenizerFast(
+    tokenizer_file=str(tokenizer), model_max_length=10**9
+  )
+
+  def tokenize(examples):
+    return tokenizer(examples["text"], return_attention_mask=False)
+
+  def group_texts(examples):
+    ids = list(itertools.chain.from_iterable(examples["input_ids"]))
+    total = len(ids) // args.seq_len * args.seq_len
+    rows = [ids[n : n + args.seq_len] for n in range(0, total, args.seq_len)]
+    return {"input_ids": rows}
+
+  start = time.perf_counter()
+  dataset = datasets.load_dataset(
+    "text",
+    data_files=corpus.partition(":")[2],
+    sample_by="paragraph",
+    split="train",
+    cache_dir=str(folder),
+  )
+  processes = os.cpu_count()
+  dataset = dataset.map(
+    tokenize, batched=True, num_proc=processes, remove_columns=["text"]
+  )
+  dataset = dataset.map(group_texts, batched=True, num_proc=processes)
+  return time.perf_counter() - start, len(dataset) * args.seq_len
+
+
+def beside_datasets(args, megabytes):
+  """Returns the seconds of both sides."""
+  with tempfile.TemporaryDirectory() as folder:
+    folder = pathlib.Path(folder)
+    alone(write_corpus, folder / "corpus.txt", megabytes * 10**6)
+    corpus, tokenizer = f"text:{folder}/corpus.txt", folder / "tokenizer.json"
+    alone(train_tokenizer_json, args, corpus, tokenizer)
+    ours, theirs = [], []
+    for number in range(3):
+      one, _, info = alone(
+        prepare_rows, args, corpus, tokenizer, folder / f"ours{number}"
+      )
+      other, tokens = alone(
+        prepare_by_datasets, args, corpus, tokenizer, folder / f"hf{number}"
+      )
+      ours.append(one)
+      theirs.append(other)
+  return {
+    "megabytes": megabytes,
+    "seconds": round(statistics.median(ours), 1),
+    "their_seconds": round(statistics.median(theirs), 1),
+    "times_as_fast": round(
+      statistics.median(theirs) / statistics.median(ours), 2
+    ),
+    "tokens": info.tokens,
+    "their_tokens": tokens,
+  }
+
+
 def prepare_rows(args, corpus, tokenizer, workdir):
   """Returns the seconds, the peak memory in MB, and the rows' SplitInfo."""
   from mlm_jax.data.prepare import prepare
@@ -106,7 +198,10 @@ def prepare_rows(args, corpus, tokenizer, workdir):
 
 
 def peak_megabytes():
+  """Returns that of this process, and of as many children as have the most."""
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+  peak += os.cpu_count() * children
   kilobyte = 1 if sys.platform == "darwin" else 1024
   return round(peak * kilobyte / 1e6)
 
@@ -145,7 +240,12 @@ def main():
   parser.add_argument("--vocab_size", type=int, default=8192)
   parser.add_argument("--packing", default="best_fit")
   parser.add_argument("--json", action="store_true")
+  parser.add_argument("--peer", action="store_true")
   args = parser.parse_args()
+  if args.peer:
+    for size in args.megabytes.split(","):
+      print(json.dumps(beside_datasets(args, int(size))))
+    return
   if args.corpus:
     rows = [measure(args)]
   else:
