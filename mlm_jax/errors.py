@@ -32,7 +32,10 @@ def unknown(kind: str, name, known, listed: str = "") -> InputError:
 
 def input_error_in(text: str) -> InputError | None:
   """Returns the InputError that another library has turned into text."""
-  found = re.search(rf"{InputError.__name__}: (.+)", text)
+  # Beam adds where it happened.
+  found = re.search(
+    rf"{InputError.__name__}: (.+?)( \[while running .*)?$", text, re.M
+  )
   return InputError(found[1]) if found else None
 
 

@@ -66,6 +66,11 @@ class Vocabulary:
     return is_ordinary
 
   @functools.cached_property
+  def spelling_lengths(self) -> np.ndarray:
+    """int64[size]: the bytes of each piece."""
+    return np.array([len(spelled) for spelled in self.spellings])
+
+  @functools.cached_property
   def drawn_ids(self) -> np.ndarray:
     """int32: the ids that random replacement draws.
 

@@ -193,10 +193,14 @@ class Workdir:
         raise InputError(f"{self.root}: {error}") from error
 
   def with_ends(self, recipe: Recipe) -> Recipe:
-    """Returns a recipe that knows where phases in hours have ended here."""
+    """Returns a recipe that knows where phases in hours have ended here.
+
+    Ends that no checkpoint has reached any more are forgotten.
+    """
     if not self.config.exists():
       return recipe
-    ends = {**self.load_recipe().ends, **recipe.ends}
+    ends, last = {**self.load_recipe().ends, **recipe.ends}, self.last_step
+    ends = {name: end for name, end in ends.items() if end <= last}
     return dataclasses.replace(recipe, ends=ends)
 
   def changed(self, recipe: Recipe) -> dict[str, tuple]:
@@ -250,7 +254,8 @@ def _check_hours(before: Phase, after: Phase, step: int) -> None:
     not old or step <= before.first_step or new in (0, old),
     f"phase {before.name!r} has begun with a schedule of train.hours={old}, "
     f"which cannot become {new}: once it has ended, give its length, "
-    f"train.steps={step - before.first_step}, and append a phase",
+    f"train.steps={min(step, before.last_step) - before.first_step}, and "
+    "append a phase",
   )
 
 
@@ -271,7 +276,8 @@ def atomic_file(path: epath.Path, name: str = "") -> Iterator[BinaryIO]:
   Raises:
     InputError: the file cannot be created.
   """
-  partial = path.parent / f"{path.name}.partial"
+  # A random name, for several processes may write the same file at once.
+  partial = path.parent / f"{path.name}.partial-{uuid.uuid4().hex[:8]}"
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = partial.open("wb")
@@ -296,7 +302,7 @@ def atomic_file(path: epath.Path, name: str = "") -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def alone(path: epath.Path, line: str, say: Callable) -> Iterator[None]:
-  """Waits until no other process of this machine works on a path.
+  """Waits until no other process of this user and machine works on a path.
 
   Args:
     path: a file or folder, which need not be there. A remote one is not

@@ -123,8 +123,8 @@ COMMANDS = {
     needs_workdir=False,
     arguments=(
       ("--topology", {"default": "", "metavar": "NAME",
-        "help": "a TPU slice whose appetite for tokens to compare with, such "
-        "as v5e:4x4"}),
+        "help": "a TPU slice whose throughput to compare the loader with, "
+        "such as v5e:4x4"}),
       ("--json", {"action": "store_true", "help": "one object a line"}),
     ),
     examples=(

@@ -35,6 +35,14 @@ class CorpusConfig:
     scope="data")
   # fmt: on
 
+  def __post_init__(self):
+    separator = self.document_separator
+    require(
+      not separator or separator.strip(),
+      f"document_separator={separator!r} is blank: at such lines, "
+      "document_boundary='blank_line' ends documents",
+    )
+
 
 @dataclasses.dataclass(frozen=True)
 class SourceConfig(CorpusConfig):

@@ -9,6 +9,9 @@ from mlm_jax.config.corpus import CorpusConfig, SourceConfig, check_corpus
 from mlm_jax.config.key import check_keys, key, keys_of, table
 from mlm_jax.errors import require
 
+# The special tokens of tokenizers that are trained.
+_TAKEN = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
 # The kinds of tokenizers that can be trained.
 TRAINED_TOKENIZERS = ("unigram", "bpe", "wordpiece", "word", "char")
 
@@ -125,6 +128,7 @@ class DataConfig(CorpusConfig):
   # fmt: on
 
   def __post_init__(self):
+    super().__post_init__()
     check_keys(self, "data.")
     self._check_sources()
     self._check_validation()
@@ -161,6 +165,12 @@ class DataConfig(CorpusConfig):
         f"data.tokenizer={self.tokenizer!r}",
       )
     symbols = [*self.own_special_tokens, *self.own_symbols]
+    taken = [s for s in symbols if s in _TAKEN or s.startswith("<extra_id_")]
+    require(
+      not taken,
+      f"data.special_tokens and data.user_symbols cannot hold {taken}, which "
+      "every tokenizer has",
+    )
     require(
       len(symbols) == len(set(symbols)) and all(symbols),
       f"data.special_tokens={self.special_tokens!r} and data.user_symbols="
@@ -175,12 +185,12 @@ class DataConfig(CorpusConfig):
   @property
   def own_special_tokens(self) -> list[str]:
     """The tokens of `special_tokens`."""
-    return self.special_tokens.split(",") if self.special_tokens else []
+    return _listed(self.special_tokens)
 
   @property
   def own_symbols(self) -> list[str]:
     """The symbols of `user_symbols`."""
-    return self.user_symbols.split(",") if self.user_symbols else []
+    return _listed(self.user_symbols)
 
   @property
   def skipped_ranges(self) -> list[tuple[int, int]]:
@@ -273,3 +283,8 @@ class DataConfig(CorpusConfig):
         "so that no document of it would be left: hold out some of it by "
         "data.heldout_fraction",
       )
+
+
+def _listed(value: str) -> list[str]:
+  """Returns what a value lists, by commas."""
+  return [part.strip() for part in value.split(",")] if value else []

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -180,13 +181,12 @@ def write(
 
 def is_written(block: Block, path: epath.Path) -> bool:
   """Returns whether the rows of these very documents are there already."""
-  file = _file(path, block.number)
-  return file.exists() and load(path, block.number).digest == block.digest
-
-
-def numbers(path: epath.Path) -> list[int]:
-  """Returns the numbers of the blocks that are written, ascending."""
-  return sorted(int(f.stem) for f in (path / FOLDER).glob("*.npz"))
+  if not _file(path, block.number).exists():
+    return False
+  try:
+    return load(path, block.number).digest == block.digest
+  except (ValueError, KeyError, zipfile.BadZipFile):
+    return False  # It is damaged.
 
 
 def load(path: epath.Path, number: int) -> Written:

@@ -15,6 +15,7 @@ from etils import epath
 from mlm_jax.config import Config, DataConfig
 from mlm_jax.config.key import keys_of
 from mlm_jax.data import rows, sources
+from mlm_jax.data.sources import files
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import InputError
 from mlm_jax.workdir import Workdir, write_atomically
@@ -76,6 +77,9 @@ def changes(data: DataConfig, path: epath.Path) -> str:
   fields = rows.fingerprint_fields(path)
   if fields.get("format") != _FORMAT:
     return ""  # What identified a corpus was another thing.
+  # Hashes are compared with hashes of the same kind.
+  whole = any(f":{files.WHOLE}" in entry for entry in fields["corpus"])
+  data = dataclasses.replace(data, hash_whole=whole)
   try:
     now = identity(data)
   except InputError:

@@ -85,7 +85,7 @@ class SplitWriter:
     self._shard = max(1, _SHARD_TOKENS // seq_len // chunk) * chunk
     self._pending, self._write, self._block = [], None, block
     self.counts = Counts(np.zeros(vocab.size, np.int64))
-    self._array = ts.open(
+    opening = ts.open(
       {"driver": "zarr3", "kvstore": rows.kvstore(path / split)},
       open=True,
       create=True,
@@ -96,7 +96,8 @@ class SplitWriter:
         write_chunk_shape=[1, self._shard, seq_len],
       ),
       codec=ts.CodecSpec({"driver": "zarr3", "codecs": _CODECS}),
-    ).result()
+    )
+    self._array = _result(opening)
 
   def append(self, row: np.ndarray) -> None:
     """Adds a row, int [seq_len].
@@ -110,12 +111,7 @@ class SplitWriter:
 
   def _flush(self):
     if self._write:
-      try:
-        self._write.result()
-      except ValueError as error:
-        # The library's message begins with a class and ends with a number.
-        _, _, reason = str(error).partition(": ")
-        raise InputError(reason.partition(" [os_error")[0]) from error
+      _result(self._write)
       self._write = None
     if not self._pending:
       return
@@ -136,6 +132,16 @@ class SplitWriter:
     self._flush()
     self._flush()  # Waits for the last write.
     return self.counts
+
+
+def _result(future: ts.Future) -> Any:
+  """Returns what a future gives; raises InputError where it cannot write."""
+  try:
+    return future.result()
+  except ValueError as error:
+    # The library's message begins with a class and ends with a number.
+    _, _, reason = str(error).partition(": ")
+    raise InputError(reason.partition(" [os_error")[0]) from error
 
 
 def _split_info(

@@ -1,5 +1,6 @@
 """A sample of a source, from files that are spread over it."""
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mlm_jax.config import DataConfig
@@ -7,9 +8,9 @@ from mlm_jax.data import sources
 from mlm_jax.data.sources.documents import Report
 from mlm_jax.errors import require
 
-# Characters that are read of all sources, the least of one, and of how many
-# files of it.
-_SAMPLE_CHARS, _LEAST_CHARS, _MOST_FILES = 1 << 24, 1 << 18, 16
+# Characters that are read of all sources, and the least of one. Of a file no
+# more is read than such a share of it, so that there are several.
+_SAMPLE_CHARS, _LEAST_CHARS, _LEAST_FILES = 1 << 24, 1 << 18, 16
 
 
 class Sample(NamedTuple):
@@ -29,6 +30,11 @@ class Sample(NamedTuple):
   def size(self) -> int:
     """The characters of the sample."""
     return sum(map(len, self.documents))
+
+  @property
+  def is_whole(self) -> bool:
+    """True if it is all of the source."""
+    return self.characters is not None and self.size > 0.999 * self.characters
 
 
 def read(data: DataConfig, num_sources: int) -> Sample:
@@ -52,16 +58,27 @@ def read(data: DataConfig, num_sources: int) -> Sample:
         return Sample(documents, None, report)
     return Sample(documents, float(size), report)
   paths = [path for group in groups for path in group.paths]
-  total = sum(group.size for group in groups)
-  count = min(len(paths), _MOST_FILES)
-  chosen = [paths[n * len(paths) // count] for n in range(count)]
-  for number, path in enumerate(chosen, 1):
-    size = sum(map(len, documents))
+  total, size = sum(group.size for group in groups), 0
+  for path in _spread(paths):
+    most = size + max(1, budget // _LEAST_FILES)
     for text in sources.read_documents(data, report, [path]):
       documents.append(text)
       size += len(text)
-      if size >= budget * number // count:
+      if size >= most:
         break
+    if size >= budget:
+      break
   require(documents, f"data.corpus={data.corpus!r} holds no text")
-  size = sum(map(len, documents))
   return Sample(documents, size * total / max(1, report.bytes_read), report)
+
+
+def _spread(paths: Sequence[str]) -> Iterator[str]:
+  """Yields all of them, the first few from everywhere between the ends."""
+  step = 1 << max(0, len(paths) - 1).bit_length()
+  seen = set()
+  while step:
+    for index in range(0, len(paths), step):
+      if index not in seen:
+        seen.add(index)
+        yield paths[index]
+    step //= 2

@@ -1,8 +1,9 @@
 """Documents to row store: tokenize, split off the held-out ones, pack, write.
 
 The main process reads the corpus and cuts it into blocks; as many processes as
-there are cores write them. Memory holds a few blocks, whatever the corpus. What
-a kill leaves is kept: blocks that were finished are not written again.
+there are cores write them. Memory holds a block for each of them and two more,
+whatever the corpus. What a kill leaves is kept: blocks that were finished are
+not written again.
 """
 
 import collections
@@ -20,7 +21,7 @@ from mlm_jax.data import beam, blocks, dedup, row_writer, rows, sources
 from mlm_jax.data.blocks import Block
 from mlm_jax.data.sources.documents import Report
 from mlm_jax.data.tokenizers import Tokenizer
-from mlm_jax.errors import require
+from mlm_jax.errors import InputError, require
 from mlm_jax.progress import Progress
 from mlm_jax.workdir import alone
 
@@ -55,8 +56,8 @@ def write_store(
     if rows.is_finished(path):
       return
     if beam_options:
-      beam.write_blocks(data, tokenizer, path, beam_options)
-      finish(data, tokenizer, path, blocks.numbers(path), fields)
+      numbers = beam.write_blocks(data, tokenizer, path, beam_options)
+      finish(data, tokenizer, path, numbers, fields)
       return
     numbers = []
     with Progress(100, unit="percent of the text") as progress:
@@ -85,7 +86,12 @@ def finish(
   Raises:
     InputError: there is no text in any of them.
   """
-  found = {number: blocks.load(path, number) for number in numbers}
+  try:
+    found = {number: blocks.load(path, number) for number in numbers}
+  except FileNotFoundError:
+    # Where nothing can be locked, another one may have come first.
+    require(rows.is_finished(path), f"blocks of {path} are missing")
+    return
   report, num_left_out, num_duplicates, num_documents = Report(), 0, 0, 0
   for block in found.values():
     report.nulls += block.report.nulls
@@ -107,7 +113,7 @@ def finish(
     num_duplicates=num_duplicates,
     fingerprint_fields=fields,
   )
-  (path / blocks.FOLDER).rmtree()
+  (path / blocks.FOLDER).rmtree(missing_ok=True)
 
 
 def _read(
@@ -158,6 +164,11 @@ def _write_blocks(
         running.append(pool.submit(_write, block))
       for future in running:
         future.result()
+    except loky.process_executor.TerminatedWorkerError as error:
+      raise InputError(
+        "a process that writes rows was killed, perhaps for its memory: "
+        "fewer cores take less (taskset); what is finished is kept"
+      ) from error
     except BaseException:
       pool.shutdown(wait=False, kill_workers=True)
       raise

@@ -29,7 +29,7 @@ from mlm_jax.data import (
   sample,
 )
 from mlm_jax.data.checkup import Finding, level
-from mlm_jax.data.host_tensorflow import tf
+from mlm_jax.data.host_tensorflow import iterate, tf
 from mlm_jax.data.rows import Stores
 from mlm_jax.data.sample import Sample
 from mlm_jax.data.stream import Stream
@@ -54,10 +54,12 @@ def examine(
 ) -> Iterator[Finding]:
   """Yields what is found, from the text to the rows and how they are read.
 
+  Text and rows are those of the first phase; epochs are of all phases.
+
   Args:
     recipe: what is to be trained.
     workdir: where it would be; its tokenizer is taken if it has one.
-    topology: the TPU slice whose appetite is compared with the loader.
+    topology: the TPU slice whose throughput the loader is compared with.
   """
   config = recipe.phases[0].config
   samples = {}
@@ -69,14 +71,17 @@ def examine(
       return
     yield from _text_findings(name, samples[name])
   with tempfile.TemporaryDirectory() as folder:
-    small = _of_sample(config, samples, epath.Path(folder), workdir)
     try:
+      small = _of_sample(config, samples, epath.Path(folder), workdir)
       tokenizer, stores = _prepare(small, epath.Path(folder) / "work")
     except InputError as error:
-      yield Finding("stop", "rows", str(error))
+      is_whole = all(s.is_whole for s in samples.values())
+      text = str(error) if is_whole else f"of the sample alone: {error}"
+      yield Finding("stop" if is_whole else "look", "rows", text)
       return
     yield from _token_findings(small, tokenizer, stores, samples)
     yield from checkup.of_rows(small, stores, tokenizer.vocabulary)
+    yield from _heldout(config, samples)
     yield from _length_findings(recipe, stores, samples, workdir)
     yield _first_loss(tokenizer, stores)
     as_trained = dataclasses.replace(small, train=config.train)
@@ -92,7 +97,7 @@ def _text_findings(name: str, found: Sample) -> Iterator[Finding]:
   of = "all of it"
   if found.characters is None:
     of = "its beginning"
-  elif found.size < 0.999 * found.characters:
+  elif not found.is_whole:
     of = f"of about {_short(found.characters)} characters"
   count = len(found.documents)
   lengths = np.array([len(text) for text in found.documents])
@@ -137,6 +142,7 @@ def _of_sample(
     weight = config.data.sources[name].weight if name else 1.0
     found[name] = SourceConfig(f"jsonl:{path}", weight=weight)
   changes = {"validation": {}, "rows_dir": "", "size_exponent": 0.0}
+  changes["heldout_fraction"] = 0.0  # Of a sample, there may be none.
   if "" in found:
     changes |= {"corpus": found[""].corpus, "text_field": "text"}
     changes |= {"document_boundary": "blank_line", "document_separator": ""}
@@ -144,6 +150,7 @@ def _of_sample(
     changes["sources"] = found
   if workdir and workdir.tokenizer.exists():
     changes["tokenizer"] = str(workdir.tokenizer)
+    changes |= {"special_tokens": "", "user_symbols": "", "split_digits": False}
   data = dataclasses.replace(config.data, skip_rows="", **changes)
   train = dataclasses.replace(
     config.train, batch_size=8, microbatches=1, initial_batch_size=0
@@ -197,6 +204,23 @@ def _token_findings(
   )
 
 
+def _heldout(config: Config, samples: dict[str, Sample]) -> Iterator[Finding]:
+  """Yields how many documents are held out, of all that there are."""
+  fraction = config.data.heldout_fraction
+  if not fraction or any(s.characters is None for s in samples.values()):
+    return
+  count = sum(
+    fraction * len(s.documents) * s.characters / s.size
+    for s in samples.values()
+  )
+  yield Finding(
+    level(1 / max(count, 1e-9), 1 / 20, 1),
+    "held-out documents",
+    f"about {count:,.0f}: data.heldout_fraction={fraction}",
+    {"documents": count},
+  )
+
+
 def _length_findings(
   recipe: Recipe,
   stores: Stores,
@@ -223,13 +247,13 @@ def _length_findings(
     for name, store in stores.sources.items()
   }
   needed = sum(count * bytes_a_token[name] for name, count in tokens.items())
-  root = records.rows_root(data, workdir) if workdir else epath.Path(".")
+  root = records.rows_root(data, workdir or Workdir.at("."))
   free = None if "://" in str(root) else _free(root)
   yield Finding(
-    "ok" if free is None else level(needed / free, 0.5, 1.0),
+    "ok" if free is None else level(needed / max(1, free), 0.5, 1.0),
     "disk",
     f"rows take about {_short(needed)}B"
-    + (f", {_short(free)}B are free" if free else ""),
+    + ("" if free is None else f", {_short(free)}B are free"),
     {"needed": needed, "free": free},
   )
   if any(phase.config.train.hours for phase in recipe.phases):
@@ -256,17 +280,19 @@ def _shares(data: DataConfig, tokens: dict[str, float]) -> dict[str, float]:
   """Returns the share that each source has of a phase's rows."""
   if not data.sources:
     return dict.fromkeys(tokens, 1.0)
+  # A source that only a later phase has was not looked at: it has a mean size.
+  mean = sum(tokens.values()) / len(tokens)
   weights = {
-    name: source.weight * tokens[name] ** data.size_exponent
+    name: source.weight * tokens.get(name, mean) ** data.size_exponent
     for name, source in data.sources.items()
-    if name in tokens
   }
-  return {name: w / sum(weights.values()) for name, w in weights.items()}
+  total = sum(weights.values())
+  return {name: weights[name] / total for name in tokens if name in weights}
 
 
 def _first_loss(tokenizer: Tokenizer, stores: Stores) -> Finding:
   infos = [store.info["train"] for store in stores.sources.values()]
-  total = sum(info.tokens for info in infos)
+  total = max(1, sum(info.tokens for info in infos))
   entropy = sum(info.tokens * info.unigram_entropy for info in infos) / total
   first = math.log(tokenizer.vocabulary.size)
   return Finding(
@@ -283,10 +309,8 @@ def _loader(
 ) -> Finding:
   """Measures how fast batches are made, and compares it with a need."""
   vocab = tokenizer.vocabulary
-  batches = iter(
-    pipeline.train_batches(
-      config, Stream(config, stores.sources), vocab
-    ).as_numpy_iterator()
+  batches = iterate(
+    pipeline.train_batches(config, Stream(config, stores.sources), vocab)
   )
   next(batches)
   count, start = 0, time.perf_counter()
@@ -322,11 +346,7 @@ def _examples(config: Config, stores: Stores, tokenizer: Tokenizer) -> Finding:
   """Shows the beginning of three rows, and what the model reads of them."""
   stream = Stream(config, stores.sources)
   batch = next(
-    iter(
-      pipeline.train_batches(
-        config, stream, tokenizer.vocabulary
-      ).as_numpy_iterator()
-    )
+    iterate(pipeline.train_batches(config, stream, tokenizer.vocabulary))
   )
   rows_BL = stream.read(tf.range(3, dtype=tf.int64)).numpy()
   lines = []

@@ -81,6 +81,7 @@ def pretrain(
   ]
   preflight.check_parts(parts, workdir, force)
   progress = _restore(recipe, workdir, [part.run for part in parts])
+  recipe = workdir.with_ends(recipe)  # A checkpoint may have been set aside.
   with (
     Log(workdir, recipe.last_known_step, progress.step or -1) as log,
     loop.stop_signals() as is_interrupted,

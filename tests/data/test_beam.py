@@ -6,8 +6,8 @@ import loky
 import pytest
 
 from mlm_jax import api, phases
+from mlm_jax.data import beam, sources
 from mlm_jax.data import prepare as prepare_lib
-from mlm_jax.data import sources
 from mlm_jax.errors import InputError
 from mlm_jax.workdir import Workdir
 from tests.data.test_blocks import content, prepare, run_of, small_blocks
@@ -30,6 +30,16 @@ def test_beam_writes_the_same_rows(run_of, small_blocks, tmp_path, monkeypatch):
   api.prepare(recipe, tmp_path / "w", beam_options=["--runner=DirectRunner"])
   _, stores = prepare_lib.load(config, Workdir.at(tmp_path / "w"))
   assert content(stores.sources[""]) == content(whole)
+
+
+def test_machines_that_write_elsewhere_lose_no_text(
+  run_of, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(beam, "write_atomically", lambda path, text: None)
+  with pytest.raises(InputError, match=r"do not write to .*data\.rows_dir"):
+    api.prepare(
+      phases.Recipe(run_of()), tmp_path, beam_options=["--runner=DirectRunner"]
+    )
 
 
 def test_beams_errors_are_one_line(run_of, tmp_path):

@@ -1,9 +1,11 @@
 """Words of scripts without spaces, as a segmenter finds them."""
 
+import importlib.util
 import sys
 
 import numpy as np
 import pytest
+from etils import epath
 
 from mlm_jax.cli.main import main
 from mlm_jax.config import CorruptionConfig, DataConfig
@@ -59,6 +61,16 @@ def pieces():
 
 
 @pytest.fixture(scope="module")
+def wordpiece(tmp_path_factory):
+  """A vocab.txt as Chinese BERT's: a piece for each sign."""
+  specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+  signs = sorted({c for text in SENTENCES for c in text})
+  path = tmp_path_factory.mktemp("bert") / "vocab.txt"
+  path.write_text("\n".join([*specials, *signs, "the", "##s"]) + "\n")
+  return tokenizers.load(epath.Path(path))
+
+
+@pytest.fixture(scope="module")
 def byte_level():
   """Pieces of parts of characters."""
   import tokenizers as hf
@@ -95,10 +107,14 @@ def test_a_word_list_is_matched_by_the_longest_word(word_list):
     "方法",
   ]
   assert list(segment("GPT4 is 学生")) == ["GPT4", " ", "is", " ", "学生"]
+  words = ["naïve", " ", "привет", ",", " ", "café", "方法"]
+  assert list(segment("".join(words))) == words
+  if importlib.util.find_spec("jieba"):
+    assert list(segmenters.segmenter("jieba")("".join(words))) == words
 
 
 @pytest.mark.parametrize("name", ["list", "jieba", "icu"])
-@pytest.mark.parametrize("kind", ["chars", "pieces", "byte_level"])
+@pytest.mark.parametrize("kind", ["chars", "pieces", "byte_level", "wordpiece"])
 def test_tokens_begin_the_words_of_the_segmenter(
   name, kind, word_list, request
 ):
@@ -177,6 +193,12 @@ def test_what_is_no_segmenter_is_one_line(tmp_path):
   (tmp_path / "empty.txt").write_text("\n")
   with pytest.raises(InputError, match="holds no word"):
     segmenters.segmenter(str(tmp_path / "empty.txt"))
+  (tmp_path / "gbk.txt").write_bytes("方法\n".encode("gbk"))
+  with pytest.raises(InputError, match="is not UTF-8"):
+    segmenters.segmenter(str(tmp_path / "gbk.txt"))
+  (tmp_path / "bom.txt").write_bytes("方法\n".encode("utf-8-sig"))
+  segment = segmenters.segmenter(str(tmp_path / "bom.txt"))
+  assert list(segment("新方法")) == ["新", "方法"]
   with pytest.raises(InputError, match=r"no effect.*token_masking"):
     CorruptionConfig(word_boundaries="jieba")
 

@@ -72,6 +72,11 @@ def test_ones_own_special_tokens_keep_their_ids_and_are_never_predicted(
   assert len(targets) > 100 and not np.isin(targets, ids).any()
 
 
+def test_masked_texts_are_encoded_as_texts_are(tokenizer):
+  for text in ("[USER] the list [USER2] of", "in the list", "C++ [USER]"):
+    assert tokenizer.encode_with_masks(text) == tokenizer.encode([text])[0]
+
+
 def test_what_marks_the_structure_of_rows_is_text_in_a_text(tokenizer):
   vocab = tokenizer.vocabulary
   structure = {
@@ -147,6 +152,42 @@ def test_wordpiece_is_greedy_over_words(texts):
   assert starts.sum() == len(words)
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "word", "char"])
+def test_symbols_that_would_be_learned_anyway_are_pieces_once(kind, texts):
+  tokenizer = train(
+    kind, texts, user_symbols="=,e,the", special_tokens=" [A],[B] "
+  )
+  for symbol in ("=", "e", "the", "[A]", "[B]"):
+    assert list(tokenizer.pieces).count(symbol) == 1
+  assert tokenizer.vocabulary.size == SIZES[kind]
+
+
+def test_wordpiece_of_long_words_and_of_scripts_without_spaces():
+  """A word of over 100 characters was one unknown token."""
+  rng = np.random.default_rng(0)
+  dna = ["".join(rng.choice(list("ACGT"), 1_000)) for _ in range(20)]
+  thai = ["ประเทศไทยมีอากาศร้อน" * 20] * 20
+  chinese = ["研究人员在北京大学发现了新的方法" * 20] * 20
+  for texts, size in ((dna, 60), (thai, 30), (chinese, 30)):
+    tokenizer = train("wordpiece", texts, vocab_size=size)
+    (ids,) = tokenizer.encode(texts[:1])
+    assert tokenizer.vocabulary.unk_id not in ids
+
+
+def test_structure_of_other_families_is_text(texts, tmp_path):
+  """Special tokens by the names of RoBERTa, beside BERT's roles."""
+  import tokenizers as hf
+
+  trained = train("word", texts, special_tokens="[USER]")
+  made = hf.Tokenizer.from_str(trained.files["tokenizer.json"].decode())
+  made.add_special_tokens(["<s>", "</s>", "<pad>"])
+  made.save(str(tmp_path / "tokenizer.json"))
+  tokenizer = tokenizers.load(epath.Path(tmp_path / "tokenizer.json"))
+  (ids,) = tokenizer.encode(["the </s> list [USER] <pad>"])
+  special = {tokenizer.pieces[i] for i in ids} & {"<s>", "</s>", "<pad>"}
+  assert not special and tokenizer.pieces.index("[USER]") in ids
+
+
 def test_a_small_alphabet_has_a_piece_for_each_letter():
   rng = np.random.default_rng(0)
   letters = list("ACDEFGHIKLMNPQRSTVWY")
@@ -170,6 +211,8 @@ def test_a_small_alphabet_has_a_piece_for_each_letter():
     ({"special_tokens": "[A],[A]"}, "different symbols"),
     ({"special_tokens": "[A],", "user_symbols": "x"}, "different symbols"),
     ({"special_tokens": "[A]", "user_symbols": "[A]"}, "different symbols"),
+    ({"special_tokens": "[A],[MASK]"}, r"cannot hold \['\[MASK\]'\]"),
+    ({"user_symbols": "<extra_id_0>"}, "every tokenizer has"),
   ],
 )
 def test_invalid_kinds_are_one_line(texts, keys, part):

@@ -21,7 +21,7 @@ def recipe(make_config, corpus):
     "data.corpus": f"text:{corpus}",
     "data.tokenizer": "unigram",
     "data.vocab_size": 600,
-    "data.heldout_fraction": 0.05,
+    "data.heldout_fraction": 0.0,
   }
   return phases.Recipe(make_config(**keys))
 
@@ -109,12 +109,68 @@ def test_sources_are_looked_at_one_by_one(recipe, corpus, tmp_path):
   [
     ({"data.corpus": "text:none/*.txt"}, "text", "no file matches"),
     ({"data.vocab_size": 500_000}, "rows", "pieces at most"),
-    ({"data.heldout_fraction": 1e-9}, "rows", "was held out"),
+    ({"data.heldout_fraction": 1e-9}, "held-out documents", "about 0"),
   ],
 )
 def test_what_cannot_be_prepared_is_a_stop(recipe, keys, name, part, capsys):
   found = examine(recipes.override(recipe, keys))
   assert found[name].level == "stop" and part in found[name].text
+
+
+def test_many_small_files_are_a_sample_of_all(recipe, corpus, tmp_path):
+  """Not the first sixteen: documents are files here."""
+  for number, text in enumerate(corpus.read_text().split("\n\n")[:300]):
+    (tmp_path / f"{number:03}.txt").write_text(text)
+  keys = {
+    "data.corpus": f"text:{tmp_path}/*.txt",
+    "data.document_boundary": "file",
+    "data.heldout_fraction": 0.1,
+  }
+  found = examine(recipes.override(recipe, keys))
+  assert found["documents"].values["documents"] > 250
+  assert found["held-out documents"].values["documents"] == pytest.approx(
+    0.1 * found["documents"].values["documents"]
+  )
+  assert {f.level for f in found.values()} <= {"ok", "look"}
+
+
+def test_what_a_sample_is_too_small_for_is_no_stop(recipe, corpus, monkeypatch):
+  monkeypatch.setattr(sample, "_SAMPLE_CHARS", 20_000)
+  monkeypatch.setattr(sample, "_LEAST_CHARS", 20_000)
+  found = examine(recipes.override(recipe, {"data.vocab_size": 6_000}))
+  assert found["rows"].level == "look"
+  assert "of the sample alone" in found["rows"].text
+
+
+def test_sources_of_a_later_phase_alone_are_no_obstacle(
+  recipe, corpus, tmp_path
+):
+  (tmp_path / "b.txt").write_text(corpus.read_text()[::-1])
+  base = recipes.override(
+    recipe,
+    {
+      "data.corpus": "",
+      "data.sources.a.corpus": f"text:{corpus}",
+      "data.sources.b.corpus": f"text:{tmp_path}/b.txt",
+      "data.sources.b.weight": 0.0,
+    },
+  ).base
+  second = {
+    "data.sources.a.weight": 0.0,
+    "data.sources.b.weight": 1.0,
+    "train.steps": 100,
+  }
+  diffs = {"one": {"train.steps": 50}, "two": second}
+  of_one = examine(phases.Recipe(base, {"one": {"train.steps": 50}}))
+  found = examine(phases.Recipe(base, diffs))
+  assert found["epochs a"].values == of_one["epochs a"].values
+
+
+def test_a_work_directory_with_a_tokenizer_of_ones_own(recipe, tmp_path):
+  own = recipes.override(recipe, {"data.special_tokens": "[USER]"})
+  api.prepare(own, tmp_path)
+  found = examine(own, Workdir.at(tmp_path))
+  assert found["vocabulary"].level in ("ok", "look")
 
 
 def test_a_full_disk_is_a_stop(recipe, tmp_path, monkeypatch):

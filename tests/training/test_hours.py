@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -152,6 +153,23 @@ def test_phases_in_hours_may_stand_anywhere(base, clock, tmp_path):
   longer = {"a": HOURS | {"train.hours": 1.0}, "b": STEPS, "c": HOURS}
   with pytest.raises(InputError, match=r"'a'.*train\.hours=0\.5"):
     api.pretrain(phases.Recipe(base, longer), tmp_path)
+
+
+@pytest.mark.slow
+def test_hours_that_have_ended_are_forgotten_with_their_checkpoints(
+  base, clock, tmp_path
+):
+  """Trained again, the phase ends elsewhere, and the next begins there."""
+  recipe = phases.Recipe(base, {"a": HOURS, "b": STEPS})
+  assert api.pretrain(recipe, tmp_path)
+  assert Workdir.at(tmp_path).load_recipe().ends == {"a": 20}
+  shutil.rmtree(tmp_path / "checkpoints")
+  clock["step"] *= 2
+  assert api.pretrain(recipe, tmp_path)
+  assert Workdir.at(tmp_path).load_recipe().ends == {"a": 10}
+  assert Workdir.at(tmp_path).last_step == 14
+  found = [r for r in records(tmp_path) if r["split"] == "train"]
+  assert [r["phase"] for r in found if r["step"] > 10] == ["b", "b"]
 
 
 @pytest.mark.slow

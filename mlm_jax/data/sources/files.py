@@ -29,6 +29,9 @@ _REMOTE_BUFFER = 1 << 22
 _MOST_HASHED = 1 << 22
 _HASHED_BYTES = 1 << 16
 
+# What the hash of a long file begins with that is of all of it.
+WHOLE = "whole-"
+
 
 class FileFormat:
   """A corpus format whose documents are in files, one file after the other.
@@ -188,7 +191,8 @@ def _digest(path: str, whole: bool) -> str:
     for start in starts:
       file.seek(start)
       digest.update(file.read(size))
-  return digest.hexdigest()
+  mark = WHOLE if whole and length > _MOST_HASHED else ""
+  return mark + digest.hexdigest()
 
 
 def _last_change(path: str) -> int:

@@ -12,6 +12,12 @@ from mlm_jax.vocabulary import Vocabulary
 
 MASK = "[MASK]"
 
+# Tokens that mark the structure of rows, by the names that published models
+# give them: spelled out in a text, they are text.
+STRUCTURE = ("[CLS]", "[SEP]", "[PAD]", "[UNK]", MASK) + (
+  "<s>", "</s>", "<pad>", "<unk>", "<mask>",
+)  # fmt: skip
+
 # The piece that stands for the n-th masked span (T5's name).
 SENTINEL = "<extra_id_{}>"
 
@@ -26,16 +32,17 @@ _WIDE_STOPS = ("。", "।", "۔", "።")
 
 # Scripts that put no spaces between words: Thai, Lao, Tibetan, Burmese, Khmer,
 # those of the Tai, Japanese and Chinese.
-_UNSPACED = re.compile(
+UNSPACED = (
   "[\u0e00-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u2e80-\u2fdf"
   "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
   "\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9d"
   "\U00020000-\U0003ffff]"
 )
+_UNSPACED = re.compile(UNSPACED)
 
 
 # What SentencePiece calls the pieces of single bytes.
-_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 _PRINTING = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -115,7 +122,7 @@ def find_sentinels(ids: Mapping[str, int]) -> tuple[int, ...]:
 
 def spelling(text: str) -> bytes:
   """Returns the UTF-8 of a piece's text; <0x0A> is a byte."""
-  if byte := _BYTE.fullmatch(text):
+  if byte := BYTE.fullmatch(text):
     return bytes.fromhex(byte[1])
   return text.encode()
 

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import sentencepiece
@@ -16,6 +16,7 @@ from mlm_jax.data.tokenizers.base import (
   MASK,
   SENTINEL,
   SPACE,
+  STRUCTURE,
   Tokenizer,
   begins_unspaced,
   find_sentinels,
@@ -34,9 +35,6 @@ _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", MASK)
 
 _BYTES = 256
 
-# Control symbols that mark the structure of rows, by the names that published
-# models give them: spelled out in a text, they are text.
-_STRUCTURE = ("[CLS]", "[SEP]", "[PAD]", "<s>", "</s>", "<pad>", MASK)
 
 # SentencePiece skips longer sentences, so lines are cut to fit.
 _MAX_SENTENCE_BYTES = 4192
@@ -100,7 +98,7 @@ class SentencePieceTokenizer(Tokenizer):
       for i in self.vocabulary.other_special_ids
       if self._sp.IsControl(i)
     }
-    for piece in (*_STRUCTURE, *(self.pieces[i] for i in sentinel_ids)):
+    for piece in (*STRUCTURE, *(self.pieces[i] for i in sentinel_ids)):
       self._own.pop(piece, None)
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -109,7 +107,7 @@ class SentencePieceTokenizer(Tokenizer):
     if self._own:
       for number, text in enumerate(texts):
         if self._own_pattern.search(text):
-          ids[number] = self._encode_around(text)
+          ids[number] = self._encode_around(text, self._sp.Encode)
     return ids
 
   @functools.cached_property
@@ -119,16 +117,24 @@ class SentencePieceTokenizer(Tokenizer):
     tokens = sorted(self._own, key=len, reverse=True)
     return re.compile("(" + "|".join(map(re.escape, tokens)) + ")")
 
-  def _encode_around(self, text: str) -> list[int]:
+  def _encode_around(
+    self, text: str, encode: Callable[[str], list[int]]
+  ) -> list[int]:
+    """Returns the ids of special tokens, and of the text between them."""
     ids = []
-    for part in self._own_pattern.split(text):
-      ids += [self._own[part]] if part in self._own else self._sp.Encode(part)
+    for part in filter(None, self._own_pattern.split(text)):
+      ids += [self._own[part]] if part in self._own else encode(part)
     return ids
 
   def __reduce__(self):
     return SentencePieceTokenizer, (self.model,)
 
   def encode_with_masks(self, text: str) -> list[int]:
+    if self._own:
+      return self._encode_around(text, self._with_masks)
+    return self._with_masks(text)
+
+  def _with_masks(self, text: str) -> list[int]:
     if self._sp.IsControl(self.vocabulary.mask_id):
       return self._encode_around_masks(text)
     ids = self._sp.Encode(text)

@@ -13,7 +13,9 @@ from etils import epath
 from tokenizers import decoders, processors
 
 from mlm_jax.data.tokenizers.base import (
+  BYTE,
   MASK,
+  STRUCTURE,
   Tokenizer,
   begins_unspaced,
   byte_level_spelling,
@@ -47,9 +49,6 @@ _ROLES = {
 
 # Placeholders for words to be added, in BERT's vocabularies.
 _UNUSED = re.compile(r"\[unused\d+\]")
-
-# What SentencePiece calls the pieces of single bytes.
-_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 class HuggingFaceTokenizer(Tokenizer):
@@ -124,7 +123,7 @@ class HuggingFaceTokenizer(Tokenizer):
       other_special_ids=tuple(sorted(others - set(roles.values()))),
       sentinel_ids=sentinel_ids,
       byte_ids=tuple(
-        sorted(i for piece, i in self._ids.items() if _BYTE.fullmatch(piece))
+        sorted(i for piece, i in self._ids.items() if BYTE.fullmatch(piece))
       ),
     )
 
@@ -141,6 +140,7 @@ class HuggingFaceTokenizer(Tokenizer):
       for token in self._spec["added_tokens"]
       if token["special"]
       and token["id"] not in structure
+      and token["content"] not in STRUCTURE
       and not _UNUSED.fullmatch(token["content"])
     }
 
@@ -252,7 +252,12 @@ class HuggingFaceTokenizer(Tokenizer):
     """Returns `Vocabulary.spellings`."""
     if self._is_byte_level:
       return tuple(map(byte_level_spelling, self.pieces))
-    return tuple(map(spelling, map(self.display_text, range(len(self.pieces)))))
+    texts = map(self.display_text, range(len(self.pieces)))
+    return tuple(
+      # Where pieces have no mark of spaces, there may be none.
+      spelling(text.lstrip(" ") if begins_unspaced(text.lstrip(" ")) else text)
+      for text in texts
+    )
 
   def _spelled(self, piece: str) -> str:
     """Returns the characters that a piece stands for, without its mark."""

@@ -1,7 +1,8 @@
 """Training a tokenizer on a corpus, by its kind."""
 
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import tokenizers
 from tokenizers import (
@@ -16,7 +17,13 @@ from tokenizers import (
 
 from mlm_jax.config import DataConfig
 from mlm_jax.data.tokenizers import sentencepiece
-from mlm_jax.data.tokenizers.base import MASK, SENTINEL, SPACE, Tokenizer
+from mlm_jax.data.tokenizers.base import (
+  MASK,
+  SENTINEL,
+  SPACE,
+  UNSPACED,
+  Tokenizer,
+)
 from mlm_jax.data.tokenizers.tokenizer_json import (
   FILE,
   NAMING_FILES,
@@ -26,6 +33,9 @@ from mlm_jax.data.tokenizers.tokenizer_json import (
 from mlm_jax.errors import require
 
 _UNKNOWN = "[UNK]"
+# Of WordPiece, which makes one unknown token of a longer one. DNA and proteins
+# are cut so.
+_LONGEST_WORD = 200
 _ROLES = {
   "pad_token": "[PAD]",
   "unk_token": _UNKNOWN,
@@ -71,15 +81,14 @@ def _train_by_tokenizers(
   )
   sentinels = [SENTINEL.format(n) for n in range(data.num_sentinels)]
   special = [*_ROLES.values(), *sentinels, *data.own_special_tokens]
-  size = data.vocab_size - len(data.own_symbols)
-  if data.tokenizer == "wordpiece":
-    made.model = _wordpiece(documents, made, size, special)
-    made.add_special_tokens(special)
-  else:
-    trainer = trainers.WordLevelTrainer(
-      vocab_size=size, special_tokens=special, show_progress=False
-    )
-    made.train_from_iterator(documents, trainer)
+  find = _wordpieces if data.tokenizer == "wordpiece" else _commonest
+  learned = dict.fromkeys(find(documents, made, data.vocab_size))
+  for token in (*special, *data.own_symbols):
+    learned.pop(token, None)
+  size = data.vocab_size - len(special) - len(data.own_symbols)
+  pieces = [*special, *itertools.islice(learned, size)]
+  made.model = _model({piece: n for n, piece in enumerate(pieces)}, data)
+  made.add_special_tokens(special)
   made.add_tokens(
     [AddedToken(symbol, normalized=False) for symbol in data.own_symbols]
   )
@@ -98,13 +107,28 @@ def _train_by_tokenizers(
   return HuggingFaceTokenizer(files, data.vocab_size)
 
 
-def _wordpiece(
-  documents: Iterable[str],
-  made: tokenizers.Tokenizer,
-  size: int,
-  special: list[str],
-) -> models.WordPiece:
-  """Returns WordPiece with the pieces that BPE finds in words.
+def _model(vocab: dict[str, int], data: DataConfig) -> models.Model:
+  if data.tokenizer != "wordpiece":
+    return models.WordLevel(vocab, unk_token=_UNKNOWN)
+  return models.WordPiece(
+    vocab, unk_token=_UNKNOWN, max_input_chars_per_word=_LONGEST_WORD
+  )
+
+
+def _commonest(
+  documents: Iterable[str], made: tokenizers.Tokenizer, size: int
+) -> Iterator[str]:
+  """Yields the commonest words or characters, in that order."""
+  trainer = trainers.WordLevelTrainer(vocab_size=size, show_progress=False)
+  made.train_from_iterator(documents, trainer)
+  ids = made.get_vocab()
+  return iter(sorted(ids, key=ids.get))
+
+
+def _wordpieces(
+  documents: Iterable[str], made: tokenizers.Tokenizer, size: int
+) -> Iterator[str]:
+  """Yields the pieces that BPE finds in words, as WordPiece spells them.
 
   These are SentencePiece's: what the tokenizers library finds depends on the
   order of a hash table, and so differs from run to run.
@@ -118,19 +142,13 @@ def _wordpiece(
     )
     for document in documents
   )
-  vocab = dict.fromkeys(special)
   for piece in sentencepiece.bpe_pieces(words, size):
     word = piece.removeprefix(SPACE)
     # A character may begin a word, or go on with it.
-    for form in (
-      (word, f"##{word}")
-      if len(word) == 1
-      else (word if piece.startswith(SPACE) else f"##{word}",)
-    ):
-      if word and len(vocab) < size:
-        vocab.setdefault(form)
-  ids = {piece: number for number, piece in enumerate(vocab)}
-  return models.WordPiece(ids, unk_token=_UNKNOWN)
+    if word and (len(word) == 1 or piece.startswith(SPACE)):
+      yield word
+    if word and (len(word) == 1 or not piece.startswith(SPACE)):
+      yield f"##{word}"
 
 
 def _normalizer(data: DataConfig) -> normalizers.Normalizer:
@@ -148,7 +166,12 @@ def _normalizer(data: DataConfig) -> normalizers.Normalizer:
 
 def _pre_tokenizer(data: DataConfig) -> pre_tokenizers.PreTokenizer:
   if data.tokenizer == "wordpiece":
-    parts = [pre_tokenizers.BertPreTokenizer()]
+    parts = [
+      pre_tokenizers.BertPreTokenizer(),
+      # Scripts without spaces would be words of whole sentences.
+      pre_tokenizers.Split(Regex(UNSPACED), "isolated"),
+      pre_tokenizers.Split(Regex(rf"\S{{{_LONGEST_WORD}}}"), "isolated"),
+    ]
   elif data.tokenizer == "word":
     # What follows a word, such as a comma, is a piece of its own.
     parts = [

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from mlm_jax.data.tokenizers.base import begins_unspaced
 from mlm_jax.errors import InputError, require
 from mlm_jax.vocabulary import Vocabulary
 
@@ -31,13 +32,19 @@ def segmenter(name: str) -> Segmenter:
     return _jieba()
   if name == "icu":
     return _icu()
+  path = os.path.expanduser(name)
   require(
-    os.path.isfile(name),
+    os.path.isfile(path),
     f"corruption.word_boundaries={name!r} must be 'spaces', 'icu', 'jieba' or "
     "the path of a list of words, one a line",
   )
-  with open(name, encoding="utf-8") as file:
-    words = {line.strip() for line in file} - {""}
+  try:
+    with open(path, encoding="utf-8-sig") as file:
+      words = {line.strip() for line in file} - {""}
+  except UnicodeDecodeError as error:
+    raise InputError(
+      f"corruption.word_boundaries: {name} is not UTF-8"
+    ) from error
   require(words, f"corruption.word_boundaries: {name} holds no word")
   return functools.partial(_longest_words, words, max(map(len, words)))
 
@@ -50,45 +57,51 @@ def word_starts(
   A token begins one if a word begins within it, or where the token before it
   ends. Special tokens do not.
   """
-  lengths = np.array([len(spelled) for spelled in vocab.spellings])
   starts_BL = np.zeros(rows_BL.shape, bool)
   for row, starts in zip(rows_BL, starts_BL, strict=True):
     ordinary = np.flatnonzero(vocab.is_ordinary[row])
     breaks = np.flatnonzero(np.diff(ordinary) > 1) + 1
     for run in np.split(ordinary, breaks):
       if len(run):
-        starts[run] = _starts_of_run(row[run], vocab, lengths, segment)
+        starts[run] = _starts_of_run(row[run], vocab, segment)
   return starts_BL
 
 
-def _starts_of_run(ids, vocab, lengths, segment) -> np.ndarray:
+def _starts_of_run(ids, vocab, segment) -> np.ndarray:
   spelled = b"".join(vocab.spellings[i] for i in ids)
   # Parts of characters become characters of their own, of one byte each.
   words = segment(spelled.decode(errors="surrogateescape"))
   sizes = [len(word.encode(errors="surrogateescape")) for word in words]
   begins = np.cumsum([0, *sizes[:-1]])
-  ends = np.cumsum(lengths[ids])
+  ends = np.cumsum(vocab.spelling_lengths[ids])
   # How many words have begun by the end of each token.
   begun = np.searchsorted(begins, ends, side="left")
   return np.diff(begun, prepend=0) > 0
 
 
 def _longest_words(words, longest: int, text: str) -> Iterator[str]:
-  """Yields the longest word of a list at each place, or else a character.
+  """Yields the longest word of a list at each place.
 
-  What stands between spaces without a word of the list at its beginning is cut
-  into characters, unless it is in a script with spaces.
+  Where there is none, that is a run of letters of a script with spaces, or one
+  character.
   """
   start = 0
   while start < len(text):
     sizes = range(min(longest, len(text) - start), 0, -1)
     size = next((n for n in sizes if text[start : start + n] in words), 0)
     if not size:
-      is_letter = lambda c: c.isascii() and c.isalnum()
-      letters = itertools.takewhile(is_letter, text[start:])
-      size = sum(1 for _ in letters) or 1
+      size = 1
+      while _is_spaced(text[start]) and _is_spaced(
+        text[start + size : start + size + 1]
+      ):
+        size += 1
     yield text[start : start + size]
     start += size
+
+
+def _is_spaced(text: str) -> bool:
+  """Returns whether letters are of scripts with spaces between words."""
+  return text.isalnum() and not any(map(begins_unspaced, text))
 
 
 def _jieba() -> Segmenter:
@@ -97,7 +110,14 @@ def _jieba() -> Segmenter:
   except ImportError as error:
     raise _missing("jieba", "jieba") from error
   jieba.setLogLevel("ERROR")
-  return functools.partial(jieba.cut, HMM=True)
+
+  def cut(text: str) -> Iterator[str]:
+    # It cuts what is neither Chinese nor ASCII into characters.
+    for is_spaced, group in itertools.groupby(jieba.cut(text), _is_spaced):
+      words = list(group)
+      yield from ["".join(words)] if is_spaced else words
+
+  return cut
 
 
 def _icu() -> Segmenter:
