@@ -168,7 +168,13 @@ def test_wordpiece_of_long_words_and_of_scripts_without_spaces():
   dna = ["".join(rng.choice(list("ACGT"), 1_000)) for _ in range(20)]
   thai = ["ประเทศไทยมีอากาศร้อน" * 20] * 20
   chinese = ["研究人员在北京大学发现了新的方法" * 20] * 20
-  for texts, size in ((dna, 60), (thai, 30), (chinese, 30)):
+  # A sign has one piece; a letter may also go on with a word.
+  signs = lambda texts: 5 + len(set("".join(texts)))
+  for texts, size in (
+    (dna, 60),
+    (thai, signs(thai)),
+    (chinese, signs(chinese)),
+  ):
     tokenizer = train("wordpiece", texts, vocab_size=size)
     (ids,) = tokenizer.encode(texts[:1])
     assert tokenizer.vocabulary.unk_id not in ids

@@ -23,6 +23,7 @@ from mlm_jax.data.tokenizers.base import (
   SPACE,
   UNSPACED,
   Tokenizer,
+  begins_unspaced,
 )
 from mlm_jax.data.tokenizers.tokenizer_json import (
   FILE,
@@ -147,7 +148,10 @@ def _wordpieces(
     # A character may begin a word, or go on with it.
     if word and (len(word) == 1 or piece.startswith(SPACE)):
       yield word
-    if word and (len(word) == 1 or not piece.startswith(SPACE)):
+    is_alone = begins_unspaced(word)  # As the pre-tokenizer leaves it.
+    if (
+      word and (len(word) == 1 or not piece.startswith(SPACE)) and not is_alone
+    ):
       yield f"##{word}"
 
 
