@@ -1,6 +1,6 @@
-"""What is looked at in prepared rows before a long run: the cheap part.
+"""Cheap checks of prepared rows before a long run.
 
-`train` does so by itself, and `doctor` adds what a sample of the text tells.
+`train` makes them by itself; `doctor` also examines a sample of the text.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ Level = Literal["ok", "look", "stop"]
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-  """What was looked at, and how it was found.
+  """One result of a check.
 
   Attributes:
     level: "ok"; "look", where it may be meant; or "stop", where a run is a

@@ -1,4 +1,4 @@
-"""What a run would train on, and how: from a sample, before hours are spent.
+"""Looks at text, rows and loader before a long run, on a sample of the corpus.
 
 The sample is prepared as the corpus would be, by the same code. It is drawn
 from files that are spread over each source.
@@ -236,7 +236,7 @@ def _length_findings(
     bytes_a_token[name] = size / max(1, info.tokens)
   if None in tokens.values():
     yield Finding(
-      "look", "length", "how long the text is, its format does not tell"
+      "look", "length", "unknown: the format does not say how long the text is"
     )
     return
   data = recipe.phases[0].config.data

@@ -122,7 +122,7 @@ def _check_rows(parts: Sequence[PhaseRun], force: bool) -> None:
         continue
       require(
         force or finding.level == "look",
-        f"{line}. `doctor` tells more; --force trains all the same",
+        f"{line}. `doctor` shows more; --force trains on them all the same",
       )
       said.add(line)
       if jax.process_index() == 0:
