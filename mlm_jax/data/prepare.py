@@ -287,10 +287,7 @@ def _training_documents(data: DataConfig, say) -> Iterator[str]:
   It is drawn from all of the text; each source has its weight's share of it, or
   less where it is smaller.
   """
-  splitter = Splitter(data)
-  weights = {
-    name: data.sources[name].weight if name else 1.0 for name in data.corpora
-  }
+  splitter, weights = Splitter(data), _sample_weights(data)
   for name, corpus in data.corpora.items():
     share = weights[name] / sum(weights.values())
     budget = int((data.tokenizer_sample_mb << 20) * share)
@@ -308,6 +305,25 @@ def _training_documents(data: DataConfig, say) -> Iterator[str]:
         " data.tokenizer_sample_mb"
       )
     yield from sample
+
+
+def _sample_weights(data: DataConfig) -> dict[str, float]:
+  """Returns the weight of each source, by its size as rows will be.
+
+  Tokens are not known yet: sizes are those of the files. Where a source has no
+  files, `data.size_exponent` does not count.
+  """
+  if not data.sources:
+    return {"": 1.0}
+  sizes = {
+    name: sum(group.size for group in sources.groups(corpus))
+    for name, corpus in data.corpora.items()
+  }
+  exponent = data.size_exponent if all(sizes.values()) else 0.0
+  return {
+    name: data.sources[name].weight * size**exponent
+    for name, size in sizes.items()
+  }
 
 
 def _make_rows(

@@ -319,9 +319,13 @@ def test_tokenizer_is_not_trained_on_heldout_documents(
   assert set(seen) == set(texts(store, "train", tokenizer))
 
 
+@pytest.mark.parametrize(
+  ("exponent", "share"), [(0.0, 3 / 4), (1.0, 6 / 7), (0.5, 0.809)]
+)
 def test_tokenizer_is_trained_on_sources_by_their_weights(
-  run_of, workdir, tmp_path, monkeypatch, tokenizer
+  run_of, workdir, tmp_path, monkeypatch, tokenizer, exponent, share
 ):
+  """And by their sizes: the first has twice the text."""
   seen, lines = [], []
 
   def train(documents, data):
@@ -333,17 +337,19 @@ def test_tokenizer_is_trained_on_sources_by_their_weights(
     "data.corpus": "",
     "data.tokenizer": "unigram",
     "data.tokenizer_sample_mb": 1,
+    "data.size_exponent": exponent,
   }
   for name, weight in {"a": 3.0, "b": 1.0}.items():
-    text = "\n\n".join(f"{name} {n} " + "x" * 400 for n in range(4_000))
+    count = 8_000 if name == "a" else 4_000
+    text = "\n\n".join(f"{name} {n} " + "x" * 400 for n in range(count))
     (tmp_path / name).write_text(text)
     keys[f"data.sources.{name}.corpus"] = f"text:{tmp_path}/{name}"
     keys[f"data.sources.{name}.weight"] = weight
   prepare_lib.prepare(run_of(**keys), workdir, lines.append)
   sizes = {name: sum(len(t) for t in seen if t[0] == name) for name in "ab"}
   # At least half of its share is drawn of each.
-  assert 0.5 < sizes["a"] / (0.75 * 2**20) <= 1
-  assert 0.5 < sizes["b"] / (0.25 * 2**20) <= 1
+  assert 0.5 < sizes["a"] / (share * 2**20) <= 1.001
+  assert 0.5 < sizes["b"] / ((1 - share) * 2**20) <= 1.001
   samples = [line for line in lines if "of the characters of" in line]
   assert len(samples) == 2
   assert all("tokenizer_sample_mb" in line for line in samples)
