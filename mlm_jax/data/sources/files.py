@@ -102,7 +102,7 @@ def matching(globs: str) -> list[str]:
 
 
 def size(path: str) -> int:
-  """Returns the bytes of a file."""
+  """Returns the bytes of a file, as it is stored."""
   if "://" not in path:
     return os.path.getsize(path)
   from mlm_jax.data.host_tensorflow import tf

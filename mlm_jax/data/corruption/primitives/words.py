@@ -61,9 +61,7 @@ def find_words(rows_BL: tf.Tensor, vocab: Vocabulary, boundaries: str) -> Words:
     ~maskable_BL[:, :-1], [[0, 0], [1, 0]], constant_values=True
   )
   starts_BL = maskable_BL & ((role_BL == 2) | after_special_BL)
-  number_BL = tf.cumsum(tf.cast(starts_BL, tf.int32), axis=1)
-  word_BL = tf.where(maskable_BL, number_BL - 1, -1)
-  return Words(maskable_BL, starts_BL, word_BL, number_BL[:, -1])
+  return _numbered(maskable_BL, starts_BL)
 
 
 def _segmented(rows_BL: tf.Tensor, vocab: Vocabulary, boundaries: str) -> Words:
@@ -75,18 +73,20 @@ def _segmented(rows_BL: tf.Tensor, vocab: Vocabulary, boundaries: str) -> Words:
     stateful=False,
   )
   starts_BL = tf.ensure_shape(starts_BL, rows_BL.shape)
-  maskable_BL = tf.gather(vocab.is_ordinary, rows_BL)
-  number_BL = tf.cumsum(tf.cast(starts_BL, tf.int32), axis=1)
-  word_BL = tf.where(maskable_BL, number_BL - 1, -1)
-  return Words(maskable_BL, starts_BL, word_BL, number_BL[:, -1])
+  return _numbered(tf.gather(vocab.is_ordinary, rows_BL), starts_BL)
 
 
 def tokens_as_words(rows_BL: tf.Tensor, vocab: Vocabulary) -> Words:
   """Returns the ordinary tokens, each as a word of its own."""
   maskable_BL = tf.gather(vocab.is_ordinary, rows_BL)
-  number_BL = tf.cumsum(tf.cast(maskable_BL, tf.int32), axis=1)
+  return _numbered(maskable_BL, maskable_BL)
+
+
+def _numbered(maskable_BL: tf.Tensor, starts_BL: tf.Tensor) -> Words:
+  """Returns words, given where each begins."""
+  number_BL = tf.cumsum(tf.cast(starts_BL, tf.int32), axis=1)
   word_BL = tf.where(maskable_BL, number_BL - 1, -1)
-  return Words(maskable_BL, maskable_BL, word_BL, number_BL[:, -1])
+  return Words(maskable_BL, starts_BL, word_BL, number_BL[:, -1])
 
 
 def take_whole_words(
