@@ -125,7 +125,7 @@ def our_sides(path, rows, batch_size):
     writer = row_writer.SplitWriter(path, split, rows.shape[1], VOCAB)
     collections.deque(map(writer.append, rows[:count]), maxlen=0)
     counts[split] = writer.finish()
-  row_writer.finish_store(path, rows.shape[1], VOCAB, {0: counts})
+  row_writer.finish_store(path, rows.shape[1], VOCAB, [(0, counts)])
   config = config_lib.default()
   config.data.update(vocab_size=VOCAB.size, seq_len=rows.shape[1])
   config.data.packing = "single"  # Sentence pairs require it.

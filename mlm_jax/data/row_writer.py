@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,12 @@ class Counts:
   num_documents: int = 0
   bytes: int = 0
   num_cut: int = 0
+
+  def add(self, other: "Counts") -> None:
+    """Adds what another block has."""
+    for field in dataclasses.fields(self):
+      total = getattr(self, field.name) + getattr(other, field.name)
+      setattr(self, field.name, total)
 
 
 class SplitWriter:
@@ -145,27 +151,26 @@ def _result(future: ts.Future) -> Any:
 
 
 def _split_info(
-  counts: Sequence[Counts],
+  counts: Counts,
   seq_len: int,
   vocab: Vocabulary,
   report: Report,
   **counted: int,
 ) -> rows.SplitInfo:
-  tokens_V = sum((c.tokens_V for c in counts), np.zeros(vocab.size, np.int64))
-  num_rows = sum(c.num_rows for c in counts)
-  fill = 1 - tokens_V[vocab.pad_id] / max(1, num_rows * seq_len)
+  tokens_V = counts.tokens_V
+  fill = 1 - tokens_V[vocab.pad_id] / max(1, counts.num_rows * seq_len)
   words = np.delete(tokens_V, vocab.special_ids)
   spells_all = vocab.unk_id == vocab.pad_id
   p = words[words > 0] / max(1, words.sum())
   return rows.SplitInfo(
-    num_rows=num_rows,
-    num_documents=sum(c.num_documents for c in counts),
+    num_rows=counts.num_rows,
+    num_documents=counts.num_documents,
     tokens=int(words.sum()),
     fill=round(float(fill), 6),
     unigram_entropy=round(float(-(p * np.log(p)).sum()), 6),
-    bytes=sum(c.bytes for c in counts),
+    bytes=counts.bytes,
     unknown=0 if spells_all else int(tokens_V[vocab.unk_id]),
-    num_cut=sum(c.num_cut for c in counts),
+    num_cut=counts.num_cut,
     nulls=report.nulls,
     bad=report.bad,
     first_bad=report.first_bad,
@@ -177,7 +182,7 @@ def finish_store(
   path: epath.Path,
   seq_len: int,
   vocab: Vocabulary,
-  blocks: Mapping[int, Mapping[str, Counts]],
+  blocks: Iterable[tuple[int, Mapping[str, Counts]]],
   report: Report | None = None,
   *,
   num_left_out: int = 0,
@@ -190,16 +195,21 @@ def finish_store(
     path: the folder of the store.
     seq_len: tokens in a row.
     vocab: whose tokens they are.
-    blocks: by number, in order, what each block has of each split.
+    blocks: in order, the number of each block and what it has of each split.
     report: what was found in the corpus.
     num_left_out, num_duplicates: as in `rows.SplitInfo`.
     fingerprint_fields: what the store's fingerprint was computed from.
   """
-  splits, index = {}, {}
+  total = {s: Counts(np.zeros(vocab.size, np.int64)) for s in rows.SPLITS}
+  index, splits = {split: [[], []] for split in rows.SPLITS}, {}
+  for number, counts in blocks:
+    for split in rows.SPLITS:
+      total[split].add(counts[split])
+      index[split][0].append(number)
+      index[split][1].append(counts[split].num_rows)
   for split in rows.SPLITS:
-    counts = [block[split] for block in blocks.values()]
     info = _split_info(
-      counts,
+      total[split],
       seq_len,
       vocab,
       report or Report(),
@@ -207,7 +217,6 @@ def finish_store(
       num_duplicates=num_duplicates,
     )
     splits[split] = dataclasses.asdict(info)
-    index[split] = [list(blocks), [c.num_rows for c in counts]]
   meta = {
     "seq_len": seq_len,
     "splits": splits,

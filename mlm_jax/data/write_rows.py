@@ -86,14 +86,15 @@ def finish(
   Raises:
     InputError: there is no text in any of them.
   """
-  try:
-    found = {number: blocks.load(path, number) for number in numbers}
-  except FileNotFoundError:
-    # Where nothing can be locked, another one may have come first.
-    require(rows.is_finished(path), f"blocks of {path} are missing")
-    return
+  numbers = list(numbers)
   report, num_left_out, num_duplicates, num_documents = Report(), 0, 0, 0
-  for block in found.values():
+  for number in numbers:
+    try:
+      block = blocks.load(path, number)
+    except FileNotFoundError:
+      # Where nothing can be locked, another one may have come first.
+      require(rows.is_finished(path), f"blocks of {path} are missing")
+      return
     report.nulls += block.report.nulls
     report.bad += block.report.bad
     report.first_bad = report.first_bad or block.report.first_bad
@@ -107,7 +108,8 @@ def finish(
     path,
     data.seq_len,
     tokenizer.vocabulary,
-    {number: block.counts for number, block in found.items()},
+    # Read again, one at a time: all of them are more than memory may hold.
+    ((number, blocks.load(path, number).counts) for number in numbers),
     report,
     num_left_out=num_left_out,
     num_duplicates=num_duplicates,

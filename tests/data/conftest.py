@@ -93,7 +93,7 @@ def write_store():
       for row in splits.get(split, ()):
         writer.append(row)
       counts[split] = writer.finish()
-    row_writer.finish_store(path, seq_len, vocab, {0: counts})
+    row_writer.finish_store(path, seq_len, vocab, [(0, counts)])
     return rows_lib.RowStore(path)
 
   return write

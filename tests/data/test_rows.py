@@ -59,7 +59,7 @@ def test_blocks_follow_each_other(tmp_path, random_rows, vocab, small_shards):
         writer.append(row)
       blocks[number][split] = writer.finish()
     at += size
-  row_writer.finish_store(path, SEQ_LEN, vocab, blocks)
+  row_writer.finish_store(path, SEQ_LEN, vocab, blocks.items())
   store = rows_lib.RowStore(path)
   assert store.info["train"].num_rows == 56
   indices = np.random.default_rng(0).permutation(56)

@@ -183,7 +183,7 @@ def test_heldout_rows_without_targets_are_no_loss_of_0(trained, tmp_path):
     row = [run.vocab.start_id, run.vocab.end_id] + 30 * [run.vocab.pad_id]
     writer.append(np.array(row))
     counts[split] = writer.finish()
-  row_writer.finish_store(path, 32, run.vocab, {0: counts})
+  row_writer.finish_store(path, 32, run.vocab, [(0, counts)])
   stores = rows_lib.Stores({"": rows_lib.RowStore(path)})
   with pytest.raises(InputError, match="nothing of the held-out rows can be"):
     heldout.evaluator(run, stores)(params)
