@@ -58,15 +58,13 @@ def train(
       if hook.is_due(moment):
         # Before a checkpoint stands, all that led to it should be written.
         observed.finish()
-        with observed.time("hooks"):
+        with observed.pause():
           hook.run(moment)
     if moment.stop or moment.ends_phase:
       break
     if step == first:
       _LOGGER.info("Compiling the training step, once")
-    with observed.time("data"):
-      batch = next(batches)
-    batch = run.to_device(batch)
+    batch = run.to_device(observed.wait_for(batches))
     state, metrics = run.train_step(moment.state, batch)
     observed.finish()
     observed.running = step + 1, metrics
@@ -90,10 +88,21 @@ class _Observed:
     self.running, self._seconds = None, Seconds()
 
   @contextlib.contextmanager
-  def time(self, spent_on: str) -> Iterator[None]:
-    """Adds the time within to one of the `Seconds`."""
+  def pause(self) -> Iterator[None]:
     start = time.perf_counter()
     yield
+    self._add("hooks", start)
+
+  def wait_for(self, batches: Iterator[dict[str, np.ndarray]]):
+    """Returns the next batch; counts the time if the device is idle for it."""
+    start = time.perf_counter()
+    batch = next(batches)
+    # While a step is running, there is time to get the next batch ready.
+    if not self.running or self.running[1]["loss"].is_ready():
+      self._add("data", start)
+    return batch
+
+  def _add(self, spent_on: str, start: float) -> None:
     seconds = getattr(self._seconds, spent_on) + time.perf_counter() - start
     self._seconds = self._seconds._replace(**{spent_on: seconds})
 

@@ -75,7 +75,7 @@ class Seconds(NamedTuple):
 
   Attributes:
     hooks: evaluation, saving and other hooks.
-    data: waiting for the next batch.
+    data: waiting for the next batch, with nothing running on the device.
   """
 
   hooks: float = 0.0
