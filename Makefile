@@ -8,7 +8,8 @@ QUICK := --workdir=runs/quickstart
 PROCESSES ?= 2
 TEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile
 
-.PHONY: quickstart test test-fast test-beam test-tpu-compile lint format docs dist clean
+.PHONY: quickstart test test-fast test-beam test-tpu-compile lint format docs
+.PHONY: dist clean
 
 quickstart: .venv/installed
 	@$(RUN) train --config=quickstart $(QUICK)

@@ -5,7 +5,7 @@ import math
 import re
 from typing import Literal
 
-from mlm_jax.config.key import check_keys, key
+from mlm_jax.config.key import check_keys, key, keys_of
 from mlm_jax.errors import require
 
 
@@ -35,14 +35,6 @@ class CorpusConfig:
     scope="data")
   # fmt: on
 
-  def __post_init__(self):
-    separator = self.document_separator
-    require(
-      not separator or separator.strip(),
-      f"document_separator={separator!r} is blank: at such lines, "
-      "document_boundary='blank_line' ends documents",
-    )
-
 
 @dataclasses.dataclass(frozen=True)
 class SourceConfig(CorpusConfig):
@@ -54,6 +46,27 @@ class SourceConfig(CorpusConfig):
     "scale it by the size of the source; 0 leaves the source out.",
     scope="data", at_least=0, below=math.inf)
   # fmt: on
+
+
+def check_separator(prefix: str, values: CorpusConfig) -> None:
+  """Raises InputError for a document separator that would have no effect.
+
+  Args:
+    prefix: of the keys' names, such as "data.".
+    values: the keys of a corpus.
+  """
+  separator, boundary = values.document_separator, values.document_boundary
+  require(
+    not separator or separator.strip(),
+    f"{prefix}document_separator={separator!r} is blank: documents end at "
+    f"blank lines by {prefix}document_boundary='blank_line'",
+  )
+  default = keys_of(CorpusConfig)["document_boundary"].default
+  require(
+    not separator or boundary == default,
+    f"{prefix}document_separator={separator!r} and {prefix}document_boundary="
+    f"{boundary!r} exclude each other: leave one of them out",
+  )
 
 
 def check_corpus(table: str, name: str, values: CorpusConfig) -> None:
@@ -74,6 +87,7 @@ def check_corpus(table: str, name: str, values: CorpusConfig) -> None:
     f"{name!r}",
   )
   check_keys(values, f"{table}.{name}.")
+  check_separator(f"{table}.{name}.", values)
   require(
     values.corpus, f"{table}.{name}.corpus is empty: say where its text is"
   )

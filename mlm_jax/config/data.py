@@ -5,12 +5,17 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-from mlm_jax.config.corpus import CorpusConfig, SourceConfig, check_corpus
+from mlm_jax.config.corpus import (
+  CorpusConfig,
+  SourceConfig,
+  check_corpus,
+  check_separator,
+)
 from mlm_jax.config.key import check_keys, key, keys_of, table
 from mlm_jax.errors import require
 
-# The special tokens of tokenizers that are trained.
-_TAKEN = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+# The first pieces of tokenizers that are trained.
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 # The kinds of tokenizers that can be trained.
 TRAINED_TOKENIZERS = ("unigram", "bpe", "wordpiece", "word", "char")
@@ -128,8 +133,8 @@ class DataConfig(CorpusConfig):
   # fmt: on
 
   def __post_init__(self):
-    super().__post_init__()
     check_keys(self, "data.")
+    check_separator("data.", self)
     self._check_sources()
     self._check_validation()
     _ = self.skipped_ranges  # Raises where they are malformed.
@@ -165,7 +170,9 @@ class DataConfig(CorpusConfig):
         f"data.tokenizer={self.tokenizer!r}",
       )
     symbols = [*self.own_special_tokens, *self.own_symbols]
-    taken = [s for s in symbols if s in _TAKEN or s.startswith("<extra_id_")]
+    taken = [
+      s for s in symbols if s in SPECIAL_TOKENS or s.startswith("<extra_id_")
+    ]
     require(
       not taken,
       f"data.special_tokens and data.user_symbols cannot hold {taken}, which "
@@ -219,6 +226,20 @@ class DataConfig(CorpusConfig):
       name: self._of_corpus(source)
       for name, source in self.sources.items()
       if source.weight
+    }
+
+  def source_weights(self, sizes: Mapping[str, float]) -> dict[str, float]:
+    """Returns the weights of sources, scaled as `size_exponent` says.
+
+    Args:
+      sizes: by name, all in the same unit; that of `corpus` is called "".
+    """
+    sources, exponent = self.sources, self.size_exponent
+    if not sources:
+      return dict.fromkeys(sizes, 1.0)
+    return {
+      name: sources[name].weight * size**exponent
+      for name, size in sizes.items()
     }
 
   @property

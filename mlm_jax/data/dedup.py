@@ -35,12 +35,12 @@ def find(data: DataConfig, groups: Sequence[Group]) -> Iterator[frozenset[int]]:
   if data.dedup == "none":
     yield from [frozenset()] * len(groups)
     return
-  ends, is_copy = [], {"exact": _Exact, "minhash": _MinHash}[data.dedup]()
+  ends, copies = [], {"exact": _Exact, "minhash": _MinHash}[data.dedup]()
   for group in groups:
     for text in sources.read_documents(data, paths=group.paths):
-      is_copy.add(text)
-    ends.append(len(is_copy))
-  flags = is_copy.flags()
+      copies.add(text)
+    ends.append(len(copies))
+  flags = copies.flags()
   for start, end in zip([0, *ends], ends, strict=False):
     yield frozenset(np.flatnonzero(flags[start:end]).tolist())
 

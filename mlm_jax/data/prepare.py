@@ -308,22 +308,17 @@ def _training_documents(data: DataConfig, say) -> Iterator[str]:
 
 
 def _sample_weights(data: DataConfig) -> dict[str, float]:
-  """Returns the weight of each source, by its size as rows will be.
+  """Returns the weights of the sources, before their tokens can be counted.
 
-  Tokens are not known yet: sizes are those of the files. Where a source has no
-  files, `data.size_exponent` does not count.
+  Sizes are those of the files. Where a source has no files, all count alike.
   """
-  if not data.sources:
-    return {"": 1.0}
   sizes = {
     name: sum(group.size for group in sources.groups(corpus))
     for name, corpus in data.corpora.items()
   }
-  exponent = data.size_exponent if all(sizes.values()) else 0.0
-  return {
-    name: data.sources[name].weight * size**exponent
-    for name, size in sizes.items()
-  }
+  if not all(sizes.values()):
+    sizes = dict.fromkeys(sizes, 1)
+  return data.source_weights(sizes)
 
 
 def _make_rows(

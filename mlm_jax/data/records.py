@@ -143,14 +143,14 @@ def identity(
 ) -> dict[str, Any]:
   """Returns what identifies a corpus, and what is left out of it."""
   left_out = [
-    [of_corpus(corpus), *_how_it_is_cut(corpus)]
+    [of_corpus(corpus), *_boundary_fields(corpus)]
     for corpus in data.validation_corpora.values()
   ]
   identity = {"corpus": of_corpus(data)}
   return identity | ({"left_out": left_out} if left_out else {})
 
 
-def _how_it_is_cut(data: DataConfig) -> list[str]:
+def _boundary_fields(data: DataConfig) -> list[str]:
   separator = [data.document_separator] if data.document_separator else []
   return [data.text_field, data.document_boundary, *separator]
 

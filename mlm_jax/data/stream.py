@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from mlm_jax.config import Config, DataConfig
+from mlm_jax.config import Config
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.rows import RowStore, fingerprint
 
@@ -102,7 +102,9 @@ class Stream:
       name: f"{store.path.name}, seed {self._seed}"
       for name, store in stores.items()
     }
-    self._places = places_of_sources(_weights(config.data, stores))
+    sizes = {name: s.info["train"].tokens for name, s in stores.items()}
+    weights = config.data.source_weights(sizes)
+    self._places = places_of_sources(list(weights.values()))
     self._order = schedule(self._places)
     self._is_mix = len(stores) > 1
     self.name, read = next(iter(self._orders.values())), read or {}
@@ -223,16 +225,6 @@ def shuffled(
     max_index=tf.cast(num_rows - 1, tf.int64),
     rounds=_SHUFFLE_ROUNDS,
   )
-
-
-def _weights(data: DataConfig, stores: Mapping[str, RowStore]) -> list[float]:
-  """Returns the weight of each source, by its size if that matters."""
-  if not data.sources:
-    return [1.0]
-  return [
-    data.sources[name].weight * store.info["train"].tokens ** data.size_exponent
-    for name, store in stores.items()
-  ]
 
 
 def _ranks(order: np.ndarray) -> np.ndarray:

@@ -278,14 +278,10 @@ def _length_findings(
 
 def _shares(data: DataConfig, tokens: dict[str, float]) -> dict[str, float]:
   """Returns the share that each source has of a phase's rows."""
-  if not data.sources:
-    return dict.fromkeys(tokens, 1.0)
-  # A source that only a later phase has was not looked at: it has a mean size.
+  # A source that only a later phase has is not sampled: it gets a mean size.
   mean = sum(tokens.values()) / len(tokens)
-  weights = {
-    name: source.weight * tokens.get(name, mean) ** data.size_exponent
-    for name, source in data.sources.items()
-  }
+  names = data.sources or tokens
+  weights = data.source_weights({n: tokens.get(n, mean) for n in names})
   total = sum(weights.values())
   return {name: weights[name] / total for name in tokens if name in weights}
 

@@ -38,8 +38,10 @@ def _check_skipped_rows(recipe: Recipe, workdir: Workdir) -> None:
     one.phase_at(step).config for one in (workdir.load_recipe(), recipe)
   )
   ranges = [one.data.skipped_ranges for one in (old, new)]
+  if ranges[0] == ranges[1]:
+    return
   stores = prepare.recorded(new, workdir)
-  if ranges[0] == ranges[1] or stores is None:
+  if stores is None:
     return
   with Checkpoints(workdir) as checkpoints:
     stream = Stream(new, stores.sources, checkpoints.streams(step))

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_beam_writes_the_same_rows(run_of, small_blocks, tmp_path, monkeypatch):
-  """Of several groups; what is there already is not written again."""
+  """Where the corpus is read in several groups of files."""
   monkeypatch.setattr(sources, "_GROUP_BYTES", 30_000)
   monkeypatch.setattr(loky, "cpu_count", lambda: 1)
   whole = prepare(run_of(), tmp_path / "whole")

@@ -13,7 +13,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from mlm_jax.config import DataConfig
+from mlm_jax.config import DataConfig, SourceConfig
 from mlm_jax.data import python_docs, sources
 from mlm_jax.data.sources import files
 from mlm_jax.data.sources.documents import Report
@@ -432,6 +432,25 @@ def test_invalid_tfds_names_raise_input_error(
 ):
   with pytest.raises(InputError, match=message):
     read(name, tfds_data_dir=tfds_data_dir, **options)
+
+
+@pytest.mark.parametrize(
+  ("keys", "part"),
+  [
+    ({"document_separator": "  "}, "is blank"),
+    (
+      {"document_separator": "--", "document_boundary": "file"},
+      "exclude each other",
+    ),
+  ],
+)
+def test_a_separator_without_effect_is_an_error_that_names_its_key(keys, part):
+  with pytest.raises(InputError, match=rf"^data\.document_separator.*{part}"):
+    DataConfig(corpus="text:a", **keys)
+  sources = {"web": SourceConfig("text:a", **keys)}
+  name = r"data\.sources\.web\.document_separator"
+  with pytest.raises(InputError, match=rf"^{name}.*{part}"):
+    DataConfig(sources=sources)
 
 
 def test_a_change_in_the_middle_of_a_long_file_may_be_noticed(tmp_path):

@@ -69,7 +69,7 @@ def test_findings_are_those_of_the_prepared_rows(recipe, tmp_path):
 def test_the_whole_is_estimated_from_a_sample(
   recipe, corpus, tmp_path, monkeypatch
 ):
-  """Of many files, of which some are read, and of those the beginning."""
+  """Only the beginnings of some of many files are read."""
   monkeypatch.setattr(sample, "_SAMPLE_CHARS", 2_000_000)
   monkeypatch.setattr(sample, "_LEAST_CHARS", 2_000_000)
   text = corpus.read_text()

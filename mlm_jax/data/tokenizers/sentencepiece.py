@@ -12,6 +12,7 @@ from etils import epath
 from sentencepiece import sentencepiece_model_pb2
 
 from mlm_jax.config import DataConfig
+from mlm_jax.config.data import SPECIAL_TOKENS
 from mlm_jax.data.tokenizers.base import (
   MASK,
   SENTINEL,
@@ -31,7 +32,6 @@ SPM_FILE = "spm.model"
 
 # The first pieces of the models that `train` makes. Sentinels come before the
 # mask, and 256 byte pieces follow it.
-_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", MASK)
 
 _BYTES = 256
 
@@ -113,7 +113,7 @@ class SentencePieceTokenizer(Tokenizer):
   @functools.cached_property
   def _own_pattern(self) -> re.Pattern:
     """Matches special tokens that keep their ids in a text."""
-    # The longest first, of which another may be a part.
+    # Longest first: one token may be a prefix of another.
     tokens = sorted(self._own, key=len, reverse=True)
     return re.compile("(" + "|".join(map(re.escape, tokens)) + ")")
 
@@ -172,18 +172,10 @@ class SentencePieceTokenizer(Tokenizer):
 
 
 def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
-  """Trains a SentencePiece model as `data` configures it.
+  """Trains a SentencePiece model; see `training.train`.
 
   With `data.byte_fallback`, characters without a piece of their own are spelled
   as bytes, so that no text is unknown.
-
-  Args:
-    documents: what to train on.
-    data: the kind and size of the tokenizer.
-
-  Raises:
-    InputError: the corpus has too little text, or too many characters, for
-      `data.vocab_size`.
   """
   model, failed = io.BytesIO(), []
   try:
@@ -201,10 +193,10 @@ def train(documents: Iterable[str], data: DataConfig) -> SentencePieceTokenizer:
       unk_id=1,
       bos_id=2,
       eos_id=3,
-      pad_piece=_SPECIALS[0],
-      unk_piece=_SPECIALS[1],
-      bos_piece=_SPECIALS[2],
-      eos_piece=_SPECIALS[3],
+      pad_piece=SPECIAL_TOKENS[0],
+      unk_piece=SPECIAL_TOKENS[1],
+      bos_piece=SPECIAL_TOKENS[2],
+      eos_piece=SPECIAL_TOKENS[3],
       split_digits=data.split_digits,
       user_defined_symbols=[
         MASK,

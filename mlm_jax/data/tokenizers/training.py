@@ -16,9 +16,9 @@ from tokenizers import (
 )
 
 from mlm_jax.config import DataConfig
+from mlm_jax.config.data import SPECIAL_TOKENS
 from mlm_jax.data.tokenizers import sentencepiece
 from mlm_jax.data.tokenizers.base import (
-  MASK,
   SENTINEL,
   SPACE,
   UNSPACED,
@@ -37,13 +37,13 @@ _UNKNOWN = "[UNK]"
 # Of WordPiece, which makes one unknown token of a longer one. DNA and proteins
 # are cut so.
 _LONGEST_WORD = 200
-_ROLES = {
-  "pad_token": "[PAD]",
-  "unk_token": _UNKNOWN,
-  "cls_token": "[CLS]",
-  "sep_token": "[SEP]",
-  "mask_token": MASK,
-}
+_ROLES = dict(
+  zip(
+    ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"),
+    SPECIAL_TOKENS,
+    strict=True,
+  )
+)
 
 
 def train(documents: Iterable[str], data: DataConfig) -> Tokenizer:

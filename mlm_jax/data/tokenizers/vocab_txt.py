@@ -6,12 +6,12 @@ import tokenizers
 from etils import epath
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
+from mlm_jax.config.data import SPECIAL_TOKENS
 from mlm_jax.data.tokenizers import tokenizer_json
 from mlm_jax.errors import InputError
 
 FILE = "vocab.txt"
 _UNKNOWN = "[UNK]"
-_SPECIALS = ("[PAD]", _UNKNOWN, "[CLS]", "[SEP]", "[MASK]")
 
 
 def read(path: epath.Path) -> dict[str, bytes]:
@@ -39,7 +39,7 @@ def read(path: epath.Path) -> dict[str, bytes]:
   )
   made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
   made.decoder = decoders.WordPiece()
-  made.add_special_tokens([token for token in _SPECIALS if token in ids])
+  made.add_special_tokens([token for token in SPECIAL_TOKENS if token in ids])
   if {"[CLS]", "[SEP]"} <= ids.keys():
     made.post_processor = tokenizer_json.template(
       ("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])
