@@ -12,6 +12,7 @@ import tokenizers
 from etils import epath
 from tokenizers import decoders, processors
 
+from mlm_jax.data.tokenizers import word_memo
 from mlm_jax.data.tokenizers.base import (
   BYTE,
   MASK,
@@ -97,6 +98,8 @@ class HuggingFaceTokenizer(Tokenizer):
       self.vocabulary, stops=find_stops(texts), spellings=self._spellings()
     )
     self.mask_token = self.pieces[self.vocabulary.mask_id]
+    word = word_memo.word_pattern(self._spec)
+    self._memo = word_memo.WordMemo(word, self._encode) if word else None
 
   def _vocabulary(self, size: int, name: str) -> Vocabulary:
     require(
@@ -184,8 +187,13 @@ class HuggingFaceTokenizer(Tokenizer):
     return ids
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    if self._memo:
+      return self._memo.encode(texts)
+    return self._encode(list(texts))
+
+  def _encode(self, texts: list[str]) -> list[list[int]]:
     encodings = self._tokenizer.encode_batch_fast(
-      list(texts), add_special_tokens=False
+      texts, add_special_tokens=False
     )
     return [self._without_specials(encoding.ids) for encoding in encodings]
 
@@ -386,14 +394,4 @@ def _named_tokens(files: Mapping[str, bytes], name: str) -> dict[str, str]:
 def _parts(spec) -> Iterator[dict]:
   """Yields the normalizers and pre-tokenizers of a tokenizer.json, flat."""
   for key in ("normalizer", "pre_tokenizer"):
-    yield from _flat(spec.get(key))
-
-
-def _flat(part: dict | None) -> Iterator[dict]:
-  if part is None:
-    return
-  if part["type"] == "Sequence":
-    for inner in part.get("normalizers") or part.get("pretokenizers") or ():
-      yield from _flat(inner)
-  else:
-    yield part
+    yield from word_memo.flat(spec.get(key))
