@@ -7,7 +7,7 @@ from mlm_jax.data.corruption.base import Corruption
 from mlm_jax.data.corruption.primitives.documents import find_documents
 from mlm_jax.data.corruption.primitives.masks import replace_tokens
 from mlm_jax.data.corruption.primitives.random import uniform_int
-from mlm_jax.data.corruption.primitives.sort import compact
+from mlm_jax.data.corruption.primitives.row_ops import compact
 from mlm_jax.data.corruption.primitives.targets import (
   decoder_batch,
   decoder_length,

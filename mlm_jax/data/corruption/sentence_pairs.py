@@ -14,6 +14,7 @@ from mlm_jax.data.corruption.primitives.random import (
   threshold,
   uniform_int,
 )
+from mlm_jax.data.corruption.primitives.row_ops import gather
 from mlm_jax.data.corruption.primitives.sentences import sentence_starts
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
@@ -130,9 +131,7 @@ def _join(first, second, labels_B, vocab):
     length + second.begin_B[:, None] + index_L - middle_B1 - 1,
   )
   both_BT = tf.concat([first.rows_BL, second.rows_BL], axis=1)
-  rows_BL = tf.gather(
-    both_BT, tf.clip_by_value(position_BL, 0, 2 * length - 1), batch_dims=1
-  )
+  rows_BL = gather(both_BT, tf.clip_by_value(position_BL, 0, 2 * length - 1))
   is_end_BL = (index_L == middle_B1) | (index_L == last_B1)
   rows_BL = tf.where(is_end_BL, vocab.end_id, rows_BL)
   rows_BL = tf.where(index_L == 0, vocab.start_id, rows_BL)

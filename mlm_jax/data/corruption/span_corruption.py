@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from mlm_jax.batch import select
 from mlm_jax.data.corruption.base import Corruption
 from mlm_jax.data.corruption.primitives.documents import find_documents
-from mlm_jax.data.corruption.primitives.sort import compact, run_starts
+from mlm_jax.data.corruption.primitives.row_ops import (
+  compact,
+  cumulative_sum,
+  gather,
+  run_starts,
+)
 from mlm_jax.data.corruption.primitives.spans import (
   place,
   random_partition,
@@ -87,11 +92,9 @@ class SpanCorruption(Corruption):
     masked_BL = self._sample_spans(rows_BL, rate, vocab, random)
     first_BL = run_starts(masked_BL)
     docs = find_documents(rows_BL, vocab)
-    number_BL = tf.cumsum(tf.cast(first_BL, tf.int32), axis=1)
+    number_BL = cumulative_sum(first_BL)
     # Numbered from each document's start on.
-    before_BM = tf.gather(
-      number_BL, tf.maximum(docs.begins_BM - 1, 0), batch_dims=1
-    )
+    before_BM = gather(number_BL, tf.maximum(docs.begins_BM - 1, 0))
     number_BL -= docs.gather(before_BM)
     sentinel_BL = tf.gather(
       tf.constant(vocab.sentinel_ids, tf.int32),

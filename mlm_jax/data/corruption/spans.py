@@ -12,7 +12,11 @@ import numpy as np
 
 from mlm_jax.data.corruption.mask_filling import MaskFilling
 from mlm_jax.data.corruption.primitives.masks import Targets
-from mlm_jax.data.corruption.primitives.sort import compact
+from mlm_jax.data.corruption.primitives.row_ops import (
+  compact,
+  cumulative_sum,
+  gather,
+)
 from mlm_jax.data.corruption.primitives.spans import sample_spans, select
 from mlm_jax.data.corruption.primitives.words import find_words
 from mlm_jax.data.host_tensorflow import tf
@@ -46,9 +50,9 @@ class Spans(MaskFilling):
       tf.cast(masked_BL, tf.int32), axis=1, keepdims=True
     )
     # All tokens of a span are replaced in the same way.
-    number_BP = tf.gather(spans.number_BL, positions_BP, batch_dims=1)
+    number_BP = gather(spans.number_BL, positions_BP)
     bits_BS = random.bits(spans.starts_BS.shape[1] + 1)
-    action_bits_BP = tf.gather(bits_BS, number_BP, batch_dims=1)
+    action_bits_BP = gather(bits_BS, number_BP)
     return Targets(
       positions_BP, tf.range(slots) < num_masked_B1, action_bits_BP
     )
@@ -60,7 +64,7 @@ def _cut_word(spans, masked_BL, count_B1):
   There a word is longer than all that may be masked.
   """
   is_first_BL = spans.number_BL == 1
-  rank_BL = tf.cumsum(tf.cast(is_first_BL, tf.int32), axis=1)
+  rank_BL = cumulative_sum(is_first_BL)
   is_empty_B1 = ~tf.reduce_any(masked_BL, axis=1, keepdims=True)
   return is_empty_B1 & is_first_BL & (rank_BL <= count_B1)
 

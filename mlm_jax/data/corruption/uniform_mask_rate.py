@@ -8,7 +8,7 @@ from mlm_jax.data.corruption.primitives.masks import (
   Targets,
   sample_uniform_rate,
 )
-from mlm_jax.data.corruption.primitives.sort import compact
+from mlm_jax.data.corruption.primitives.row_ops import compact
 from mlm_jax.data.host_tensorflow import tf
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mlm_jax.data.corruption.primitives.random import RowRandom
-from mlm_jax.data.corruption.primitives.sort import compact
+from mlm_jax.data.corruption.primitives.row_ops import (
+  compact,
+  cumulative_sum,
+  gather,
+)
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
 
@@ -27,7 +31,7 @@ class Documents(NamedTuple):
 
   def gather(self, values_BM: tf.Tensor) -> tf.Tensor:
     """Returns [B, L], the value of each token's document."""
-    return tf.gather(values_BM, self.number_BL, batch_dims=1)
+    return gather(values_BM, self.number_BL)
 
   def bits(self, random: RowRandom) -> tf.Tensor:
     """Returns uint32 [B, M], random bits for each document."""
@@ -38,7 +42,7 @@ def find_documents(rows_BL: tf.Tensor, vocab: Vocabulary) -> Documents:
   """Returns the documents of rows where each start is followed by its end."""
   length = rows_BL.shape[1]
   is_start_BL, is_end_BL = rows_BL == vocab.start_id, rows_BL == vocab.end_id
-  number_BL = tf.cumsum(tf.cast(is_start_BL, tf.int32), axis=1) - 1
+  number_BL = cumulative_sum(is_start_BL) - 1
   index_BL = tf.broadcast_to(tf.range(length), tf.shape(rows_BL))
   # The smallest document is a start and an end.
   max_documents = length // 2 + 1

@@ -10,7 +10,7 @@ from mlm_jax.data.corruption.primitives.random import (
   threshold,
   uniform_int,
 )
-from mlm_jax.data.corruption.primitives.sort import mask_keys, top_k
+from mlm_jax.data.corruption.primitives.row_ops import gather, mask_keys, top_k
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
 
@@ -70,7 +70,7 @@ def mask_targets(
 ) -> dict[str, tf.Tensor]:
   """Returns the batch that predicts the targets from what replaces them."""
   positions_BP, is_target_BP, action_bits_BP = targets
-  targets_BP = tf.gather(rows_BL, positions_BP, batch_dims=1)
+  targets_BP = gather(rows_BL, positions_BP)
   shown_BP = replace_tokens(targets_BP, action_bits_BP, keys, vocab, random)
   shown_BP = tf.where(is_target_BP, shown_BP, targets_BP)
   num_rows = tf.shape(rows_BL)[0]

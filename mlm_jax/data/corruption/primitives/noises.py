@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 from mlm_jax.data.corruption.primitives.documents import find_documents
 from mlm_jax.data.corruption.primitives.masks import mask_targets, sample_tokens
 from mlm_jax.data.corruption.primitives.random import RowRandom, uniform_int
-from mlm_jax.data.corruption.primitives.sentences import sentence_starts
-from mlm_jax.data.corruption.primitives.sort import (
+from mlm_jax.data.corruption.primitives.row_ops import (
   MAX_POSITIONS,
   compact,
+  cumulative_sum,
+  gather,
   run_starts,
   scatter_sum,
   sort_rows,
 )
+from mlm_jax.data.corruption.primitives.sentences import sentence_starts
 from mlm_jax.data.corruption.primitives.spans import (
   poisson_law,
   sample_spans,
@@ -47,11 +49,11 @@ def permute_sentences(
   length = rows_BL.shape[1]
   docs = find_documents(rows_BL, vocab)
   starts_BL = sentence_starts(rows_BL, vocab)
-  sentence_BL = tf.cumsum(tf.cast(starts_BL, tf.int32), axis=1)
+  sentence_BL = cumulative_sum(starts_BL)
   # One number to sort by, from its highest bits: the document; between start
   # and end the sentence's random number; the position, which is read off it.
   random_BS = uniform_int(_LAST, random.bits(length + 1))
-  order_BL = 1 + tf.gather(random_BS, sentence_BL, batch_dims=1)
+  order_BL = 1 + gather(random_BS, sentence_BL)
   order_BL = tf.where(docs.inside_BL, order_BL, _LAST + 1)
   order_BL = tf.where(rows_BL == vocab.start_id, 0, order_BL)
   number_BL = tf.cast(docs.number_BL, tf.int64) * (_LAST + 2)
@@ -60,7 +62,7 @@ def permute_sentences(
   position_BL = tf.bitwise.bitwise_and(
     keys_BL, tf.constant(MAX_POSITIONS - 1, tf.int64)
   )
-  return tf.gather(rows_BL, position_BL, batch_dims=1)
+  return gather(rows_BL, position_BL)
 
 
 def rotate_documents(
@@ -79,7 +81,7 @@ def rotate_documents(
   offset_BL = index_BL - begin_BL + docs.gather(shift_BM)
   offset_BL = tf.where(offset_BL >= size_BL, offset_BL - size_BL, offset_BL)
   position_BL = tf.where(docs.inside_BL, begin_BL + offset_BL, index_BL)
-  return tf.gather(rows_BL, position_BL, batch_dims=1)
+  return gather(rows_BL, position_BL)
 
 
 def mask_tokens(
@@ -137,7 +139,7 @@ def infill_text(
   # As many as there is room for after the others are replaced.
   count = lambda where: tf.reduce_sum(tf.cast(where, tf.int32), 1, True)
   room_B1 = count(rows_BL == vocab.pad_id) + count(masked_BL) - count(first_BL)
-  empty_BS &= tf.cumsum(tf.cast(empty_BS, tf.int32), axis=1) <= room_B1
+  empty_BS &= cumulative_sum(empty_BS) <= room_B1
   empty_BW = scatter_sum(
     tf.minimum(spans.starts_BS, length), tf.cast(empty_BS, tf.int32), length + 1
   )

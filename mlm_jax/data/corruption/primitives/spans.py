@@ -12,8 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mlm_jax.data.corruption.primitives.random import RowRandom, threshold
-from mlm_jax.data.corruption.primitives.sort import (
+from mlm_jax.data.corruption.primitives.row_ops import (
   compact,
+  cumulative_sum,
+  gather,
   mask_keys,
   scatter_sum,
   sort_rows,
@@ -66,8 +68,8 @@ def sample_spans(
     tf.cast(bits_BS >= threshold(p), tf.int32) for p in np.cumsum(law)[:-1]
   )
   # The last span that begins within the row is cut to the words left there.
-  room_BS = words.count_B[:, None] - tf.cumsum(
-    lengths_BS + 1, axis=1, exclusive=True
+  room_BS = words.count_B[:, None] - cumulative_sum(
+    lengths_BS + 1, exclusive=True
   )
   lengths_BS = tf.where(
     room_BS > 0, tf.minimum(lengths_BS, room_BS), lengths_BS
@@ -90,22 +92,19 @@ def select(spans: Spans, words: Words, count_B1: tf.Tensor) -> tf.Tensor:
     bool [B, L], true for the tokens of selected spans.
   """
   length = words.word_BL.shape[1]
-  before_BL = tf.cumsum(
-    tf.cast(words.maskable_BL, tf.int32), axis=1, exclusive=True
-  )
+  before_BL = cumulative_sum(words.maskable_BL, exclusive=True)
   # The number of tokens before each word, and before the end of the row.
   before_BW = compact(before_BL, words.starts_BL, length + 1, length)
   total_B1 = before_BL[:, -1:] + tf.cast(words.maskable_BL[:, -1:], tf.int32)
   before_BW = tf.minimum(before_BW, total_B1)
-  at = lambda x_BW, index: tf.gather(x_BW, index, batch_dims=1)
-  start_BS = at(before_BW, tf.minimum(spans.starts_BS, length))
+  start_BS = gather(before_BW, tf.minimum(spans.starts_BS, length))
   end_BS = tf.minimum(spans.starts_BS + spans.lengths_BS, length)
-  size_BS = tf.where(spans.fits_BS, at(before_BW, end_BS) - start_BS, 0)
-  left_BS = count_B1 - tf.cumsum(size_BS, axis=1, exclusive=True)
+  size_BS = tf.where(spans.fits_BS, gather(before_BW, end_BS) - start_BS, 0)
+  left_BS = count_B1 - cumulative_sum(size_BS, exclusive=True)
   # A word is selected if it ends within the tokens that are left.
   limit_BS = tf.pad(start_BS + left_BS, [[0, 0], [1, 0]])
-  ends_BL = at(before_BW, words.word_BL + 1)
-  return (spans.number_BL > 0) & (ends_BL <= at(limit_BS, spans.number_BL))
+  ends_BL = gather(before_BW, words.word_BL + 1)
+  return (spans.number_BL > 0) & (ends_BL <= gather(limit_BS, spans.number_BL))
 
 
 def random_partition(
@@ -147,15 +146,15 @@ def place(
     starts_BS int32, and fits_BS bool: whether there is room for the span.
   """
   room_B1 = room_B[:, None] + 1
-  fits_BS = tf.cumsum(lengths_BS + 1, axis=1) <= room_B1
+  fits_BS = cumulative_sum(lengths_BS + 1) <= room_B1
   taken_BS = tf.where(fits_BS, lengths_BS, 0)
   items_B1 = room_B1 - tf.reduce_sum(taken_BS, axis=1, keepdims=True)
   is_item_BL = tf.range(keys_BL.shape[1]) < items_B1
   item_BS = top_k(mask_keys(is_item_BL, keys_BL), lengths_BS.shape[1])
   # Each span before an item is itself an item, of more than one position.
   sizes_BL = scatter_sum(item_BS, taken_BS, keys_BL.shape[1])
-  shift_BL = tf.cumsum(sizes_BL, axis=1, exclusive=True)
-  return item_BS + tf.gather(shift_BL, item_BS, batch_dims=1), fits_BS
+  shift_BL = cumulative_sum(sizes_BL, exclusive=True)
+  return item_BS + gather(shift_BL, item_BS), fits_BS
 
 
 def span_numbers(
@@ -171,4 +170,4 @@ def span_numbers(
   positions = tf.concat([starts_BS, starts_BS + lengths_BS], axis=1)
   steps = tf.concat([number_BS, -number_BS], axis=1)
   steps_BL = scatter_sum(tf.minimum(positions, length), steps, length + 1)
-  return tf.cumsum(steps_BL, axis=1)[:, :length]
+  return cumulative_sum(steps_BL)[:, :length]

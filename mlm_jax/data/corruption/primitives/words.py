@@ -7,7 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from mlm_jax.data.corruption.primitives import segmenters
-from mlm_jax.data.corruption.primitives.sort import mask_keys, top_k
+from mlm_jax.data.corruption.primitives.row_ops import (
+  cumulative_sum,
+  gather,
+  mask_keys,
+  top_k,
+)
 from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.errors import require
 from mlm_jax.vocabulary import Vocabulary
@@ -30,7 +35,7 @@ class Words(NamedTuple):
 
   def gather(self, values_BW: tf.Tensor, outside: int) -> tf.Tensor:
     """Returns [B, L], the value of each token's word, or `outside` of words."""
-    of_word_BL = tf.gather(values_BW, tf.maximum(self.word_BL, 0), batch_dims=1)
+    of_word_BL = gather(values_BW, tf.maximum(self.word_BL, 0))
     return tf.where(self.maskable_BL, of_word_BL, outside)
 
 
@@ -84,7 +89,7 @@ def tokens_as_words(rows_BL: tf.Tensor, vocab: Vocabulary) -> Words:
 
 def _numbered(maskable_BL: tf.Tensor, starts_BL: tf.Tensor) -> Words:
   """Returns words, given where each begins."""
-  number_BL = tf.cumsum(tf.cast(starts_BL, tf.int32), axis=1)
+  number_BL = cumulative_sum(starts_BL)
   word_BL = tf.where(maskable_BL, number_BL - 1, -1)
   return Words(maskable_BL, starts_BL, word_BL, number_BL[:, -1])
 
@@ -110,8 +115,8 @@ def take_whole_words(
   keys_BL = mask_keys(words.maskable_BL, words.gather(keys_BW, outside))
   # Of equal keys the first are taken: a word's tokens follow each other.
   positions_BP = top_k(keys_BL, min(slots + 1, keys_BL.shape[1]))
-  word_BP = tf.gather(words.word_BL, positions_BP, batch_dims=1)
-  cut_B1 = tf.gather(word_BP, count_B1, batch_dims=1)
+  word_BP = gather(words.word_BL, positions_BP)
+  cut_B1 = gather(word_BP, count_B1)
   is_target_BP = tf.range(word_BP.shape[1]) < count_B1
   is_whole_BP = (word_BP != cut_B1) | (word_BP[:, :1] == cut_B1)
   is_target_BP &= is_whole_BP & (word_BP >= 0)
