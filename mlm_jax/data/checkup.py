@@ -69,10 +69,11 @@ def of_rows(
     )
   stream = Stream(config, stores.sources)
   places = tf.range(_NUM_ROWS + 1, dtype=tf.int64)
+  rows = [one.numpy() for one in stream.rows(places)]
   # A row that comes again in the next epoch is no duplicate.
-  indices = np.stack([one.numpy() for one in stream.rows(places)], axis=1)
-  _, first = np.unique(indices[:_NUM_ROWS], axis=0, return_index=True)
-  rows_BL = stream.read(places).numpy()
+  indices = np.stack(rows, axis=1)[:_NUM_ROWS]
+  _, first = np.unique(indices, axis=0, return_index=True)
+  rows_BL = stream.read(*rows)
   yield _duplicates(rows_BL[np.sort(first)])
   yield _targets(rows_BL, config, vocab)
 
@@ -90,14 +91,14 @@ def _duplicates(rows_BL: np.ndarray) -> Finding:
 
 def _targets(rows_BL, config: Config, vocab: Vocabulary) -> Finding:
   batch = corruption_lib.corrupt(
-    tf.constant(rows_BL),
-    tf.constant(0, tf.int64),
+    rows_BL,
+    0,
     config.corruption,
     vocab,
     config.seeds.masks,
   )
   # The last rows may only be what those before them were paired with.
-  weights_BP = batch["target_weights"].numpy()
+  weights_BP = batch["target_weights"]
   counts = np.count_nonzero(weights_BP, axis=1)
   without = float(np.mean(counts == 0))
   num_tokens = np.isin(rows_BL[: len(counts)], vocab.special_ids, invert=True)

@@ -166,15 +166,8 @@ class Stream:
     num_rows = tf.gather(tf.constant(num_rows, tf.int64), sources)
     return sources, shuffled(turns, num_rows, self._seed)
 
-  def read(self, places: tf.Tensor) -> tf.Tensor:
-    """Returns the rows at int64 places [n], int32 [n, L]."""
-    stores = list(self._stores.values())
-    rows_BL = tf.numpy_function(
-      self._read, self.rows(places), tf.int32, stateful=False
-    )
-    return tf.ensure_shape(rows_BL, [None, stores[0].seq_len])
-
-  def _read(self, sources: np.ndarray, rows: np.ndarray) -> np.ndarray:
+  def read(self, sources: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns rows, as `rows` names them, int32 [n, L]."""
     stores = list(self._stores.values())
     if not self._is_mix:
       return stores[0].read("train", rows).astype(np.int32)

@@ -344,7 +344,8 @@ def _examples(config: Config, stores: Stores, tokenizer: Tokenizer) -> Finding:
   batch = next(
     iterate(pipeline.train_batches(config, stream, tokenizer.vocabulary))
   )
-  rows_BL = stream.read(tf.range(3, dtype=tf.int64)).numpy()
+  rows = stream.rows(tf.range(3, dtype=tf.int64))
+  rows_BL = stream.read(*(one.numpy() for one in rows))
   lines = []
   for row, ids in zip(rows_BL, batch["input_ids"], strict=False):
     for title, shown in (("row", row), ("read as", ids)):

@@ -2,7 +2,6 @@ import re
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from etils import epath
 
 from mlm_jax.config import CorruptionConfig, DataConfig
@@ -120,15 +119,14 @@ def sigmas_from_uniform():
 @pytest.fixture
 def corrupt(vocab):
   def run(rows, first=0, seed=0, progress=0.0, vocab=vocab, **options):
-    batch = corruption_lib.corrupt(
-      tf.constant(rows, tf.int32),
-      tf.constant(first, tf.int64),
+    return corruption_lib.corrupt(
+      np.asarray(rows, np.int32),
+      first,
       CorruptionConfig(**options),
       vocab,
       seed,
       progress,
     )
-    return {name: value.numpy() for name, value in batch.items()}
 
   return run
 

@@ -8,7 +8,7 @@ from mlm_jax.data import pipeline
 from mlm_jax.data.corruption import batch_contract
 from mlm_jax.data.corruption.mask_filling import MaskFilling
 from mlm_jax.data.corruption.primitives.masks import sample_tokens
-from mlm_jax.data.host_tensorflow import iterate, tf
+from mlm_jax.data.host_tensorflow import iterate
 from mlm_jax.data.stream import Stream
 from mlm_jax.errors import InputError
 
@@ -26,9 +26,9 @@ def second_half():
 
       def sample(self, rows_BL, rate, vocab, random):
         length = rows_BL.shape[1]
-        maskable_BL = tf.gather(vocab.is_ordinary, rows_BL)
+        maskable_BL = np.take(vocab.is_ordinary, rows_BL)
         count_B1 = self.num_masked(maskable_BL, rate)
-        maskable_BL &= tf.range(length) >= length // 2
+        maskable_BL &= np.arange(length) >= length // 2
         slots = self.num_hidden(length)
         return sample_tokens(maskable_BL, count_B1, slots, random)
 

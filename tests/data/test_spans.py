@@ -5,7 +5,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from mlm_jax.config import CorruptionConfig
 from mlm_jax.data.corruption.primitives.random import RowRandom
@@ -56,11 +55,11 @@ def test_geometric_span_lengths_are_those_of_the_paper():
 def test_span_placements_are_uniform_with_a_gap_between_spans(
   sigmas_from_uniform,
 ):
-  random = RowRandom(0, tf.constant(0, tf.int64), 12_000)
-  lengths = tf.constant([[2, 1]]) * tf.ones([12_000, 1], tf.int32)
-  starts, fits = place(lengths, tf.fill([12_000], 6), random.sort_keys(8))
-  assert fits.numpy().all()
-  found = collections.Counter(map(tuple, starts.numpy().tolist()))
+  random = RowRandom(0, 0, 12_000)
+  lengths = np.full([12_000, 2], [2, 1], np.int32)
+  starts, fits = place(lengths, np.full(12_000, 6), random.sort_keys(8))
+  assert fits.all()
+  found = collections.Counter(map(tuple, starts.tolist()))
   possible = {
     (a, b) for a in range(5) for b in range(6) if b + 1 < a or a + 2 < b
   }
@@ -69,13 +68,11 @@ def test_span_placements_are_uniform_with_a_gap_between_spans(
 
 
 def test_spans_without_room_are_dropped():
-  random = RowRandom(0, tf.constant(0, tf.int64), 1)
-  lengths = tf.constant([[3, 2, 1]])
-  fits = lambda room: (
-    place(lengths, tf.constant([room]), random.sort_keys(16))[1]
-    .numpy()[0]
-    .tolist()
-  )
+  random = RowRandom(0, 0, 1)
+  lengths = np.array([[3, 2, 1]])
+  fits = lambda room: place(lengths, np.array([room]), random.sort_keys(16))[1][
+    0
+  ].tolist()
   assert fits(8) == [True, True, True]
   assert fits(7) == [True, True, False]
   assert fits(2) == [False, False, False]

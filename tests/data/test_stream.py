@@ -46,7 +46,7 @@ def rows_at(stream, start, stop):
   """Returns (source, row) at places of a stream, and holds `read` to them."""
   places = tf.range(start, stop, dtype=tf.int64)
   sources, rows = (array.numpy() for array in stream.rows(places))
-  read = stream.read(places).numpy()
+  read = stream.read(sources, rows)
   numbers = [list(ROWS).index(name) for name in stream.shares]
   np.testing.assert_array_equal(read[:, 1], 10 + np.take(numbers, sources))
   np.testing.assert_array_equal(read[:, 2], 100 + rows)
@@ -190,7 +190,9 @@ def test_batches_of_a_mix_are_equal_for_any_number_of_processes(
 ):
   weights = {"large": 2, "tiny": 1}
   stream = make_stream(weights)
-  config = make_config(**{"train.batch_size": 8, "train.steps": 20})
+  config = make_config(
+    **{"train.batch_size": 8, "train.steps": 20, "data.seq_len": SEQ_LEN}
+  )
 
   def batches(start=0, stop=8):
     return list(

@@ -4,10 +4,12 @@ One file a kind, named as the value of `corruption.kind`; sentence_pairs.py and
 causal_rows.py add to kinds with masks for an encoder; primitives/ holds what
 several are made of; preview.py shows one to a person.
 
-A corruption is a TensorFlow function of a whole batch. Its random numbers
-depend on the seed and on each row's position in the stream of rows, never on
-the batch, worker or host: equal rows are corrupted equally on every machine.
-Shapes are static: a row has P target slots, and empty ones have weight 0.
+A corruption is a NumPy function of a whole batch, with no Python per token.
+NumPy releases Python's lock, so that threads make batches in parallel. Random
+numbers depend on the seed and on each row's position in the stream of rows,
+never on the batch, worker or host: equal rows are corrupted equally on every
+machine. Shapes are static: a row has P target slots, and empty ones have weight
+0.
 
 Shape suffixes:
   B  rows of the batch
@@ -27,12 +29,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mlm_jax import registry
 from mlm_jax.batch import Contract, merge
 from mlm_jax.data.corruption import causal_rows, sentence_pairs
 from mlm_jax.data.corruption.base import Corruption
 from mlm_jax.data.corruption.primitives.random import RowRandom
-from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -72,19 +75,19 @@ def contract(keys: CorruptionConfig, sizes: Mapping[str, int]) -> Contract:
 
 
 def corrupt(
-  rows_BL: tf.Tensor,
-  first_position: tf.Tensor,
+  rows_BL: np.ndarray,
+  first_position: int,
   keys: CorruptionConfig,
   vocab: Vocabulary,
   seed: int,
-  progress: float | tf.Tensor = 0.0,
-) -> dict[str, tf.Tensor]:
+  progress: float = 0.0,
+) -> dict[str, np.ndarray]:
   """Returns a batch, which keeps the contract of `batch_contract`.
 
   Args:
     rows_BL: int32 packed rows, consecutive in the stream: those of the batch,
       and after them as many as the corruption's `lookahead_rows`.
-    first_position: int64 scalar, the position of the first row in the stream.
+    first_position: the position of the first row in the stream.
     keys: the corruption.* keys.
     vocab: the special ids, and the ids that begin a word or end a sentence.
     seed: selects among the corruptions of one stream.
@@ -96,14 +99,15 @@ def corrupt(
   """
   corruption, pair = bind(keys), {}
   if keys.sentence_pairs != "none":
-    num_rows = tf.shape(rows_BL)[0]
-    random = RowRandom(seed, first_position, num_rows, _FIRST_STREAM_OF_PAIRS)
+    random = RowRandom(
+      seed, first_position, len(rows_BL), _FIRST_STREAM_OF_PAIRS
+    )
     make_pairs = sentence_pairs.PAIRS[keys.sentence_pairs]
     rows_BL, pair = make_pairs(rows_BL, vocab, random)
-  random = RowRandom(seed, first_position, tf.shape(rows_BL)[0])
+  random = RowRandom(seed, first_position, len(rows_BL))
   rate = keys.mask_rate
   if keys.final_mask_rate:
-    rate += (keys.final_mask_rate - rate) * progress
+    rate += (keys.final_mask_rate - rate) * np.float32(progress)
   batch = corruption.corrupt(rows_BL, rate, vocab, random)
   if keys.causal_row_share:
     batch = causal_rows.mix_causal_rows(

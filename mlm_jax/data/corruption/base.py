@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
+
 from mlm_jax import registry
 from mlm_jax.batch import Fields
 from mlm_jax.data.corruption.primitives.random import RowRandom
-from mlm_jax.data.host_tensorflow import tf
+from mlm_jax.data.corruption.primitives.row_ops import count
 from mlm_jax.errors import InputError, require
 from mlm_jax.vocabulary import Vocabulary
 
@@ -59,11 +61,11 @@ class Corruption:
 
   def corrupt(
     self,
-    rows_BL: tf.Tensor,
-    rate: float | tf.Tensor,
+    rows_BL: np.ndarray,
+    rate: float,
     vocab: Vocabulary,
     random: RowRandom,
-  ) -> dict[str, tf.Tensor]:
+  ) -> dict[str, np.ndarray]:
     """Returns the batch.
 
     Args:
@@ -93,16 +95,12 @@ class Corruption:
     """Returns P, the target slots of a row or the length of a decoder's."""
     return seq_len
 
-  def num_masked(
-    self, maskable_BL: tf.Tensor, rate: float | tf.Tensor
-  ) -> tf.Tensor:
+  def num_masked(self, maskable_BL: np.ndarray, rate: float) -> np.ndarray:
     """Returns int32 [B, 1], the number of tokens of each row to mask."""
-    maskable_B1 = tf.reduce_sum(
-      tf.cast(maskable_BL, tf.int32), axis=1, keepdims=True
-    )
+    maskable_B1 = count(maskable_BL)
     if self.keys.masks_per_row:
-      return tf.minimum(self.keys.masks_per_row, maskable_B1)
-    return tf.cast(tf.round(rate * tf.cast(maskable_B1, tf.float32)), tf.int32)
+      return np.minimum(self.keys.masks_per_row, maskable_B1)
+    return np.round(rate * maskable_B1.astype(np.float32)).astype(np.int32)
 
   def check_keys(self) -> None:
     """Checks the corruption.* keys against each other.

@@ -5,6 +5,8 @@ corruption.next_token_share and corruption.prefix_share are their shares.
 
 from __future__ import annotations
 
+import numpy as np
+
 from mlm_jax.batch import Fields, select
 from mlm_jax.data.corruption.base import Corruption
 from mlm_jax.data.corruption.primitives.documents import find_documents
@@ -14,19 +16,18 @@ from mlm_jax.data.corruption.primitives.random import (
   uniform_int,
 )
 from mlm_jax.data.corruption.primitives.targets import next_tokens_after_prefix
-from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
 
 FIELDS = select("prefix")
 
 
 def mix_causal_rows(
-  masked: dict[str, tf.Tensor],
-  rows_BL: tf.Tensor,
+  masked: dict[str, np.ndarray],
+  rows_BL: np.ndarray,
   corruption: Corruption,
   vocab: Vocabulary,
   random: RowRandom,
-) -> dict[str, tf.Tensor]:
+) -> dict[str, np.ndarray]:
   """Returns a batch some of whose rows predict the next token.
 
   In a masked row every token is in the prefix: that is how the model knows it.
@@ -40,24 +41,24 @@ def mix_causal_rows(
   """
   keys = corruption.keys
   docs = find_documents(rows_BL, vocab)
-  bits_B1 = tf.cast(random.bits(1), tf.int64)
+  bits_B1 = random.bits(1)
   no_prefix_B1 = bits_B1 < threshold(keys.next_token_share)
   is_causal_B1 = bits_B1 < threshold(keys.causal_row_share)
   prefix_BM = uniform_int(docs.sizes_BM + 1, docs.bits(random))
   # The start is before all targets, so it need not be in the prefix.
-  prefix_BM = tf.where(no_prefix_B1, -1, prefix_BM)
+  prefix_BM = np.where(no_prefix_B1, -1, prefix_BM)
   causal = next_tokens_after_prefix(prefix_BM, rows_BL, docs, vocab)
   masked = _widen(masked, corruption.fields, rows_BL.shape[1], vocab)
-  masked["prefix"] = tf.cast(rows_BL != vocab.pad_id, tf.int32)
+  masked["prefix"] = (rows_BL != vocab.pad_id).astype(np.int32)
   return {
-    name: tf.where(is_causal_B1, value, masked[name])
+    name: np.where(is_causal_B1, value, masked[name])
     for name, value in causal.items()
   }
 
 
 def _widen(
-  batch: dict[str, tf.Tensor], fields: Fields, slots: int, vocab: Vocabulary
-) -> dict[str, tf.Tensor]:
+  batch: dict[str, np.ndarray], fields: Fields, slots: int, vocab: Vocabulary
+) -> dict[str, np.ndarray]:
   """Returns the batch with empty target slots after its own."""
 
   def widen(name, value):
@@ -67,6 +68,6 @@ def _widen(
     paddings = [[0, 0] for _ in fields[name].axes]
     paddings[axis][1] = slots - value.shape[axis]
     fill = fields[name].fill_value(vocab)
-    return tf.pad(value, paddings, constant_values=fill)
+    return np.pad(value, paddings, constant_values=fill)
 
   return {name: widen(name, value) for name, value in batch.items()}

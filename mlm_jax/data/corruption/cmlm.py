@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mlm_jax.batch import select
 from mlm_jax.data.corruption.noised import NoisedInput
 from mlm_jax.data.corruption.primitives.documents import find_documents
 from mlm_jax.data.corruption.primitives.masks import sample_uniform_rate
-from mlm_jax.data.host_tensorflow import tf
 
 
 class ConditionalMasking(NoisedInput):
@@ -34,8 +35,8 @@ class ConditionalMasking(NoisedInput):
     is_start_BL = noised_BL == vocab.start_id
     return {
       "input_ids": noised_BL,
-      "decoder_ids": tf.where(masked_BL, vocab.mask_id, rows_BL),
+      "decoder_ids": np.where(masked_BL, vocab.mask_id, rows_BL),
       "target_ids": rows_BL,
-      "target_weights": tf.cast(masked_BL, tf.float32),
-      "target_lengths": tf.where(is_start_BL, lengths_BL, 0),
+      "target_weights": masked_BL.astype(np.float32),
+      "target_lengths": np.where(is_start_BL, lengths_BL, 0),
     }

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from mlm_jax.batch import select
 from mlm_jax.data.corruption.base import Corruption
 from mlm_jax.data.corruption.primitives.masks import Targets, mask_targets
 from mlm_jax.data.corruption.primitives.random import RowRandom
-from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class MaskFilling(Corruption):
 
   def sample(
     self,
-    rows_BL: tf.Tensor,
-    rate: float | tf.Tensor,
+    rows_BL: np.ndarray,
+    rate: float,
     vocab: Vocabulary,
     random: RowRandom,
   ) -> Targets:
@@ -50,9 +51,8 @@ class MaskFilling(Corruption):
 
   def num_masked(self, maskable_BL, rate):
     # A row without a target would teach nothing.
-    any_B1 = tf.reduce_any(maskable_BL, axis=1, keepdims=True)
-    count_B1 = super().num_masked(maskable_BL, rate)
-    return tf.maximum(count_B1, tf.cast(any_B1, tf.int32))
+    any_B1 = maskable_BL.any(axis=1, keepdims=True)
+    return np.maximum(super().num_masked(maskable_BL, rate), any_B1)
 
   def corrupt(self, rows_BL, rate, vocab, random):
     targets = self.sample(rows_BL, rate, vocab, random)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mlm_jax.batch import select
 from mlm_jax.data.corruption.base import Corruption
 from mlm_jax.data.corruption.primitives.documents import find_documents
@@ -12,7 +14,6 @@ from mlm_jax.data.corruption.primitives.targets import (
   decoder_batch,
   decoder_length,
 )
-from mlm_jax.data.host_tensorflow import tf
 
 
 class Mass(Corruption):
@@ -38,26 +39,28 @@ class Mass(Corruption):
   def corrupt(self, rows_BL, rate, vocab, random):
     length, slots = rows_BL.shape[1], self.num_targets(rows_BL.shape[1])
     docs = find_documents(rows_BL, vocab)
-    sizes_BM = tf.cast(docs.sizes_BM, tf.float32)
-    masked_BM = tf.cast(tf.round(rate * sizes_BM), tf.int32)
+    sizes_BM = docs.sizes_BM.astype(np.float32)
+    masked_BM = np.round(rate * sizes_BM).astype(np.int32)
     free_BM = docs.sizes_BM - masked_BM
     begins_BM = docs.begins_BM + uniform_int(free_BM + 1, docs.bits(random))
-    offset_BL = tf.range(length) - docs.gather(begins_BM)
+    offset_BL = np.arange(length, dtype=np.int32) - docs.gather(begins_BM)
     masked_BL = docs.inside_BL & (offset_BL >= 0)
     masked_BL &= offset_BL < docs.gather(masked_BM)
-    masked_BL &= tf.gather(vocab.is_ordinary, rows_BL)
+    masked_BL &= np.take(vocab.is_ordinary, rows_BL)
     action_bits_BL = random.bits(length)
     replaced_BL = replace_tokens(
       rows_BL, action_bits_BL, self.keys, vocab, random
     )
-    input_ids_BL = tf.where(masked_BL, replaced_BL, rows_BL)
+    input_ids_BL = np.where(masked_BL, replaced_BL, rows_BL)
     is_start_BL = rows_BL == vocab.start_id
     decoded_BL = masked_BL | is_start_BL
     decoder_ids_BP = compact(rows_BL, decoded_BL, slots, vocab.pad_id)
-    position_BL = tf.range(length) - docs.gather(docs.begins_BM) + 1
+    position_BL = (
+      np.arange(length, dtype=np.int32) - docs.gather(docs.begins_BM) + 1
+    )
     # The start has the position of the last token before the fragment.
     fragment_BL = docs.gather(begins_BM - docs.begins_BM)
-    position_BL = tf.where(is_start_BL, fragment_BL, position_BL)
+    position_BL = np.where(is_start_BL, fragment_BL, position_BL)
     return {
       **decoder_batch(input_ids_BL, decoder_ids_BP, vocab),
       "decoder_positions": compact(position_BL, decoded_BL, slots, 0),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mlm_jax.config.corruption import NOISES
 from mlm_jax.data.corruption.base import Corruption
 from mlm_jax.data.corruption.primitives.random import RowRandom
-from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
 
 
@@ -24,11 +25,11 @@ class NoisedInput(Corruption):
 
   def add_noise(
     self,
-    rows_BL: tf.Tensor,
-    rate: float | tf.Tensor,
+    rows_BL: np.ndarray,
+    rate: float,
     vocab: Vocabulary,
     random: RowRandom,
-  ) -> tf.Tensor:
+  ) -> np.ndarray:
     """Returns the rows with the noises that the config names.
 
     They are added in the order of `NOISES`, whatever the order of the names.

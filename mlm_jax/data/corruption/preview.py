@@ -8,7 +8,6 @@ import rich.text
 
 from mlm_jax.config import Config
 from mlm_jax.data.corruption import bind, corrupt
-from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require
 from mlm_jax.vocabulary import Vocabulary
@@ -62,8 +61,8 @@ def show(
   size = int(np.sum(rows[0] != vocab.pad_id))
   batch = corrupt(
     # Each text is followed by the other one; only its own rows are shown.
-    tf.constant(np.tile(rows, [times + corruption.lookahead_rows, 1])),
-    tf.constant(0, tf.int64),
+    np.tile(rows, [times + corruption.lookahead_rows, 1]),
+    0,
     keys,
     vocab,
     config.seeds.masks,
@@ -71,7 +70,7 @@ def show(
   original, shown = rows[0][:size], set()
   yield _line("original", tokenizer, (original, [""] * size, original))
   for number in range(0, 2 * times, 2):
-    row = {name: value.numpy()[number] for name, value in batch.items()}
+    row = {name: value[number] for name, value in batch.items()}
     if corruption.task in ("generate", "fill_decoder_masks"):
       lines = _decoder_lines(vocab, original, row)
     elif corruption.task == "predict_next" or not _all_prefix(row, size):

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from mlm_jax.batch import select
 from mlm_jax.data.corruption.primitives.random import (
   RowRandom,
   threshold,
   uniform_int,
 )
-from mlm_jax.data.corruption.primitives.row_ops import gather
+from mlm_jax.data.corruption.primitives.row_ops import count, gather
 from mlm_jax.data.corruption.primitives.sentences import sentence_starts
-from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
 
 FIELDS = select("type_ids", "pair_labels", "pair_weights")
@@ -34,14 +35,14 @@ class Part(NamedTuple):
     size_B: the number of its tokens.
   """
 
-  rows_BL: tf.Tensor
-  begin_B: tf.Tensor
-  size_B: tf.Tensor
+  rows_BL: np.ndarray
+  begin_B: np.ndarray
+  size_B: np.ndarray
 
 
 def next_sentence(
-  rows_NL: tf.Tensor, vocab: Vocabulary, random: RowRandom
-) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+  rows_NL: np.ndarray, vocab: Vocabulary, random: RowRandom
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
   """Returns rows of pairs whose second follows, or is from the next row.
 
   Both are equally likely, and the second is as long as the shorter of the two,
@@ -58,13 +59,13 @@ def next_sentence(
   other = Part(*(x[1:] for x in second_N))
   follows_B = _coin(random)[:-1]
   second = _either(follows_B, following, other)
-  size_B = tf.minimum(following.size_B, other.size_B)
+  size_B = np.minimum(following.size_B, other.size_B)
   return _join(first, second._replace(size_B=size_B), follows_B, vocab)
 
 
 def sentence_order(
-  rows_BL: tf.Tensor, vocab: Vocabulary, random: RowRandom
-) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+  rows_BL: np.ndarray, vocab: Vocabulary, random: RowRandom
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
   """Returns rows of pairs in their order or, equally likely, swapped.
 
   (Lan et al. 2020)
@@ -86,18 +87,18 @@ def _split(rows_BL, vocab, random) -> tuple[Part, Part]:
   The second part may be empty. Together they leave room for one more end.
   """
   length = rows_BL.shape[1]
-  real_B = tf.reduce_sum(tf.cast(rows_BL != vocab.pad_id, tf.int32), axis=1)
-  ends_B = tf.clip_by_value(real_B - 1, 1, length - 2)
-  index_L = tf.range(length)
+  real_B = count(rows_BL != vocab.pad_id)[:, 0]
+  ends_B = np.clip(real_B - 1, 1, length - 2)
+  index_L = np.arange(length, dtype=np.int32)
   allowed_BL = (index_L > 1) & (index_L < ends_B[:, None])
-  word_BL = tf.cast(tf.gather(vocab.starts_word, rows_BL), tf.int32)
-  better_BL = tf.where(sentence_starts(rows_BL, vocab), 2, word_BL)
+  word_BL = np.take(vocab.starts_word, rows_BL)
+  better_BL = np.where(sentence_starts(rows_BL, vocab), 2, word_BL)
   key_BL = better_BL * _BETTER + uniform_int(_BETTER, random.bits(length))
-  key_BL = tf.where(allowed_BL, key_BL, -1)
-  middle_B = tf.argmax(key_BL, axis=1, output_type=tf.int32)
+  key_BL = np.where(allowed_BL, key_BL, -1)
+  middle_B = np.argmax(key_BL, axis=1).astype(np.int32)
   # A single token leaves nothing for the second part.
-  middle_B = tf.where(tf.reduce_any(allowed_BL, axis=1), middle_B, ends_B)
-  ones_B = tf.ones_like(middle_B)
+  middle_B = np.where(allowed_BL.any(axis=1), middle_B, ends_B)
+  ones_B = np.ones_like(middle_B)
   return (
     Part(rows_BL, ones_B, middle_B - 1),
     Part(rows_BL, middle_B, ends_B - middle_B),
@@ -105,42 +106,42 @@ def _split(rows_BL, vocab, random) -> tuple[Part, Part]:
 
 
 def _coin(random):
-  return tf.cast(random.bits(1)[:, 0], tf.int64) < threshold(0.5)
+  return random.bits(1)[:, 0] < threshold(0.5)
 
 
 def _either(which_B, one: Part, other: Part) -> Part:
   return Part(
-    tf.where(which_B[:, None], one.rows_BL, other.rows_BL),
-    tf.where(which_B, one.begin_B, other.begin_B),
-    tf.where(which_B, one.size_B, other.size_B),
+    np.where(which_B[:, None], one.rows_BL, other.rows_BL),
+    np.where(which_B, one.begin_B, other.begin_B),
+    np.where(which_B, one.size_B, other.size_B),
   )
 
 
 def _join(first, second, labels_B, vocab):
   """Returns the rows of pairs, and the other fields of their batch."""
   length = first.rows_BL.shape[1]
-  index_L = tf.range(length)
+  index_L = np.arange(length, dtype=np.int32)
   first_B1, second_B1 = first.size_B[:, None], second.size_B[:, None]
   is_pair_B1 = second_B1 > 0
   # After the start and the first part is its end, and at last the second's.
   middle_B1 = first_B1 + 1
-  last_B1 = middle_B1 + second_B1 + tf.cast(is_pair_B1, tf.int32)
-  position_BL = tf.where(
+  last_B1 = middle_B1 + second_B1 + is_pair_B1
+  position_BL = np.where(
     index_L < middle_B1,
     first.begin_B[:, None] + index_L - 1,
     length + second.begin_B[:, None] + index_L - middle_B1 - 1,
   )
-  both_BT = tf.concat([first.rows_BL, second.rows_BL], axis=1)
-  rows_BL = gather(both_BT, tf.clip_by_value(position_BL, 0, 2 * length - 1))
+  both_BT = np.concatenate([first.rows_BL, second.rows_BL], axis=1)
+  rows_BL = gather(both_BT, np.clip(position_BL, 0, 2 * length - 1))
   is_end_BL = (index_L == middle_B1) | (index_L == last_B1)
-  rows_BL = tf.where(is_end_BL, vocab.end_id, rows_BL)
-  rows_BL = tf.where(index_L == 0, vocab.start_id, rows_BL)
+  rows_BL = np.where(is_end_BL, vocab.end_id, rows_BL)
+  rows_BL = np.where(index_L == 0, vocab.start_id, rows_BL)
   inside_BL = index_L <= last_B1
   in_second_BL = (index_L > middle_B1) & inside_BL
-  return tf.where(inside_BL, rows_BL, vocab.pad_id), {
-    "type_ids": tf.cast(in_second_BL, tf.int32),
-    "pair_labels": tf.cast(labels_B, tf.int32),
-    "pair_weights": tf.cast(is_pair_B1[:, 0], tf.float32),
+  return np.where(inside_BL, rows_BL, vocab.pad_id), {
+    "type_ids": in_second_BL.astype(np.int32),
+    "pair_labels": labels_B.astype(np.int32),
+    "pair_weights": is_pair_B1[:, 0].astype(np.float32),
   }
 
 

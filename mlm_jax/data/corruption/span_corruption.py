@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mlm_jax.batch import select
 from mlm_jax.data.corruption.base import Corruption
 from mlm_jax.data.corruption.primitives.documents import find_documents
@@ -26,7 +28,6 @@ from mlm_jax.data.corruption.primitives.targets import (
   decoder_length,
 )
 from mlm_jax.data.corruption.primitives.words import tokens_as_words
-from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.errors import require
 
 if TYPE_CHECKING:
@@ -94,14 +95,14 @@ class SpanCorruption(Corruption):
     docs = find_documents(rows_BL, vocab)
     number_BL = cumulative_sum(first_BL)
     # Numbered from each document's start on.
-    before_BM = gather(number_BL, tf.maximum(docs.begins_BM - 1, 0))
+    before_BM = gather(number_BL, np.maximum(docs.begins_BM - 1, 0))
     number_BL -= docs.gather(before_BM)
-    sentinel_BL = tf.gather(
-      tf.constant(vocab.sentinel_ids, tf.int32),
-      tf.clip_by_value(number_BL - 1, 0, max_spans - 1),
+    sentinel_BL = np.take(
+      np.array(vocab.sentinel_ids, np.int32),
+      np.clip(number_BL - 1, 0, max_spans - 1),
     )
     input_ids_BL = compact(
-      tf.where(first_BL, sentinel_BL, rows_BL),
+      np.where(first_BL, sentinel_BL, rows_BL),
       first_BL | ~masked_BL,
       length,
       vocab.pad_id,
@@ -110,7 +111,7 @@ class SpanCorruption(Corruption):
     decoded_BL = masked_BL | (rows_BL == vocab.start_id)
     decoded_BL |= (rows_BL == vocab.end_id) & (number_BL > 0)
     # Each token with the sentinel before it.
-    flat = lambda *x_BL: tf.reshape(tf.stack(x_BL, axis=-1), [-1, 2 * length])
+    flat = lambda *x_BL: np.stack(x_BL, axis=-1).reshape(-1, 2 * length)
     decoder_ids_BP = compact(
       flat(sentinel_BL, rows_BL),
       flat(first_BL, decoded_BL),
@@ -130,10 +131,8 @@ class SpanCorruption(Corruption):
     tokens = tokens_as_words(rows_BL, vocab)
     masked_B1 = self.num_masked(tokens.maskable_BL, rate)
     mean = self.keys.mean_span
-    spans_B1 = tf.cast(
-      tf.round(tf.cast(masked_B1, tf.float32) / mean), tf.int32
-    )
-    spans_B1 = tf.minimum(tf.maximum(spans_B1, 1), masked_B1)
+    spans_B1 = np.round(masked_B1.astype(np.float32) / mean).astype(np.int32)
+    spans_B1 = np.minimum(np.maximum(spans_B1, 1), masked_B1)
     lengths_BS = random_partition(
       masked_B1,
       spans_B1,

@@ -14,12 +14,11 @@ from mlm_jax.data.corruption.mask_filling import MaskFilling
 from mlm_jax.data.corruption.primitives.masks import Targets
 from mlm_jax.data.corruption.primitives.row_ops import (
   compact,
-  cumulative_sum,
+  count,
   gather,
 )
 from mlm_jax.data.corruption.primitives.spans import sample_spans, select
 from mlm_jax.data.corruption.primitives.words import find_words
-from mlm_jax.data.host_tensorflow import tf
 
 if TYPE_CHECKING:
   from mlm_jax.config import CorruptionConfig
@@ -42,31 +41,20 @@ class Spans(MaskFilling):
     words = find_words(rows_BL, vocab, self.keys.word_boundaries)
     spans = sample_spans(words, slots, span_law(self.keys), random)
     count_B1 = self.num_masked(words.maskable_BL, rate)
-    masked_BL = select(spans, words, count_B1)
-    masked_BL |= _cut_word(spans, masked_BL, count_B1)
-    index_BL = tf.broadcast_to(tf.range(length), tf.shape(rows_BL))
-    positions_BP = compact(index_BL, masked_BL, slots, 0)
-    num_masked_B1 = tf.reduce_sum(
-      tf.cast(masked_BL, tf.int32), axis=1, keepdims=True
+    span_BL = select(spans, words, count_B1)
+    # Where a word is longer than all that may be masked, it is cut.
+    for row in np.flatnonzero(~span_BL.any(axis=1)):
+      in_word_L = words.word_BL[row] == spans.starts_BS[row, 0]
+      span_BL[row, np.flatnonzero(in_word_L)[: count_B1[row, 0]]] = 1
+    index_L = np.arange(length, dtype=np.int32)
+    positions_BP = compact(
+      np.broadcast_to(index_L, rows_BL.shape), span_BL > 0, slots, 0
     )
+    is_target_BP = np.arange(slots) < count(span_BL > 0)
     # All tokens of a span are replaced in the same way.
-    number_BP = gather(spans.number_BL, positions_BP)
+    number_BP = gather(span_BL, positions_BP)
     bits_BS = random.bits(spans.starts_BS.shape[1] + 1)
-    action_bits_BP = gather(bits_BS, number_BP)
-    return Targets(
-      positions_BP, tf.range(slots) < num_masked_B1, action_bits_BP
-    )
-
-
-def _cut_word(spans, masked_BL, count_B1):
-  """Returns the first tokens of the first span, in rows without any target.
-
-  There a word is longer than all that may be masked.
-  """
-  is_first_BL = spans.number_BL == 1
-  rank_BL = cumulative_sum(is_first_BL)
-  is_empty_B1 = ~tf.reduce_any(masked_BL, axis=1, keepdims=True)
-  return is_empty_B1 & is_first_BL & (rank_BL <= count_B1)
+    return Targets(positions_BP, is_target_BP, gather(bits_BS, number_BP))
 
 
 def span_law(keys: CorruptionConfig) -> np.ndarray:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mlm_jax.data.corruption.mask_filling import MaskFilling
 from mlm_jax.data.corruption.primitives.masks import sample_tokens
-from mlm_jax.data.host_tensorflow import tf
 
 
 class TokenMasking(MaskFilling):
   """Masks each token independently of its neighbours."""
 
   def sample(self, rows_BL, rate, vocab, random):
-    maskable_BL = tf.gather(vocab.is_ordinary, rows_BL)
+    maskable_BL = np.take(vocab.is_ordinary, rows_BL)
     count_B1 = self.num_masked(maskable_BL, rate)
     slots = self.num_hidden(rows_BL.shape[1])
     return sample_tokens(maskable_BL, count_B1, slots, random)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mlm_jax.data.corruption.mask_filling import MaskFilling
 from mlm_jax.data.corruption.primitives.documents import find_documents
 from mlm_jax.data.corruption.primitives.masks import (
   Targets,
   sample_uniform_rate,
 )
-from mlm_jax.data.corruption.primitives.row_ops import compact
-from mlm_jax.data.host_tensorflow import tf
+from mlm_jax.data.corruption.primitives.row_ops import compact, count
 
 
 class UniformMaskRate(MaskFilling):
@@ -26,12 +27,9 @@ class UniformMaskRate(MaskFilling):
     length = rows_BL.shape[1]
     docs = find_documents(rows_BL, vocab)
     masked_BL = sample_uniform_rate(rows_BL, docs, vocab, random)
-    num_masked_B1 = tf.reduce_sum(
-      tf.cast(masked_BL, tf.int32), axis=1, keepdims=True
-    )
-    index_BL = tf.broadcast_to(tf.range(length), tf.shape(rows_BL))
+    index_BL = np.broadcast_to(np.arange(length, dtype=np.int32), rows_BL.shape)
     positions_BP = compact(index_BL, masked_BL, length, 0)
-    is_target_BP = tf.range(length) < num_masked_B1
+    is_target_BP = np.arange(length) < count(masked_BL)
     return Targets(positions_BP, is_target_BP, random.bits(length))
 
   def describe(self) -> str:

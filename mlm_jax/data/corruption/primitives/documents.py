@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from mlm_jax.data.corruption.primitives.random import RowRandom
 from mlm_jax.data.corruption.primitives.row_ops import (
   compact,
   cumulative_sum,
   gather,
 )
-from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
 
 
@@ -24,34 +25,33 @@ class Documents(NamedTuple):
     sizes_BM: the number of tokens between start and end, 0 past the last.
   """
 
-  number_BL: tf.Tensor
-  inside_BL: tf.Tensor
-  begins_BM: tf.Tensor
-  sizes_BM: tf.Tensor
+  number_BL: np.ndarray
+  inside_BL: np.ndarray
+  begins_BM: np.ndarray
+  sizes_BM: np.ndarray
 
-  def gather(self, values_BM: tf.Tensor) -> tf.Tensor:
+  def gather(self, values_BM: np.ndarray) -> np.ndarray:
     """Returns [B, L], the value of each token's document."""
     return gather(values_BM, self.number_BL)
 
-  def bits(self, random: RowRandom) -> tf.Tensor:
+  def bits(self, random: RowRandom) -> np.ndarray:
     """Returns uint32 [B, M], random bits for each document."""
     return random.bits(self.sizes_BM.shape[1])
 
 
-def find_documents(rows_BL: tf.Tensor, vocab: Vocabulary) -> Documents:
+def find_documents(rows_BL: np.ndarray, vocab: Vocabulary) -> Documents:
   """Returns the documents of rows where each start is followed by its end."""
   length = rows_BL.shape[1]
   is_start_BL, is_end_BL = rows_BL == vocab.start_id, rows_BL == vocab.end_id
   number_BL = cumulative_sum(is_start_BL) - 1
-  index_BL = tf.broadcast_to(tf.range(length), tf.shape(rows_BL))
+  index_BL = np.broadcast_to(np.arange(length, dtype=np.int32), rows_BL.shape)
   # The smallest document is a start and an end.
   max_documents = length // 2 + 1
   begins_BM = compact(index_BL + 1, is_start_BL, max_documents, 0)
   ends_BM = compact(index_BL, is_end_BL, max_documents, 0)
-  specials = (vocab.start_id, vocab.end_id, vocab.pad_id)
   return Documents(
-    number_BL=tf.maximum(number_BL, 0),
-    inside_BL=tf.reduce_all([rows_BL != i for i in specials], axis=0),
+    number_BL=np.maximum(number_BL, 0),
+    inside_BL=~(is_start_BL | is_end_BL | (rows_BL == vocab.pad_id)),
     begins_BM=begins_BM,
-    sizes_BM=tf.maximum(ends_BM - begins_BM, 0),
+    sizes_BM=np.maximum(ends_BM - begins_BM, 0),
   )

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mlm_jax.data.corruption.primitives.documents import find_documents
 from mlm_jax.data.corruption.primitives.masks import mask_targets, sample_tokens
 from mlm_jax.data.corruption.primitives.random import RowRandom, uniform_int
 from mlm_jax.data.corruption.primitives.row_ops import (
   MAX_POSITIONS,
   compact,
+  count,
   cumulative_sum,
   gather,
   run_starts,
   scatter_sum,
-  sort_rows,
 )
 from mlm_jax.data.corruption.primitives.sentences import sentence_starts
 from mlm_jax.data.corruption.primitives.spans import (
@@ -28,7 +30,6 @@ from mlm_jax.data.corruption.primitives.spans import (
   select,
 )
 from mlm_jax.data.corruption.primitives.words import find_words
-from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ _LAST = 1 << 28
 
 
 def permute_sentences(
-  rows_BL: tf.Tensor,
-  rate: float | tf.Tensor,
+  rows_BL: np.ndarray,
+  rate: float | np.ndarray,
   corruption: Corruption,
   vocab: Vocabulary,
   random: RowRandom,
-) -> tf.Tensor:
+) -> np.ndarray:
   """Puts the sentences of each document in random order."""
   length = rows_BL.shape[1]
   docs = find_documents(rows_BL, vocab)
@@ -54,43 +55,39 @@ def permute_sentences(
   # and end the sentence's random number; the position, which is read off it.
   random_BS = uniform_int(_LAST, random.bits(length + 1))
   order_BL = 1 + gather(random_BS, sentence_BL)
-  order_BL = tf.where(docs.inside_BL, order_BL, _LAST + 1)
-  order_BL = tf.where(rows_BL == vocab.start_id, 0, order_BL)
-  number_BL = tf.cast(docs.number_BL, tf.int64) * (_LAST + 2)
-  keys_BL = (number_BL + tf.cast(order_BL, tf.int64)) * MAX_POSITIONS
-  keys_BL = sort_rows(keys_BL + tf.range(length, dtype=tf.int64))
-  position_BL = tf.bitwise.bitwise_and(
-    keys_BL, tf.constant(MAX_POSITIONS - 1, tf.int64)
-  )
-  return gather(rows_BL, position_BL)
+  order_BL = np.where(docs.inside_BL, order_BL, _LAST + 1)
+  order_BL = np.where(rows_BL == vocab.start_id, 0, order_BL)
+  number_BL = docs.number_BL.astype(np.int64) * (_LAST + 2)
+  keys_BL = (number_BL + order_BL) * MAX_POSITIONS + np.arange(length)
+  return gather(rows_BL, np.sort(keys_BL, axis=1) & (MAX_POSITIONS - 1))
 
 
 def rotate_documents(
-  rows_BL: tf.Tensor,
-  rate: float | tf.Tensor,
+  rows_BL: np.ndarray,
+  rate: float | np.ndarray,
   corruption: Corruption,
   vocab: Vocabulary,
   random: RowRandom,
-) -> tf.Tensor:
+) -> np.ndarray:
   """Rotates each document so that it begins with a random one of its tokens."""
   docs = find_documents(rows_BL, vocab)
   shift_BM = uniform_int(docs.sizes_BM, docs.bits(random))
   begin_BL = docs.gather(docs.begins_BM)
-  size_BL = tf.maximum(docs.gather(docs.sizes_BM), 1)
-  index_BL = tf.range(rows_BL.shape[1])
+  size_BL = np.maximum(docs.gather(docs.sizes_BM), 1)
+  index_BL = np.arange(rows_BL.shape[1])
   offset_BL = index_BL - begin_BL + docs.gather(shift_BM)
-  offset_BL = tf.where(offset_BL >= size_BL, offset_BL - size_BL, offset_BL)
-  position_BL = tf.where(docs.inside_BL, begin_BL + offset_BL, index_BL)
+  offset_BL = np.where(offset_BL >= size_BL, offset_BL - size_BL, offset_BL)
+  position_BL = np.where(docs.inside_BL, begin_BL + offset_BL, index_BL)
   return gather(rows_BL, position_BL)
 
 
 def mask_tokens(
-  rows_BL: tf.Tensor,
-  rate: float | tf.Tensor,
+  rows_BL: np.ndarray,
+  rate: float | np.ndarray,
   corruption: Corruption,
   vocab: Vocabulary,
   random: RowRandom,
-) -> tf.Tensor:
+) -> np.ndarray:
   """Replaces single tokens as token_masking does."""
   targets = _sample_tokens(rows_BL, rate, corruption, vocab, random)
   batch = mask_targets(rows_BL, targets, corruption.keys, vocab, random)
@@ -98,27 +95,27 @@ def mask_tokens(
 
 
 def delete_tokens(
-  rows_BL: tf.Tensor,
-  rate: float | tf.Tensor,
+  rows_BL: np.ndarray,
+  rate: float | np.ndarray,
   corruption: Corruption,
   vocab: Vocabulary,
   random: RowRandom,
-) -> tf.Tensor:
+) -> np.ndarray:
   """Deletes single tokens: the model must also find out where."""
   length = rows_BL.shape[1]
   targets = _sample_tokens(rows_BL, rate, corruption, vocab, random)
-  is_target_BP = tf.cast(targets.is_target_BP, tf.int32)
+  is_target_BP = targets.is_target_BP.astype(np.int32)
   deleted_BL = scatter_sum(targets.positions_BP, is_target_BP, length) > 0
   return compact(rows_BL, ~deleted_BL, length, vocab.pad_id)
 
 
 def infill_text(
-  rows_BL: tf.Tensor,
-  rate: float | tf.Tensor,
+  rows_BL: np.ndarray,
+  rate: float | np.ndarray,
   corruption: Corruption,
   vocab: Vocabulary,
   random: RowRandom,
-) -> tf.Tensor:
+) -> np.ndarray:
   """Replaces each span of words by one mask, and inserts masks between words.
 
   The lengths of spans follow a Poisson law of mean `mean_span`; those of length
@@ -129,30 +126,29 @@ def infill_text(
   law = poisson_law(corruption.keys.mean_span)
   spans = sample_spans(words, corruption.num_hidden(length), law, random)
   count_B1 = corruption.num_masked(words.maskable_BL, rate)
-  masked_BL = select(spans, words, count_B1)
+  span_BL = select(spans, words, count_B1)
+  masked_BL = span_BL > 0
   first_BL = run_starts(masked_BL)
   # The empty spans that were sampled before the last selected one.
-  number_BL = tf.where(masked_BL, spans.number_BL, 0)
-  last_B1 = tf.reduce_max(number_BL, axis=1, keepdims=True)
+  last_B1 = np.max(span_BL, axis=1, keepdims=True)
   empty_BS = (spans.lengths_BS == 0) & spans.fits_BS
-  empty_BS &= tf.range(empty_BS.shape[1]) < last_B1
+  empty_BS &= np.arange(empty_BS.shape[1]) < last_B1
   # As many as there is room for after the others are replaced.
-  count = lambda where: tf.reduce_sum(tf.cast(where, tf.int32), 1, True)
   room_B1 = count(rows_BL == vocab.pad_id) + count(masked_BL) - count(first_BL)
   empty_BS &= cumulative_sum(empty_BS) <= room_B1
   empty_BW = scatter_sum(
-    tf.minimum(spans.starts_BS, length), tf.cast(empty_BS, tf.int32), length + 1
+    np.minimum(spans.starts_BS, length), empty_BS.astype(np.int32), length + 1
   )
   before_BL = words.gather(empty_BW, outside=0) > 0
   before_BL &= words.starts_BL
-  pairs_BL2 = tf.stack([tf.fill(tf.shape(rows_BL), vocab.mask_id), rows_BL], -1)
-  kept_BL2 = tf.stack([before_BL | first_BL, ~masked_BL], axis=-1)
-  flat = lambda x_BL2: tf.reshape(x_BL2, [-1, 2 * length])
+  pairs_BL2 = np.stack([np.full_like(rows_BL, vocab.mask_id), rows_BL], -1)
+  kept_BL2 = np.stack([before_BL | first_BL, ~masked_BL], axis=-1)
+  flat = lambda x_BL2: x_BL2.reshape(-1, 2 * length)
   return compact(flat(pairs_BL2), flat(kept_BL2), length, vocab.pad_id)
 
 
 def _sample_tokens(rows_BL, rate, corruption, vocab, random):
-  maskable_BL = tf.gather(vocab.is_ordinary, rows_BL)
+  maskable_BL = np.take(vocab.is_ordinary, rows_BL)
   count_B1 = corruption.num_masked(maskable_BL, rate)
   slots = corruption.num_hidden(rows_BL.shape[1])
   return sample_tokens(maskable_BL, count_B1, slots, random)

@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from mlm_jax import batch as batch_lib
 from mlm_jax.data.corruption.primitives.documents import Documents
-from mlm_jax.data.host_tensorflow import tf
 from mlm_jax.vocabulary import Vocabulary
 
 
-def next_tokens(rows_BL: tf.Tensor, vocab: Vocabulary) -> dict[str, tf.Tensor]:
+def next_tokens(
+  rows_BL: np.ndarray, vocab: Vocabulary
+) -> dict[str, np.ndarray]:
   """Returns the batch that predicts at each token the one after it.
 
   The end of a document is a target, its start is not.
   """
-  length = rows_BL.shape[1]
-  next_BL = tf.pad(
-    rows_BL[:, 1:], [[0, 0], [0, 1]], constant_values=vocab.pad_id
-  )
-  is_target_BL = (next_BL != vocab.pad_id) & (next_BL != vocab.start_id)
+  positions_L = np.arange(rows_BL.shape[1], dtype=np.int32)
   return {
     "input_ids": rows_BL,
-    "target_positions": tf.broadcast_to(tf.range(length), tf.shape(rows_BL)),
-    "target_ids": next_BL,
-    "target_weights": tf.cast(is_target_BL, tf.float32),
+    "target_positions": np.tile(positions_L, [len(rows_BL), 1]),
+    **batch_lib.next_tokens(rows_BL, vocab),
   }
 
 
 def next_tokens_after_prefix(
-  prefix_BM: tf.Tensor, rows_BL: tf.Tensor, docs: Documents, vocab: Vocabulary
-) -> dict[str, tf.Tensor]:
+  prefix_BM: np.ndarray, rows_BL: np.ndarray, docs: Documents, vocab: Vocabulary
+) -> dict[str, np.ndarray]:
   """Returns the batch that predicts each document's tokens after a prefix.
 
   Args:
@@ -40,31 +39,25 @@ def next_tokens_after_prefix(
     vocab: the special ids.
   """
   ends_BL = docs.gather(docs.begins_BM + prefix_BM)
-  in_prefix_BL = tf.range(rows_BL.shape[1]) < ends_BL
+  in_prefix_BL = np.arange(rows_BL.shape[1]) < ends_BL
   batch = next_tokens(rows_BL, vocab)
-  next_in_prefix_BL = tf.pad(in_prefix_BL[:, 1:], [[0, 0], [0, 1]])
-  after_prefix_BL = tf.cast(~next_in_prefix_BL, tf.float32)
-  return {
-    **batch,
-    "target_weights": batch["target_weights"] * after_prefix_BL,
-    "prefix": tf.cast(in_prefix_BL & (rows_BL != vocab.pad_id), tf.int32),
-  }
+  batch["target_weights"][:, :-1][in_prefix_BL[:, 1:]] = 0
+  is_prefix_BL = in_prefix_BL & (rows_BL != vocab.pad_id)
+  return {**batch, "prefix": is_prefix_BL.astype(np.int32)}
 
 
 def decoder_batch(
-  input_ids_BL: tf.Tensor, decoder_ids_BP: tf.Tensor, vocab: Vocabulary
-) -> dict[str, tf.Tensor]:
+  input_ids_BL: np.ndarray, decoder_ids_BP: np.ndarray, vocab: Vocabulary
+) -> dict[str, np.ndarray]:
   """Returns the batch whose targets are the decoder's next tokens.
 
   The decoder's rows are packed as the encoder's are: the start token of each
   document is in both, so that a document attends to its own in the other.
   """
-  targets = next_tokens(decoder_ids_BP, vocab)
   return {
     "input_ids": input_ids_BL,
     "decoder_ids": decoder_ids_BP,
-    "target_ids": targets["target_ids"],
-    "target_weights": targets["target_weights"],
+    **batch_lib.next_tokens(decoder_ids_BP, vocab),
   }
 
 
