@@ -211,12 +211,18 @@ def embed(
 
   Args:
     model: from `restore`.
-    texts: those longer than the model's positions are cut.
+    texts: those longer than the positions that were trained are cut.
     pool: "mean" over all tokens, or "start", the start token's vector.
     batch_size: texts at a time.
   """
   return embed_lib.embed(
-    model.run, model.params, model.tokenizer, texts, pool, batch_size
+    model.run,
+    model.params,
+    model.tokenizer,
+    texts,
+    pool,
+    batch_size,
+    longest=model.max_tokens,
   )
 
 
@@ -245,7 +251,7 @@ def embed_file(
   embed_lib.embed_file(
     os.fspath(texts),
     os.fspath(out),
-    lambda: restoring.restore(workdir, checkpoint)[:3],
+    lambda: restoring.restore(workdir, checkpoint),
     pool=pool,
     batch_size=batch_size,
   )
@@ -258,6 +264,7 @@ def export_hf(
   *,
   part: str = "",
   family: str = "",
+  max_tokens: int = 0,
   check_parity: bool = True,
 ) -> None:
   """Writes a model folder that transformers loads, or one in native format.
@@ -271,6 +278,8 @@ def export_hf(
       of training, such as ELECTRA's discriminator.
     family: the family to export to; by default the first that expresses the
       model.
+    max_tokens: where the exported tokenizer cuts texts; by default where the
+      positions end that were trained.
     check_parity: run both models, and refuse to finish if they differ.
   """
   model = restore(workdir, checkpoint, use="export_hf")
@@ -285,6 +294,7 @@ def export_hf(
     pathlib.Path(out).expanduser(),
     step=model.step,
     family_name=family,
+    max_tokens=max_tokens or model.max_tokens,
     check=check_parity,
   )
 

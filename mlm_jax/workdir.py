@@ -126,6 +126,22 @@ class Workdir:
     names = [path.name for path in self.checkpoints.iterdir()]
     return max((int(name) for name in names if name.isdigit()), default=0)
 
+  def trained_length(self, step: int) -> int:
+    """Returns the longest text, in tokens, that a checkpoint can make sense of.
+
+    Learned positions past the longest rows are as random as they began, but
+    for those of an imported model.
+    """
+    recipe, before = self.load_recipe(), 0
+    longest = recipe.base.model.max_positions
+    if recipe.base.model.position_kind != "learned":
+      return longest
+    if self.origin.exists():
+      before = json.loads(self.origin.read_text()).get("max_tokens", longest)
+    last = recipe.phases.index(recipe.phase_at(step))
+    lengths = [p.config.data.seq_len for p in recipe.phases[: last + 1]]
+    return max(before, *lengths) if step or not before else before
+
   def adapt(self, recipe: Recipe) -> tuple[Recipe, dict[str, tuple]]:
     """Returns a recipe for the imported model, if the work directory has one.
 

@@ -34,7 +34,7 @@ def test_an_unsupported_objective_raises_input_error(
 ):
   config = make_config(**values)
   message = f"{name} .*{config.objective.name!r}.*{supported}"
-  model = api.TrainedModel(make_run(config), None, None, 0)
+  model = api.TrainedModel(make_run(config), None, None, 0, 0)
   with pytest.raises(InputError, match=message):
     getattr(mlm_jax, name)(model, "a [MASK]")
   # A work directory without weights.

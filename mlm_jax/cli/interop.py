@@ -12,6 +12,7 @@ def export_hf(args) -> None:
     args.checkpoint,
     part=args.part,
     family=args.family,
+    max_tokens=args.max_tokens,
     check_parity=not args.no_parity,
   )
 

@@ -275,6 +275,8 @@ COMMANDS = {
         "help": "such as roberta, if several families express the model"}),
       ("--part", {"default": "", "metavar": "NAME",
         "help": "a submodel, such as generator; by default the first"}),
+      ("--max_tokens", {"type": int, "default": 0, "metavar": "N",
+        "help": "where the tokenizer cuts texts; by default as trained"}),
       NO_PARITY,
     ),
     examples=(

@@ -29,6 +29,7 @@ def embed(
   pool: str = "mean",
   batch_size: int = 64,
   progress: Progress | None = None,
+  longest: int = 0,
 ) -> np.ndarray:
   """Returns the encoder's pooled vector of each text, float32 [len(texts), D].
 
@@ -36,23 +37,24 @@ def embed(
     run: the model.
     params: its parameters.
     tokenizer: its tokenizer.
-    texts: truncated to the model's max_positions; they may be empty.
+    texts: truncated to `longest`; they may be empty.
     pool: "mean" averages over all tokens of a text, start and end included, as
       sentence-transformers does (Reimers and Gurevych 2019); "start" takes the
       start token's vector.
     batch_size: texts per batch, rounded up to divide over the run's devices.
     progress: shows the number of embedded texts and reports truncated ones.
+    longest: in tokens; by default the model's max_positions.
 
   Raises:
     InputError: an unknown pool, or a batch size that is not positive.
   """
   _check(pool, batch_size)
-  longest = run.config.model.max_positions
+  longest = longest or run.config.model.max_positions
   rows, num_truncated = _tokenize(tokenizer, texts, longest)
   if num_truncated and progress:
     progress.say(
       f"{num_truncated:,} of {len(rows):,} texts were truncated to the "
-      f"{longest} tokens that the model takes"
+      f"{longest} tokens whose positions the model was trained on"
     )
   num_devices = run.mesh.shape["data"] * run.mesh.shape["fsdp"]
   size = num_devices * -(-min(batch_size, len(rows) or 1) // num_devices)
@@ -90,8 +92,8 @@ def embed_file(
   Args:
     texts: a UTF-8 file with one text per line.
     out: a .npy file for float32 [lines, D]; replaced if it exists.
-    restore: returns run, parameters and tokenizer; called after the other
-      arguments have been checked.
+    restore: returns a `TrainedModel`; called after the other arguments have
+      been checked.
     pool: "mean" or "start".
     batch_size: texts per batch.
 
@@ -105,9 +107,11 @@ def embed_file(
   require(not path.is_dir(), f"--out={out} is a folder")
   # Created before the model is read, so that a bad path fails at once.
   with atomic_file(path, f"--out={out}") as file:
-    run, params, tokenizer = restore()
+    run, params, tokenizer, _, longest = restore()
     with Progress(len(lines)) as progress:
-      vectors = embed(run, params, tokenizer, lines, pool, batch_size, progress)
+      vectors = embed(
+        *(run, params, tokenizer, lines, pool, batch_size, progress, longest)
+      )
     np.save(file, vectors)
   progress.say(f"wrote float32 {list(vectors.shape)} to {path}")
 

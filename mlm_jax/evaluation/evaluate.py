@@ -88,7 +88,7 @@ def evaluate(
     InputError: the run has no held-out rows or no such checkpoint, or its
       objective has no such measurement.
   """
-  run, params, _, step = restore(workdir, checkpoint)
+  run, params, _, step, _ = restore(workdir, checkpoint)
   require(
     corpus or run.config.data.is_evaluated,
     f"{workdir.root} has no held-out documents at step {step}: "

@@ -31,6 +31,7 @@ def write(
   parity: str,
   *,
   step: int,
+  max_tokens: int,
   origin: dict[str, str],
 ) -> str:
   """Returns the card, Markdown with the hub's front matter.
@@ -42,6 +43,7 @@ def write(
     family: the family it was exported as; None is the native format.
     parity: the result of the parity check.
     step: the training step of the weights.
+    max_tokens: of the longest text.
     origin: what `import_hf` recorded of the model that training started from.
   """
   config = recipe.phase_at(step).config
@@ -50,7 +52,9 @@ def write(
   model, started = exported.config, origin.get("from") or "random weights"
   kind = "encoder-decoder" if model.num_decoder_layers else "encoder"
   table = {
-    **_architecture(config, model, kind),
+    **_architecture(model, kind),
+    "maximum length": f"{max_tokens} tokens",
+    "vocabulary": f"{config.data.vocab_size:,} tokens",
     **_training(recipe, step),
     "held-out loss": _heldout_loss(workdir, objective, step),
     "held-out corruption": _heldout_corruption(config),
@@ -84,17 +88,13 @@ Trained with mlm_jax {__version__} for {step:,} steps, from {started}.
 """
 
 
-def _architecture(
-  config: Config, model: EncoderConfig, kind: str
-) -> dict[str, str]:
+def _architecture(model: EncoderConfig, kind: str) -> dict[str, str]:
   """Returns the sizes of what was trained, by name."""
   decoder = model.num_decoder_layers
   layers = f"{model.num_layers} + {decoder}" if decoder else model.num_layers
   return {
     kind: f"{layers} layers of {model.width}, {model.num_heads} heads, MLP of "
     f"{model.mlp_width}",
-    "maximum length": f"{model.max_positions} tokens",
-    "vocabulary": f"{config.data.vocab_size:,} tokens",
   }
 
 

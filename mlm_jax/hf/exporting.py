@@ -25,6 +25,7 @@ def export(
   out: pathlib.Path,
   *,
   step: int,
+  max_tokens: int,
   family_name: str = "",
   check: bool = True,
   say: Callable[[str], None] = print,
@@ -42,6 +43,7 @@ def export(
     tokenizer: its tokenizer.
     out: the folder to create; it must be empty or absent.
     step: the training step of the parameters.
+    max_tokens: of a text, where the exported tokenizer cuts it.
     family_name: the family to export to; by default the one it was imported
       from, or the first that expresses the model.
     check: whether to check parity with the exported model.
@@ -61,11 +63,15 @@ def export(
     f"transformers has no equivalent of this {type(model).__name__}, and the "
     f"native format supports only a MaskedLM{hint}",
   )
+  _check_length(max_tokens, model.config.max_positions, say)
   values = _config_json(model, vocab, family)
   with atomic_folder(epath.Path(out)) as partial:
     files.write_config(partial, values)
     files.write_weights(partial, weights.to_tensors(params, vocab, family))
-    export_tokenizer(tokenizer, partial, model.config.max_positions)
+    read_as = export_tokenizer(
+      tokenizer, partial, max_tokens, model.config.num_types, family and check
+    )
+    say(f"Tokenizer {read_as}")
     verdict = parity.verdict(
       model, params, vocab, tokenizer, partial, family, check=check
     )
@@ -77,6 +83,7 @@ def export(
       family,
       verdict,
       step=step,
+      max_tokens=max_tokens,
       origin=origin,
     )
     (partial / "README.md").write_text(text)
@@ -90,6 +97,19 @@ def export(
       )
   written_as = family.architecture if family else native.NAME
   say(f"Wrote {out}: {written_as}, step {step:,}")
+
+
+def _check_length(max_tokens: int, longest: int, say) -> None:
+  require(
+    max_tokens <= longest,
+    f"--max_tokens={max_tokens} is more than model.max_positions={longest}",
+  )
+  if max_tokens < longest:
+    say(
+      f"The tokenizer cuts texts at {max_tokens} tokens: the positions from "
+      f"there to {longest} were never trained (--max_tokens={longest} keeps "
+      "them)"
+    )
 
 
 def read_origin(workdir: Workdir) -> dict[str, str]:

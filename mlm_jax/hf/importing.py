@@ -13,7 +13,11 @@ from mlm_jax.config import Config, EncoderConfig
 from mlm_jax.errors import InputError, require
 from mlm_jax.hf import families, files, hub, native, parity, weights
 from mlm_jax.hf.families.base import Family, Values
-from mlm_jax.hf.tokenizer_import import add_tokens, import_tokenizer
+from mlm_jax.hf.tokenizer_import import (
+  add_tokens,
+  as_transformers_reads_it,
+  import_tokenizer,
+)
 from mlm_jax.models import surgery
 from mlm_jax.models.composite import MaskedLM, init_params
 from mlm_jax.training.checkpoint import Checkpoints
@@ -98,6 +102,11 @@ def _import(source, workdir, changes, check, say) -> tuple[str, EncoderConfig]:
     f"config.json has pad_token_id={values.get('pad_token_id')}, the tokenizer "
     f"pads with {vocab.pad_id}",
   )
+  if family and check:
+    tokenizer, read_as = as_transformers_reads_it(
+      tokenizer, folder, encoder.max_positions
+    )
+    say(f"Tokenizer {read_as}")
   params = _read_params(folder, values, encoder, vocab, family, changes, say)
   verdict = parity.verdict(
     MaskedLM(encoder, vocab.size),
@@ -113,7 +122,9 @@ def _import(source, workdir, changes, check, say) -> tuple[str, EncoderConfig]:
   encoder, params, tokenizer = _changed(
     encoder, params, tokenizer, words, changes
   )
-  _write(workdir, encoder, params, tokenizer, source, family)
+  # Positions are repeated for longer texts, so that all of them are trained.
+  max_tokens = 0 if changes.max_positions else tokenizer.max_tokens
+  _write(workdir, encoder, params, tokenizer, source, family, max_tokens)
   return family.model_type if family else native.NAME, encoder
 
 
@@ -195,7 +206,9 @@ def _larger(encoder: EncoderConfig, changes: Changes) -> EncoderConfig:
   return dataclasses.replace(encoder, **sizes)
 
 
-def _write(workdir, encoder, params, tokenizer, source, family) -> None:
+def _write(
+  workdir, encoder, params, tokenizer, source, family, max_tokens
+) -> None:
   tokenizer.save(workdir.tokenizer)
   config = Config(
     model=encoder,
@@ -207,6 +220,12 @@ def _write(workdir, encoder, params, tokenizer, source, family) -> None:
   )
   with Checkpoints(workdir, config.train) as checkpoints:
     checkpoints.save_params(params)
-  origin = {"from": source, "family": family.model_type if family else ""}
+  origin = {
+    "from": source,
+    "family": family.model_type if family else "",
+    "max_tokens": min(
+      max_tokens or encoder.max_positions, encoder.max_positions
+    ),
+  }
   workdir.origin.write_text(json.dumps(origin) + "\n")
   workdir.save_config(config)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlm_jax.data.tokenizers import Tokenizer
-from mlm_jax.errors import require
+from mlm_jax.errors import InputError, require
 from mlm_jax.hf.families.base import Family
 from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
 from mlm_jax.models.decoder import Decoder
@@ -132,13 +132,21 @@ def measure(
   """
   # Longest first, so that packing fits all of them and one length compiles.
   docs = sorted(docs, key=len, reverse=True)
-  length = len(docs[0]) + 1
+  length = min(len(docs[0]) + 1, model.config.max_positions)
   padded, packed = [[doc] for doc in docs], _pack(docs, length)
-  # PyTorch first, so that the weights are in memory twice, not three times.
   class_name = "AutoModel" if headless else family.architecture
-  theirs = _outputs(
-    _peer(vocab, folder, family, class_name), padded, length, vocab
-  )
+  try:
+    run = _peer(vocab, folder, family, class_name)
+    theirs = _outputs(run, padded, length, vocab)
+  except Exception as error:  # The library may raise anything.
+    if isinstance(error, InputError):
+      raise
+    reason = str(error).strip().partition("\n")[0]
+    raise InputError(
+      f"transformers cannot run the model in {folder}: "
+      f"{type(error).__name__}: {reason}; --no-parity skips the comparison"
+    ) from error
+  del run  # So that the weights are in memory twice, not three times.
   # Scanned layers do not expose the output of each block.
   config = dataclasses.replace(model.config, dtype="float32", scan_layers=False)
   run = _runner(model.clone(config=config), vocab, params)

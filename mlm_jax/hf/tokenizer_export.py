@@ -1,5 +1,6 @@
 """Exports a tokenizer to a tokenizer.json and the files beside it."""
 
+import functools
 import json
 
 import tokenizers
@@ -10,15 +11,13 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from mlm_jax.data.tokenizers import (
   MASK,
   SPACE,
+  HuggingFaceTokenizer,
   SentencePieceTokenizer,
   Tokenizer,
 )
-from mlm_jax.data.tokenizers.tokenizer_json import (
-  FILE,
-  HuggingFaceTokenizer,
-  template,
-)
+from mlm_jax.data.tokenizers.tokenizer_files import FILE, parse, template
 from mlm_jax.errors import require
+from mlm_jax.hf import tokenizer_parity
 from mlm_jax.hf.files import json_bytes
 from mlm_jax.hf.normalizer import normalizer
 
@@ -128,17 +127,65 @@ _MODELS = {_UNIGRAM: _unigram, _BPE: _bpe}
 
 
 def export_tokenizer(
-  tokenizer: Tokenizer, out: epath.Path, max_length: int
-) -> None:
+  tokenizer: Tokenizer,
+  out: epath.Path,
+  max_tokens: int,
+  num_types: int = 0,
+  check: bool = True,
+) -> str:
   """Writes the files that transformers' AutoTokenizer reads.
 
-  The files of an imported tokenizer are written unchanged.
+  The files of an imported tokenizer are written as they are but for where texts
+  are cut, unless transformers would make other ids of them than training had.
 
   Args:
     tokenizer: the tokenizer.
-    out: the folder.
-    max_length: the maximum number of tokens of the model.
+    out: the folder; it has the model's config.json.
+    max_tokens: where texts are cut, in tokens.
+    num_types: how many token types the model has.
+    check: whether to compare with what transformers reads.
+
+  Returns:
+    A line of text: whether transformers makes the same ids.
+
+  Raises:
+    InputError: it does not.
   """
+  config = _config(tokenizer, max_tokens, num_types)
+  files = _files(tokenizer, config)
+  _write(out, files)
+  if not check or not tokenizer_parity.is_possible():
+    return "not checked"
+  differs = functools.partial(
+    tokenizer_parity.difference, tokenizer, out, max_tokens, num_types
+  )
+  found = differs()
+  if not found:
+    return "checked: transformers makes the same ids"
+  # What is beside an imported tokenizer.json may be for another class.
+  _write(out, {"tokenizer_config.json": json_bytes(config)})
+  left = differs()
+  require(
+    not left,
+    f"transformers' tokenizer differs: {left}. Please report this; --no-parity "
+    "skips the check",
+  )
+  return f"with a tokenizer_config.json of ours, as of its own: {found}"
+
+
+def _config(tokenizer: Tokenizer, max_tokens: int, num_types: int) -> dict:
+  # Models without types do not accept token_type_ids.
+  types = ["token_type_ids"] if num_types > 1 else []
+  return {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "model_max_length": max_tokens,
+    "model_input_names": ["input_ids", *types, "attention_mask"],
+    "clean_up_tokenization_spaces": False,
+    **_names(tokenizer),
+  }
+
+
+def _names(tokenizer: Tokenizer) -> dict[str, str]:
   pieces, vocab = tokenizer.pieces, tokenizer.vocabulary
   names = {
     "cls_token": pieces[vocab.start_id],
@@ -148,6 +195,11 @@ def export_tokenizer(
   }
   if vocab.unk_id != vocab.pad_id:
     names["unk_token"] = pieces[vocab.unk_id]
+  return names
+
+
+def _files(tokenizer: Tokenizer, config: dict) -> dict[str, bytes]:
+  """Returns the contents of the tokenizer's files by name."""
   mask = {
     "content": tokenizer.mask_token,
     "lstrip": True,
@@ -155,28 +207,34 @@ def export_tokenizer(
     "normalized": False,
     "single_word": False,
   }
-  config = {
-    "tokenizer_class": "PreTrainedTokenizerFast",
-    "model_max_length": max_length,
-    # Models without type embeddings do not accept token_type_ids.
-    "model_input_names": ["input_ids", "attention_mask"],
-    "clean_up_tokenization_spaces": False,
-    **names,
-  }
-  if isinstance(tokenizer, HuggingFaceTokenizer):
-    files = dict(tokenizer.files)
-    imported = json.loads(files.get("tokenizer_config.json", b"{}"))
-    # The model was extended to longer texts.
-    if imported.get("model_max_length", max_length) < max_length:
-      imported["model_max_length"] = max_length
-      files["tokenizer_config.json"] = json_bytes(imported)
-  else:
-    files = {FILE: to_tokenizers(tokenizer).to_str(pretty=True).encode()}
+  names = {**_names(tokenizer), "mask_token": mask}
   files = {
-    "special_tokens_map.json": json_bytes({**names, "mask_token": mask}),
+    "special_tokens_map.json": json_bytes(names),
     "tokenizer_config.json": json_bytes(config),
-    **files,
   }
+  if not isinstance(tokenizer, HuggingFaceTokenizer):
+    made = to_tokenizers(tokenizer).to_str(pretty=True).encode()
+    return {**files, FILE: made}
+  files |= tokenizer.files
+  imported = json.loads(files["tokenizer_config.json"])
+  if imported.get("model_max_length") != config["model_max_length"]:
+    imported["model_max_length"] = config["model_max_length"]
+    files["tokenizer_config.json"] = json_bytes(imported)
+  parsed = parse(files, "the tokenizer")
+  parsed.no_truncation()
+  vocab = tokenizer.vocabulary
+  first, *_, last = parsed.encode("a b").ids
+  if (first, last) != (vocab.start_id, vocab.end_id):
+    # It is one that was never used with special tokens around a text.
+    start, end = (tokenizer.pieces[i] for i in (vocab.start_id, vocab.end_id))
+    parsed.post_processor = template(
+      (start, vocab.start_id), (end, vocab.end_id)
+    )
+    files[FILE] = parsed.to_str(pretty=True).encode()
+  return files
+
+
+def _write(out: epath.Path, files: dict[str, bytes]) -> None:
   out.mkdir(parents=True, exist_ok=True)
   for name, content in files.items():
     (out / name).write_bytes(content)

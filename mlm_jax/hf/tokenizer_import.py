@@ -1,5 +1,6 @@
 """Imports a Hugging Face tokenizer, and adds tokens to it."""
 
+import functools
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -7,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from etils import epath
 from tokenizers import AddedToken
 
-from mlm_jax.data.tokenizers import MASK, tokenizer_json
-from mlm_jax.data.tokenizers.tokenizer_json import (
-  FILE,
-  NAMING_FILES,
+from mlm_jax.data.tokenizers import (
+  MASK,
   HuggingFaceTokenizer,
+  tokenizer_files,
 )
+from mlm_jax.data.tokenizers.tokenizer_files import FILE, NAMING_FILES
 from mlm_jax.errors import InputError, require
+from mlm_jax.hf import tokenizer_parity
 from mlm_jax.hf.files import json_bytes
 
 # Files of older tokenizers, which transformers converts to a tokenizer.json.
@@ -49,38 +51,77 @@ def import_tokenizer(
   return HuggingFaceTokenizer(files, vocab_size, name)
 
 
+def as_transformers_reads_it(
+  tokenizer: HuggingFaceTokenizer, folder: epath.Path, max_positions: int
+) -> tuple[HuggingFaceTokenizer, str]:
+  """Returns the tokenizer that users of a model have had, and a line of text.
+
+  transformers may read a tokenizer.json otherwise than it says, by the files
+  beside it, such as `do_lower_case`. Then its reading is returned.
+
+  Args:
+    tokenizer: what `import_tokenizer` returned.
+    folder: of the model.
+    max_positions: of the model.
+
+  Raises:
+    InputError: no tokenizer.json has the ids that transformers makes.
+  """
+  if not tokenizer_parity.is_possible():
+    return tokenizer, "not checked: transformers is not installed"
+  compare = functools.partial(
+    tokenizer_parity.difference,
+    folder=folder,
+    max_tokens=max_positions,
+    add_special_tokens=False,
+  )
+  found = compare(tokenizer)
+  if not found:
+    return tokenizer, "checked: transformers makes the same ids"
+  backend = tokenizer_parity.load(folder).backend_tokenizer
+  files = {**tokenizer.files, FILE: backend.to_str(pretty=True).encode()}
+  theirs = HuggingFaceTokenizer(files, tokenizer.vocabulary.size)
+  left = compare(theirs)
+  require(
+    not left,
+    f"transformers' tokenizer differs: {left}; --no-parity skips the check",
+  )
+  return theirs, (
+    f"as transformers reads it, which is not as its {FILE} has it: {found}"
+  )
+
+
 def _read(folder: epath.Path) -> dict[str, bytes]:
   if (folder / FILE).exists():
-    return tokenizer_json.read(folder / FILE)
+    return tokenizer_files.read(folder / FILE)
   if not any(any(folder.glob(pattern)) for pattern in _OLDER_FILES):
     raise InputError(
       f"no tokenizer in {folder}: no {FILE}, nor an older format"
     )
-  try:
-    from transformers import AutoTokenizer
-  except ImportError as error:
-    raise InputError(
-      f"{folder} has no {FILE}; pip install 'mlm_jax[hf]' to convert its "
-      "older tokenizer"
-    ) from error
-  try:
-    older = AutoTokenizer.from_pretrained(
-      str(folder), trust_remote_code=False, local_files_only=True
-    )
-    with tempfile.TemporaryDirectory() as converted:
-      older.save_pretrained(converted)
-      return tokenizer_json.read(epath.Path(converted) / FILE)
-  except Exception as error:  # A tokenizer's class may raise anything.
-    reason = str(error).strip().partition("\n")[0]
-    raise InputError(
-      f"transformers cannot read the tokenizer in {folder}: {reason}"
-    ) from error
+  require(
+    tokenizer_parity.is_possible(),
+    f"{folder} has no {FILE}; pip install 'mlm_jax[hf]' to convert its older "
+    "tokenizer",
+  )
+  older = tokenizer_parity.load(folder)
+  require(
+    older.is_fast,
+    f"the tokenizer in {folder} is a {type(older).__name__}, which is Python "
+    f"code alone: no {FILE} can do the same",
+  )
+  with tempfile.TemporaryDirectory() as converted:
+    older.save_pretrained(converted)
+    return tokenizer_files.read(epath.Path(converted) / FILE)
 
 
 def add_tokens(
   tokenizer: HuggingFaceTokenizer, tokens: Sequence[str], special: bool = False
 ) -> tuple[HuggingFaceTokenizer, dict[int, list[int]]]:
-  """Adds tokens to a tokenizer; those that it already has keep their ids.
+  """Adds tokens to a tokenizer, but for those that it already has.
+
+  It has a word if that is one token in running text: after a space, and in the
+  spelling that is left of it, such as lower case. In a byte-level model, a new
+  token takes the space before it.
 
   Args:
     tokenizer: not modified.
@@ -97,23 +138,34 @@ def add_tokens(
     tokenizer.files,
     # Whole words only: words that contain them are encoded as before.
     [
-      AddedToken(token, special=special, single_word=True)
+      AddedToken(
+        token,
+        special=special,
+        single_word=True,
+        lstrip=tokenizer.is_byte_level and not special,
+      )
       for token in tokens
-      if token not in tokenizer.pieces
+      if not _has(tokenizer, token)
     ],
     "the tokenizer",
   )
   added = HuggingFaceTokenizer(files, max(tokenizer.vocabulary.size, own_size))
   new_ids = range(before, own_size)
-  old_ids = tokenizer.encode([added.pieces[i] for i in new_ids])
+  old_ids = [tokenizer.encode_word(added.pieces[i]) for i in new_ids]
   return added, dict(zip(new_ids, old_ids, strict=True))
+
+
+def _has(tokenizer: HuggingFaceTokenizer, word: str) -> bool:
+  ids = tokenizer.encode_word(word)
+  is_one = len(ids) == 1 and ids[0] != tokenizer.vocabulary.unk_id
+  return is_one or word in tokenizer.pieces
 
 
 def _with_mask(
   files: Mapping[str, bytes], name: str
 ) -> tuple[dict[str, bytes], int]:
-  parsed = tokenizer_json.parse(files, name)
-  ids = tokenizer_json.special_ids(files, parsed.get_vocab(), name)
+  parsed = tokenizer_files.parse(files, name)
+  ids = tokenizer_files.special_ids(files, parsed.get_vocab(), name)
   require(ids["mask"] is None, f"{name} already has a mask token")
   require(ids["start"] is not None, f"{name} has no start token")
   start = parsed.id_to_token(ids["start"])
@@ -130,7 +182,7 @@ def _with_mask(
 
 def _with_tokens(files, tokens, name) -> tuple[dict[str, bytes], int]:
   """Returns the files with tokens added, and the new number of ids."""
-  parsed = tokenizer_json.parse(files, name)
+  parsed = tokenizer_files.parse(files, name)
   before = set(parsed.get_vocab().values())
   parsed.add_tokens(tokens)
   after = set(parsed.get_vocab().values())

@@ -22,12 +22,14 @@ class TrainedModel(NamedTuple):
     params: its parameters.
     tokenizer: its tokenizer.
     step: the step of the checkpoint.
+    max_tokens: those of the longest text that it takes.
   """
 
   run: Run
   params: Any
   tokenizer: Tokenizer
   step: int
+  max_tokens: int
 
 
 def restore(workdir: Workdir, checkpoint: str = "last") -> TrainedModel:
@@ -50,7 +52,9 @@ def restore(workdir: Workdir, checkpoint: str = "last") -> TrainedModel:
     params, step = checkpoints.restore_params(like, checkpoint)
   run = _run_here(recipe.phase_at(step).config, tokenizer)
   params = jax.device_put(params, run.state_shardings.params)
-  return TrainedModel(run, params, tokenizer, step)
+  return TrainedModel(
+    run, params, tokenizer, step, workdir.trained_length(step)
+  )
 
 
 def _run_here(config: config_lib.Config, tokenizer: Tokenizer) -> Run:

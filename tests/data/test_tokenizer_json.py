@@ -15,11 +15,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from mlm_jax.data import prepare as prepare_lib
 from mlm_jax.data import rows as rows_lib
 from mlm_jax.data.tokenizers import load
-from mlm_jax.data.tokenizers.tokenizer_json import (
-  FILE,
-  HuggingFaceTokenizer,
-  read,
-)
+from mlm_jax.data.tokenizers.tokenizer_files import FILE, read
+from mlm_jax.data.tokenizers.tokenizer_json import HuggingFaceTokenizer
 from mlm_jax.errors import InputError
 from mlm_jax.workdir import Workdir
 

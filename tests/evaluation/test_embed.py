@@ -95,12 +95,12 @@ def test_embed_file_writes_a_vector_per_line(make_model, tmp_path, capsys):
   model = make_model()
   texts, out = tmp_path / "texts.txt", tmp_path / "new" / "out.npy"
   texts.write_bytes("a program\r\n\nz\u00e9ro \u2028 one\n".encode())
-  embed_file(str(texts), str(out), lambda: model)
+  embed_file(str(texts), str(out), lambda: (*model, 0, 72))
   expected = embed(*model, ["a program", "", "z\u00e9ro \u2028 one"])
   np.testing.assert_array_equal(np.load(out), expected)
   assert "wrote float32 [3, 32]" in capsys.readouterr().out
   # An existing file is replaced.
-  embed_file(str(texts), str(out), lambda: model, "start")
+  embed_file(str(texts), str(out), lambda: (*model, 0, 72), "start")
   assert np.abs(np.load(out) - expected).max() > 1e-3
   assert [path.name for path in out.parent.iterdir()] == ["out.npy"]
 

@@ -55,7 +55,7 @@ def test_joint_loss_falls_with_passes_on_dependent_targets(repeating):
 
 
 def test_fill_mask_passes_see_earlier_predictions(trained, monkeypatch):
-  run, params, tokenizer, _ = restore(Workdir.at(trained))
+  run, params, tokenizer, *_ = restore(Workdir.at(trained))
   logits, inputs = run.logits, []
 
   def spy(params, ids, *rest):

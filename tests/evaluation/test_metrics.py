@@ -41,7 +41,7 @@ def metric():
 
 @pytest.mark.slow
 def test_a_metric_sees_all_heldout_predictions(metric, trained):
-  run, params, _, _ = restore(Workdir.at(trained))
+  run, params, *_ = restore(Workdir.at(trained))
   # All of them: padding fills up the last batch.
   train = dataclasses.replace(
     run.config.train, metrics=metric, eval_batches=0, batch_size=16
@@ -57,7 +57,7 @@ def test_a_metric_sees_all_heldout_predictions(metric, trained):
 
 @pytest.mark.parametrize("name", ["loss", "mlm_accuracy"])
 def test_a_metric_of_a_reserved_name_raises_input_error(name, trained):
-  run, _, _, _ = restore(Workdir.at(trained))
+  run, *_ = restore(Workdir.at(trained))
   registry.METRICS.register(name, Accuracy)
   try:
     train = dataclasses.replace(run.config.train, metrics=name)

@@ -24,6 +24,7 @@ def write(make_config, tmp_path):
       None,
       "not checked",
       step=step,
+      max_tokens=32,
       origin={},
     )
     rows = dict(re.findall(r"(?m)^\| (.+?) \| (.+) \|$", text))

@@ -138,7 +138,7 @@ def test_masks_have_the_same_ids(ours, theirs, text):
 @pytest.fixture(scope="session")
 def exported(ours, tmp_path_factory):
   out = epath.Path(tmp_path_factory.mktemp("exported")) / "tokenizer"
-  export_tokenizer(ours, out, max_length=128)
+  export_tokenizer(ours, out, max_tokens=128)
   return out
 
 

@@ -9,7 +9,8 @@ import tokenizers
 from etils import epath
 from tokenizers import models
 
-from mlm_jax.data.tokenizers.tokenizer_json import FILE, HuggingFaceTokenizer
+from mlm_jax.data.tokenizers.tokenizer_files import FILE, template
+from mlm_jax.data.tokenizers.tokenizer_json import HuggingFaceTokenizer
 from mlm_jax.errors import InputError
 from mlm_jax.hf.tokenizer_export import export_tokenizer
 from mlm_jax.hf.tokenizer_import import add_tokens, import_tokenizer
@@ -21,12 +22,16 @@ BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 def words(tmp_path):
   """Returns a function that writes a small WordPiece tokenizer to a folder."""
 
-  def write(specials=BERT, **names):
+  def write(specials=BERT, adds_specials=False, **names):
     vocab = [*specials, "the", "co", "##vid", "##id", "list", "."]
     ids = {piece: i for i, piece in enumerate(vocab)}
     result = tokenizers.Tokenizer(models.WordPiece(ids, unk_token=specials[1]))
     result.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     result.add_special_tokens(specials)
+    if adds_specials:
+      result.post_processor = template(
+        (specials[2], ids[specials[2]]), (specials[3], ids[specials[3]])
+      )
     (tmp_path / FILE).write_text(result.to_str())
     if names:
       (tmp_path / "tokenizer_config.json").write_text(json.dumps(names))
@@ -36,13 +41,57 @@ def words(tmp_path):
 
 
 def test_imported_files_are_exported_unchanged(words, tmp_path):
-  hf = import_tokenizer(words(mask_token="[MASK]", odd=3), 20)
+  folder = words(
+    mask_token="[MASK]", odd=3, model_max_length=128, adds_specials=True
+  )
+  hf = import_tokenizer(folder, 20)
   out = epath.Path(tmp_path) / "out"
-  export_tokenizer(hf, out, max_length=128)
+  export_tokenizer(hf, out, max_tokens=128, check=False)
   for name in (FILE, "tokenizer_config.json"):
     assert (out / name).read_bytes() == (tmp_path / name).read_bytes()
   again = import_tokenizer(out, 20)
   assert again.vocabulary == hf.vocabulary
+
+
+@pytest.fixture
+def byte_level():
+  """A tokenizer of bytes that has the word "list", after a space."""
+  specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+  pairs = [("l", "i"), ("s", "t"), ("li", "st"), ("Ġ", "list"), ("z", "o")]
+  alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+  pieces = [*specials, *alphabet, *map("".join, pairs)]
+  made = tokenizers.Tokenizer(
+    models.BPE({piece: i for i, piece in enumerate(pieces)}, pairs)
+  )
+  made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(False)
+  made.decoder = tokenizers.decoders.ByteLevel()
+  made.add_special_tokens(specials)
+  return HuggingFaceTokenizer({FILE: made.to_str().encode()})
+
+
+def test_a_new_word_of_bytes_takes_the_space_before_it(byte_level):
+  added, spelled = add_tokens(byte_level, ["zorg", "list"])
+  (new,) = spelled
+  # What "list" is after a space was a token already.
+  assert added.pieces[new] == "zorg"
+  assert spelled[new] == byte_level.encode([" zorg"])[0]
+  (ids,) = added.encode(["a zorg list, zorgs"])
+  assert [added.display_text(i) for i in ids[:3]] == ["a", " zorg", " list"]
+  assert new not in ids[3:]
+  assert added.vocabulary.starts_word[new]
+  assert added.vocabulary.spellings[new] == b" zorg"
+  for text in ("a zorg list", "zorg", "a zorg zorg."):
+    assert added.decode(added.encode([text])[0]) == text
+
+
+def test_a_word_in_capitals_is_not_new_to_lower_case(words):
+  folder = words()
+  spec = json.loads((folder / FILE).read_text())
+  spec["normalizer"] = {"type": "Lowercase"}
+  (folder / FILE).write_text(json.dumps(spec))
+  hf = import_tokenizer(folder, 11)
+  added, spelled = add_tokens(hf, ["List", "Zorg", "the"])
+  assert [added.pieces[i] for i in spelled] == ["Zorg"]
 
 
 def test_new_tokens_use_free_rows_first(words):

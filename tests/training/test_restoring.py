@@ -44,5 +44,5 @@ def test_restore_uses_the_devices_at_hand(trained, on_eight_devices, tmp_path):
     assert one in text
     text = text.replace(one, many)
   (tmp_path / "config.json").write_text(text)
-  run, _, _, _ = restore(Workdir.at(tmp_path))
+  run, *_ = restore(Workdir.at(tmp_path))
   assert run.mesh.size == 8

@@ -85,7 +85,7 @@ def test_records_say_what_was_read_of_each_source(recipe, trained):
 
 
 def test_evaluation_is_by_source_and_all_together(recipe, trained):
-  run, params, _, _ = restore(Workdir.at(trained))
+  run, params, *_ = restore(Workdir.at(trained))
   _, stores = prepare.load(run.config, Workdir.at(trained))
   found = heldout.evaluator(run, stores)(params)
   assert list(found) == [
@@ -150,7 +150,7 @@ def test_evaluate_measures_any_text(trained, texts):
   own = api.evaluate(trained).texts["validation/own"]
   assert list(found.texts) == [f"validation/{texts['own']}"]
   assert found.loss == pytest.approx(own.loss, rel=1e-6)
-  run, _, _, _ = restore(Workdir.at(trained))
+  run, *_ = restore(Workdir.at(trained))
   _, stores = prepare.load(run.config, Workdir.at(trained))
   info = stores.validation["own"].info["train"]
   size = os.stat(texts["own"].removeprefix("text:")).st_size
@@ -176,7 +176,7 @@ def test_evaluate_shows_each_text(trained, texts, capsys):
 
 
 def test_heldout_rows_without_targets_are_no_loss_of_0(trained, tmp_path):
-  run, params, _, _ = restore(Workdir.at(trained))
+  run, params, *_ = restore(Workdir.at(trained))
   path, counts = epath.Path(tmp_path), {}
   for split in rows_lib.SPLITS:
     writer = row_writer.SplitWriter(path, split, 32, run.vocab)

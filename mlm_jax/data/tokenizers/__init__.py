@@ -2,7 +2,11 @@
 
 from etils import epath
 
-from mlm_jax.data.tokenizers import sentencepiece, tokenizer_json, vocab_txt
+from mlm_jax.data.tokenizers import (
+  sentencepiece,
+  tokenizer_files,
+  vocab_txt,
+)
 from mlm_jax.data.tokenizers.base import MASK, SENTINEL, SPACE, Tokenizer
 from mlm_jax.data.tokenizers.sentencepiece import SentencePieceTokenizer
 from mlm_jax.data.tokenizers.tokenizer_json import HuggingFaceTokenizer
@@ -34,7 +38,7 @@ def load(path: epath.Path, vocab_size: int | None = None) -> Tokenizer:
     InputError: there is none, or it lacks a special token.
   """
   if path.is_dir():
-    names = (sentencepiece.SPM_FILE, tokenizer_json.FILE, vocab_txt.FILE)
+    names = (sentencepiece.SPM_FILE, tokenizer_files.FILE, vocab_txt.FILE)
     found = [path / name for name in names if (path / name).exists()]
     if not found:
       raise InputError(f"no tokenizer in {path}: no {', no '.join(names)}")
@@ -42,7 +46,7 @@ def load(path: epath.Path, vocab_size: int | None = None) -> Tokenizer:
   if not path.exists():
     raise InputError(f"no tokenizer at {path}")
   if path.suffix in (".json", ".txt"):
-    read = tokenizer_json.read if path.suffix == ".json" else vocab_txt.read
+    read = tokenizer_files.read if path.suffix == ".json" else vocab_txt.read
     files = read(path)
-    return tokenizer_json.HuggingFaceTokenizer(files, vocab_size, str(path))
+    return HuggingFaceTokenizer(files, vocab_size, str(path))
   return sentencepiece.SentencePieceTokenizer(path.read_bytes(), str(path))

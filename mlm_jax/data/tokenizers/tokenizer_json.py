@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import tokenizers
 from etils import epath
-from tokenizers import decoders, processors
+from tokenizers import decoders
 
 from mlm_jax.data.tokenizers import word_memo
 from mlm_jax.data.tokenizers.base import (
@@ -24,29 +24,15 @@ from mlm_jax.data.tokenizers.base import (
   find_stops,
   spelling,
 )
+from mlm_jax.data.tokenizers.tokenizer_files import (
+  FILE,
+  ROLES,
+  named_tokens,
+  parse,
+  special_ids,
+)
 from mlm_jax.errors import InputError, require
 from mlm_jax.vocabulary import Vocabulary
-
-FILE = "tokenizer.json"
-
-# Files that name the special tokens; the last takes precedence.
-NAMING_FILES = ("special_tokens_map.json", "tokenizer_config.json")
-
-# Role of a special token -> (its keys in those files, its usual spellings where
-# they have none of the keys).
-_ROLES = {
-  "start": (
-    ("cls_token", "bos_token"),
-    ("[CLS]", "<s>", "<|begin_of_text|>", "<bos>"),
-  ),
-  "end": (
-    ("sep_token", "eos_token"),
-    ("[SEP]", "</s>", "<|end_of_text|>", "<eos>"),
-  ),
-  "pad": (("pad_token",), ("[PAD]", "<pad>", "<|padding|>")),
-  "unk": (("unk_token",), ("[UNK]", "<unk>")),
-  "mask": (("mask_token",), (MASK, "<mask>", "<|mask|>")),
-}
 
 # Placeholders for words to be added, in BERT's vocabularies.
 _UNUSED = re.compile(r"\[unused\d+\]")
@@ -108,7 +94,7 @@ class HuggingFaceTokenizer(Tokenizer):
     )
     special = {t["id"] for t in self._spec["added_tokens"] if t["special"]}
     roles = self._role_ids(special, name)
-    named = _named_tokens(self.files, name).values()
+    named = named_tokens(self.files, name).values()
     sentinel_ids = find_sentinels(self._ids)
     others = special | {
       *(self._ids[token] for token in named if token in self._ids),
@@ -164,7 +150,7 @@ class HuggingFaceTokenizer(Tokenizer):
       if ids[role] is None:
         hint = "; --add_mask_token adds one to an import"
         raise InputError(
-          f"{name} has no {role} token ({' or '.join(_ROLES[role][0])})"
+          f"{name} has no {role} token ({' or '.join(ROLES[role][0])})"
           + (hint if role == "mask" else "")
         )
     require(
@@ -220,8 +206,27 @@ class HuggingFaceTokenizer(Tokenizer):
     special = {*self.vocabulary.special_ids} - {self.vocabulary.unk_id}
     return special - self._own_ids
 
+  def encode_word(self, word: str) -> list[int]:
+    """Returns the ids that a word has after another one."""
+    return self.encode([" " + word if self.is_byte_level else word])[0]
+
   def decode(self, ids: Sequence[int]) -> str:
-    return self._tokenizer.decode([int(i) for i in ids])
+    text, run = "", []
+    for i in map(int, ids):
+      if i in self._own_spaces:
+        text += self._tokenizer.decode(run) + " " * bool(text or run)
+        run = []
+      run.append(i)
+    return text + self._tokenizer.decode(run)
+
+  @functools.cached_property
+  def _own_spaces(self) -> set[int]:
+    """The added words of a byte-level model: the space before is theirs."""
+    return {
+      token["id"]
+      for token in self._spec["added_tokens"]
+      if self.is_byte_level and token["lstrip"] and not token["special"]
+    }
 
   @functools.cached_property
   def pieces(self) -> list[str]:
@@ -231,7 +236,9 @@ class HuggingFaceTokenizer(Tokenizer):
 
   def display_text(self, piece_id: int) -> str:
     piece = self.pieces[piece_id]
-    if self._is_byte_level:
+    if piece_id in self._own_spaces:
+      return " " + piece
+    if self.is_byte_level:
       text = decoders.ByteLevel().decode([piece])
       # Part of a character, or a line break, is clearer as it is spelled.
       if text.isprintable() and "\ufffd" not in text:
@@ -253,13 +260,17 @@ class HuggingFaceTokenizer(Tokenizer):
     starts = np.array(starts) | [
       begins_unspaced(self._spelled(piece)) for piece in self.pieces
     ]
+    starts[list(self._own_spaces)] = True
     starts[list(self.vocabulary.special_ids)] = False
     return starts
 
   def _spellings(self) -> tuple[bytes, ...]:
     """Returns `Vocabulary.spellings`."""
-    if self._is_byte_level:
-      return tuple(map(byte_level_spelling, self.pieces))
+    if self.is_byte_level:
+      return tuple(
+        b" " * (number in self._own_spaces) + byte_level_spelling(piece)
+        for number, piece in enumerate(self.pieces)
+      )
     texts = map(self.display_text, range(len(self.pieces)))
     return tuple(
       # Where pieces have no mark of spaces, there may be none.
@@ -269,18 +280,19 @@ class HuggingFaceTokenizer(Tokenizer):
 
   def _spelled(self, piece: str) -> str:
     """Returns the characters that a piece stands for, without its mark."""
-    if self._is_byte_level:
+    if self.is_byte_level:
       return decoders.ByteLevel().decode([piece])
     return piece.removeprefix(self._continuation)
 
   @functools.cached_property
-  def _is_byte_level(self) -> bool:
+  def is_byte_level(self) -> bool:
+    """Whether pieces spell bytes, as GPT-2's do."""
     return any(part["type"] == "ByteLevel" for part in _parts(self._spec))
 
   @functools.cached_property
   def _space(self) -> str:
     """How pieces spell the space before a word, "" if they omit it."""
-    if self._is_byte_level:
+    if self.is_byte_level:
       return "Ġ"
     for part in _parts(self._spec):
       if part["type"] == "Metaspace":
@@ -295,6 +307,14 @@ class HuggingFaceTokenizer(Tokenizer):
     """The prefix of pieces that continue a word, "" if there is none."""
     return self._spec["model"].get("continuing_subword_prefix") or ""
 
+  @property
+  def max_tokens(self) -> int:
+    """Where its tokenizer_config.json cuts texts, 0 for nowhere."""
+    config = json.loads(self.files.get("tokenizer_config.json", b"{}"))
+    limit = config.get("model_max_length")
+    # transformers writes 10^30 for no limit, as an integer or a float.
+    return int(limit) if limit and limit < 1 << 40 else 0
+
   @functools.cached_property
   def identity(self) -> str:
     vocab = self.vocabulary
@@ -306,89 +326,6 @@ class HuggingFaceTokenizer(Tokenizer):
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in self.files.items():
       (folder / name).write_bytes(content)
-
-
-def read(path: epath.Path) -> dict[str, bytes]:
-  """Returns the contents of a tokenizer.json and its NAMING_FILES, by name."""
-  return {FILE: path.read_bytes(), **naming_files(path)}
-
-
-def naming_files(path: epath.Path) -> dict[str, bytes]:
-  """Returns the contents of the NAMING_FILES beside a file, by name."""
-  return {
-    name: (path.parent / name).read_bytes()
-    for name in NAMING_FILES
-    if (path.parent / name).exists()
-  }
-
-
-def template(
-  start: tuple[str, int], end: tuple[str, int]
-) -> processors.TemplateProcessing:
-  """Returns what puts start and end around a text, or a pair of texts.
-
-  Args:
-    start: token and id.
-    end: the same.
-  """
-  return processors.TemplateProcessing(
-    single=f"{start[0]} $A {end[0]}",
-    pair=f"{start[0]} $A {end[0]} $B:1 {end[0]}:1",
-    special_tokens=[start, end],
-  )
-
-
-def parse(files: Mapping[str, bytes], name: str) -> tokenizers.Tokenizer:
-  """Returns the tokenizers library's tokenizer of a tokenizer.json.
-
-  Raises:
-    InputError: the file is no tokenizer.json, or has no tokens.
-  """
-  try:
-    tokenizer = tokenizers.Tokenizer.from_str(files[FILE].decode())
-  except Exception as error:  # The library raises no narrower one.
-    raise InputError(f"{name} is not a tokenizer.json") from error
-  require(tokenizer.get_vocab_size() > 0, f"{name} has no tokens")
-  return tokenizer
-
-
-def special_ids(
-  files: Mapping[str, bytes], vocab: Mapping[str, int], name: str
-) -> dict[str, int | None]:
-  """Returns the ids of "start", "end", "pad", "unk" and "mask", None if absent.
-
-  They are found by the names in the files beside a tokenizer.json, or else by
-  their usual spellings.
-
-  Args:
-    files: the contents of `NAMING_FILES`, by file name, as far as they exist.
-    vocab: the id of each token.
-    name: how error messages refer to the tokenizer.
-
-  Raises:
-    InputError: a file is no JSON object.
-  """
-  named = _named_tokens(files, name)
-  ids = {}
-  for role, (keys, usual) in _ROLES.items():
-    tokens = [named[key] for key in keys if key in named] or usual
-    ids[role] = next((vocab[t] for t in tokens if t in vocab), None)
-  return ids
-
-
-def _named_tokens(files: Mapping[str, bytes], name: str) -> dict[str, str]:
-  """Returns the named special tokens, such as {"cls_token": "<s>", ...}."""
-  named = {}
-  for file in NAMING_FILES:
-    try:
-      items = json.loads(files.get(file, b"{}")).items()
-    except (ValueError, AttributeError) as error:
-      raise InputError(f"the {file} of {name} is not a JSON object") from error
-    for key, value in items:
-      token = value.get("content") if isinstance(value, dict) else value
-      if key.endswith("_token") and isinstance(token, str):
-        named[key] = token
-  return named
 
 
 def _parts(spec) -> Iterator[dict]:

@@ -25,12 +25,12 @@ from mlm_jax.data.tokenizers.base import (
   Tokenizer,
   begins_unspaced,
 )
-from mlm_jax.data.tokenizers.tokenizer_json import (
+from mlm_jax.data.tokenizers.tokenizer_files import (
   FILE,
   NAMING_FILES,
-  HuggingFaceTokenizer,
   template,
 )
+from mlm_jax.data.tokenizers.tokenizer_json import HuggingFaceTokenizer
 from mlm_jax.errors import require
 
 _UNKNOWN = "[UNK]"

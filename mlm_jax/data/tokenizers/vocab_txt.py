@@ -7,7 +7,7 @@ from etils import epath
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from mlm_jax.config.data import SPECIAL_TOKENS
-from mlm_jax.data.tokenizers import tokenizer_json
+from mlm_jax.data.tokenizers import tokenizer_files
 from mlm_jax.errors import InputError
 
 FILE = "vocab.txt"
@@ -29,7 +29,7 @@ def read(path: epath.Path) -> dict[str, bytes]:
   ids = {token.rstrip(): number for number, token in enumerate(tokens)}
   if _UNKNOWN not in ids:
     raise InputError(f"{path} has no {_UNKNOWN}: it is no WordPiece vocabulary")
-  files = tokenizer_json.naming_files(path)
+  files = tokenizer_files.naming_files(path)
   config = json.loads(files.get("tokenizer_config.json", b"{}"))
   made = tokenizers.Tokenizer(models.WordPiece(ids, unk_token=_UNKNOWN))
   made.normalizer = normalizers.BertNormalizer(
@@ -41,7 +41,7 @@ def read(path: epath.Path) -> dict[str, bytes]:
   made.decoder = decoders.WordPiece()
   made.add_special_tokens([token for token in SPECIAL_TOKENS if token in ids])
   if {"[CLS]", "[SEP]"} <= ids.keys():
-    made.post_processor = tokenizer_json.template(
+    made.post_processor = tokenizer_files.template(
       ("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])
     )
-  return {tokenizer_json.FILE: made.to_str().encode(), **files}
+  return {tokenizer_files.FILE: made.to_str().encode(), **files}
