@@ -327,6 +327,7 @@ def import_hf(
   workdir: Path,
   changes: Changes | None = None,
   *,
+  revision: str = "",
   check_parity: bool = True,
 ) -> None:
   """Makes a work directory of a Hugging Face model, to train it further.
@@ -335,10 +336,15 @@ def import_hf(
     source: a model folder, or a repository name on the hub.
     workdir: the folder to create.
     changes: to make to the model: more tokens, positions or layers.
+    revision: a branch, tag, commit or refs/pr/N of the repository.
     check_parity: run both models, and refuse to finish if they differ.
   """
   importing.import_model(
-    source, Workdir.at(workdir), changes or Changes(), check=check_parity
+    source,
+    Workdir.at(workdir),
+    changes or Changes(),
+    revision=revision,
+    check=check_parity,
   )
 
 

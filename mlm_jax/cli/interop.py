@@ -44,5 +44,6 @@ def import_hf(args) -> None:
       rope_theta=args.rope_theta,
       larger=larger,
     ),
+    revision=args.revision,
     check_parity=not args.no_parity,
   )

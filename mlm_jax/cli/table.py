@@ -290,6 +290,8 @@ COMMANDS = {
     arguments=(
       ("--from", {"required": True, "dest": "source", "metavar": "MODEL",
         "help": "a folder, or a repository name on the hub"}),
+      ("--revision", {"default": "", "metavar": "NAME",
+        "help": "a branch, tag or commit of the repository, or refs/pr/N"}),
       ("--add_tokens", {"default": "", "metavar": "FILE",
         "help": "add the words of this file, one per line, as tokens"}),
       ("--add_mask_token", {"action": "store_true",

@@ -1,8 +1,10 @@
 """Imports a Hugging Face model into a work directory."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
+import tempfile
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -54,6 +56,7 @@ def import_model(
   workdir: Workdir,
   changes: Changes = Changes(),
   *,
+  revision: str = "",
   check: bool = True,
   say: Callable[[str], None] = print,
 ) -> None:
@@ -63,6 +66,7 @@ def import_model(
     source: a model folder, or a repository name on the hub.
     workdir: to create; it must be empty or absent.
     changes: applied after the parity check.
+    revision: a branch, tag, commit or refs/pr/N of the repository.
     check: whether to check parity with the original model.
     say: receives progress messages.
 
@@ -71,7 +75,10 @@ def import_model(
       or the models differ. Nothing is written then.
   """
   with atomic_folder(workdir.root) as partial:
-    family, encoder = _import(source, Workdir(partial), changes, check, say)
+    folder = hub.folder_of(source, revision)
+    family, encoder = _import(
+      source, folder, Workdir(partial), changes, check, say
+    )
   say(
     f"Wrote {workdir.root}: {family}, {encoder.num_layers} layers of "
     f"{encoder.width}. To continue training:\n"
@@ -81,12 +88,13 @@ def import_model(
   )
 
 
-def _import(source, workdir, changes, check, say) -> tuple[str, EncoderConfig]:
+def _import(
+  source, folder, workdir, changes, check, say
+) -> tuple[str, EncoderConfig]:
   """Returns the name of the family and the encoder after all changes."""
   words = _words(changes.tokens)
-  folder = hub.folder_of(source)
   values = files.read_config(folder)
-  family, encoder = _architecture(values)
+  family, encoder = _architecture(values, folder)
   if changes.larger:
     surgery.check(encoder, _larger(encoder, changes))
   tokenizer = import_tokenizer(
@@ -94,30 +102,23 @@ def _import(source, workdir, changes, check, say) -> tuple[str, EncoderConfig]:
   )
   # An added mask token may be past the last row of the embedding table.
   vocab = dataclasses.replace(tokenizer.vocabulary, size=values["vocab_size"])
-  pad_ids = [None, vocab.pad_id]
-  if family and not family.padded_positions:
-    pad_ids.append(vocab.end_id)  # See HuggingFaceTokenizer.
-  require(
-    values.get("pad_token_id") in pad_ids,
-    f"config.json has pad_token_id={values.get('pad_token_id')}, the tokenizer "
-    f"pads with {vocab.pad_id}",
-  )
   if family and check:
     tokenizer, read_as = as_transformers_reads_it(
       tokenizer, folder, encoder.max_positions
     )
     say(f"Tokenizer {read_as}")
   params = _read_params(folder, values, encoder, vocab, family, changes, say)
-  verdict = parity.verdict(
-    MaskedLM(encoder, vocab.size),
-    params,
-    vocab,
-    tokenizer,
-    folder,
-    family,
-    check=check,
-    headless=changes.new_head,
-  )
+  with _as_spelled_today(folder, encoder, params, vocab, family) as folder:
+    verdict = parity.verdict(
+      MaskedLM(encoder, vocab.size),
+      params,
+      vocab,
+      tokenizer,
+      folder,
+      family,
+      check=check,
+      headless=changes.new_head,
+    )
   say(f"Parity {verdict}")
   encoder, params, tokenizer = _changed(
     encoder, params, tokenizer, words, changes
@@ -141,19 +142,44 @@ def _words(path: str) -> list[str]:
   return words
 
 
-def _architecture(values: Values) -> tuple[Family | None, EncoderConfig]:
+def _architecture(
+  values: Values, folder: pathlib.Path
+) -> tuple[Family | None, EncoderConfig]:
   if values.get("model_type") == native.MODEL_TYPE:
     return None, native.read_config(values)
-  family = families.of_config(values)
+  is_named = "model_type" in values
+  family = families.of_config(values, () if is_named else files.Weights(folder))
   require(
     isinstance(values.get("vocab_size"), int), "config.json lacks 'vocab_size'"
   )
   return family, family.read_config(values)
 
 
+@contextlib.contextmanager
+def _as_spelled_today(folder, encoder, params, vocab, family):
+  """Yields a folder whose spelling transformers reads."""
+  if not family or not family.older_spelling:
+    yield folder
+    return
+  with tempfile.TemporaryDirectory() as respelled:
+    today = families.FAMILIES[family.model_type]
+    respelled = pathlib.Path(respelled)
+    files.write_config(respelled, today.write_config(encoder, vocab))
+    files.write_weights(respelled, weights.to_tensors(params, vocab, today))
+    yield respelled
+
+
 def _read_params(folder, values, encoder, vocab, family, changes, say) -> dict:
   headless = changes.new_head
   tensors = files.Weights(folder)
+  pad_id = values.get("pad_token_id")
+  if family and family.padded_positions and pad_id not in (None, vocab.pad_id):
+    say(
+      f"config.json has pad_token_id={pad_id}, the tokenizer pads with "
+      f"{vocab.pad_id}: positions are counted from the first, as transformers "
+      "does"
+    )
+    vocab = dataclasses.replace(vocab, pad_id=pad_id)
   try:
     params = weights.from_tensors(
       tensors, encoder, vocab, family, headless=headless

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import InputError, require
+from mlm_jax.hf import files
 from mlm_jax.hf.families.base import Family
 from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
 from mlm_jax.models.decoder import Decoder
@@ -79,6 +80,10 @@ def verdict(
     version = transformers.__version__
     return f"not checked: transformers {version} has no {family.architecture}"
   docs = documents(tokenizer, vocab, model.config.max_positions)
+  if family.padded_positions:
+    # What config.json calls padding has no position, whatever it stands for.
+    padding = files.read_config(folder).get("pad_token_id", 1)
+    docs = [[i for i in doc if i != padding] for doc in docs]
   found = measure(model, params, vocab, docs, folder, family, headless)
   found.check()
   logits = f"logits differ by {found.logits:.1e} at most, "

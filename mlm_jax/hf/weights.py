@@ -170,10 +170,17 @@ def _stored_names(tensors, wanted, config, family, headless) -> dict[str, str]:
   """Returns the name in `tensors` of each tensor that is wanted."""
   stored = {name: name for name in tensors}
   if family:
-    prefix = family.prefix + "."
-    # Encoders without a head may be saved without the prefix.
-    bare = not any(name.startswith(prefix) for name in tensors)
-    stored = {(prefix if bare else "") + _current_name(n): n for n in tensors}
+    stored = {_current_name(name): name for name in tensors}
+    prefix, older = family.prefix + ".", family.older_prefix + "."
+    if not any(name.startswith(prefix) for name in stored):
+      # Encoders without a head may be saved without the prefix.
+      bare = not any(name.startswith(older) for name in stored)
+      stored = {
+        prefix + name.removeprefix(older)
+        if bare or name.startswith(older)
+        else name: original
+        for name, original in stored.items()
+      }
   missing = [name for name in wanted if name not in stored]
   unknown = set(stored).difference(wanted)
   if family:

@@ -38,6 +38,10 @@ def _xlm_roberta(rng, shape):
   }
 
 
+def _camembert(rng, shape):
+  return transformers.CamembertForMaskedLM, _roberta(rng, shape)[1]
+
+
 def _albert(rng, shape):
   return transformers.AlbertForMaskedLM, {
     **shape,
@@ -119,6 +123,7 @@ FAMILIES = {
     _bert,
     _roberta,
     _xlm_roberta,
+    _camembert,
     _albert,
     _electra,
     _distilbert,

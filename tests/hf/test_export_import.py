@@ -297,9 +297,8 @@ def pickled(folder):
     (drop("model.safetensors"), "has no model.safetensors"),
     (pickled, "a pickle"),
     (drop("tokenizer.json"), "no tokenizer in"),
-    (rewrite("config.json", model_type="gpt2"), "known: bert, distilbert"),
+    (rewrite("config.json", model_type="gpt2"), "supported: bert, distilbert"),
     (rewrite("config.json", intermediate_size=65), "has shape"),
-    (rewrite("config.json", pad_token_id=7), "pad_token_id=7, the tokenizer"),
     (headless, "--new_head"),
     (maskless, "--add_mask_token"),
   ],
@@ -357,3 +356,112 @@ def test_unknown_sources_are_input_errors(
     capsys, "import_hf", f"--from={source}", f"--workdir={tmp_path}/work"
   )
   assert message in line
+
+
+def tokenizer_limit(folder):
+  values = json.loads((folder / "tokenizer_config.json").read_text())
+  return values["model_max_length"]
+
+
+def test_texts_are_cut_where_learned_positions_were_trained(
+  trained, exported, imported, tmp_path, capsys
+):
+  config = Workdir.at(trained).load_config()
+  length, positions = config.data.seq_len, config.model.max_positions
+  assert config.model.position_kind == "learned" and length < positions
+  assert tokenizer_limit(exported) == length
+  assert (
+    f"| maximum length | {length} tokens |"
+    in (exported / "README.md").read_text()
+  )
+  # An import knows of it; what is asked for is kept.
+  assert Workdir.at(imported).trained_length(0) == length
+  arguments = [f"--workdir={imported}", "--no-parity"]
+  said = run(capsys, "export_hf", *arguments, f"--out={tmp_path}/a")
+  assert f"from there to {positions} were never trained" in said
+  said = run(
+    capsys,
+    *("export_hf", *arguments, f"--out={tmp_path}/b", "--max_tokens=40"),
+  )
+  assert tokenizer_limit(tmp_path / "b") == 40
+  line = error_of(
+    capsys,
+    *("export_hf", *arguments, f"--out={tmp_path}/c"),
+    f"--max_tokens={positions + 1}",
+  )
+  assert "--max_tokens" in line and "model.max_positions" in line
+  texts = tmp_path / "texts"
+  texts.write_text("a class " * length)
+  vectors = f"--out={tmp_path}/v.npy"
+  said = run(
+    capsys, "embed", f"--workdir={trained}", f"--texts={texts}", vectors
+  )
+  assert f"truncated to the {length} tokens" in said
+
+
+def test_a_tokenizer_without_a_limit_gets_the_models(copy, tmp_path, capsys):
+  rewrite("tokenizer_config.json", model_max_length=None)(copy)
+  run(capsys, "import_hf", f"--from={copy}", f"--workdir={tmp_path}/w")
+  positions = Workdir.at(tmp_path / "w").load_config().model.max_positions
+  run(capsys, "export_hf", f"--workdir={tmp_path}/w", f"--out={tmp_path}/out")
+  assert tokenizer_limit(tmp_path / "out") == positions
+
+
+def test_models_of_few_positions_are_compared_within_them(
+  recipe, tmp_path, capsys
+):
+  workdir = f"--workdir={tmp_path}/w"
+  run(
+    capsys,
+    *("train", f"--config={recipe}", workdir, "--config.train.steps=2"),
+    *("--config.model.max_positions=32", "--config.data.seq_len=32"),
+    *("--config.train.checkpoint_every=2", "--config.optim.warmup_steps=1"),
+  )
+  said = run(capsys, "export_hf", workdir, f"--out={tmp_path}/out")
+  assert "Parity checked" in said
+  said = run(
+    capsys, "import_hf", f"--from={tmp_path}/out", f"--workdir={tmp_path}/i"
+  )
+  assert "Parity checked" in said
+
+
+def test_what_transformers_raises_is_one_line(
+  copy, tmp_path, capsys, monkeypatch
+):
+  def fails(*_, **__):
+    raise ZeroDivisionError("of a class of models\nand more")
+
+  monkeypatch.setattr(transformers.BertForMaskedLM, "forward", fails)
+  line = error_of(
+    capsys, "import_hf", f"--from={copy}", f"--workdir={tmp_path}/w"
+  )
+  assert "ZeroDivisionError: of a class of models; --no-parity" in line
+
+
+@pytest.mark.parametrize("pads", [0, 1])
+def test_positions_are_counted_by_the_models_padding(
+  pads, tmp_path, capsys, copy
+):
+  """RoBERTa's padding may not be its tokenizer's, which pads with 0 here."""
+  size = json.loads((copy / "config.json").read_text())["vocab_size"]
+  torch.manual_seed(0)
+  config = transformers.RobertaConfig(
+    vocab_size=size,
+    hidden_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=48,
+    max_position_embeddings=258,
+    type_vocab_size=1,
+    pad_token_id=pads,
+  )
+  transformers.RobertaForMaskedLM(config).save_pretrained(copy)
+  said = run(capsys, "import_hf", f"--from={copy}", f"--workdir={tmp_path}/w")
+  assert "Parity checked" in said
+  assert ("positions are counted" in said) == (pads == 1)
+  config = Workdir.at(tmp_path / "w").load_config()
+  assert config.model.max_positions == 258 - pads - 1
+  said = run(
+    capsys, "export_hf", f"--workdir={tmp_path}/w", f"--out={tmp_path}/out"
+  )
+  assert "Parity checked" in said

@@ -192,6 +192,152 @@ def test_native_tensors_keep_every_array(make_config, make_run, vocab):
     np.testing.assert_array_equal(flat[name], tensor)
 
 
+NOMIC_2024 = {
+  "hidden_size": "n_embd",
+  "num_hidden_layers": "n_layer",
+  "num_attention_heads": "n_head",
+  "intermediate_size": "n_inner",
+  "max_position_embeddings": "n_positions",
+  "layer_norm_eps": "layer_norm_epsilon",
+}
+
+
+@pytest.mark.parametrize("prefix", ["bert.", "nomic_bert."])
+def test_nomic_bert_is_read_as_it_was_spelled_in_2024(
+  prefix, peer_vocab, tmp_path
+):
+  peer = make_peer(FAMILIES["nomic_bert"], seed=1)
+  peer.save_pretrained(tmp_path)
+  vocab = peer_vocab(peer)
+  today = read(tmp_path, vocab)
+  values = json.loads((tmp_path / "config.json").read_text())
+  older = {
+    NOMIC_2024.get(key, key): value
+    for key, value in values.items()
+    if key not in ("rope_parameters", "head_dim", "hidden_act")
+  }
+  older |= {"activation_function": "swiglu", "rotary_emb_base": 1000}
+  (tmp_path / "config.json").write_text(json.dumps(older))
+  tensors = load_file(tmp_path / "model.safetensors")
+  tensors = {n.replace("nomic_bert.", prefix): t for n, t in tensors.items()}
+  save_file(tensors, tmp_path / "model.safetensors")
+  family, config, params = read(tmp_path, vocab)
+  assert family.older_spelling and config == today[1]
+  jax.tree.map(np.testing.assert_array_equal, params, today[2])
+
+
+def alibi_bert(tensors, ids, heads):
+  """Returns logits of MosaicBERT (Portes et al. 2023), written from the paper.
+
+  Attention is linearly less to farther tokens, a head's slope is a power of
+  2^(-8/heads), and MLPs are gated.
+  """
+  tensors = {k: torch.tensor(v) for k, v in tensors.items()}
+  linear = lambda x, name: torch.nn.functional.linear(
+    x, tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
+  )
+  norm = lambda x, name: torch.nn.functional.layer_norm(
+    *(x, x.shape[-1:], tensors[f"{name}.weight"], tensors[f"{name}.bias"]),
+    eps=1e-12,
+  )
+  gelu = torch.nn.functional.gelu
+  table = tensors["bert.embeddings.word_embeddings.weight"]
+  types = tensors["bert.embeddings.token_type_embeddings.weight"]
+  x = norm(table[torch.tensor(ids)] + types[0], "bert.embeddings.LayerNorm")
+  index = torch.arange(len(ids))
+  distance = (index[:, None] - index).abs()
+  slopes = 2.0 ** (-8 / heads * torch.arange(1, heads + 1))
+  bias = -slopes[:, None, None] * distance
+  for layer in range(2):
+    block = f"bert.encoder.layer.{layer}"
+    q, k, v = (
+      part.reshape(len(ids), heads, -1).transpose(0, 1)
+      for part in linear(x, f"{block}.attention.self.Wqkv").chunk(3, -1)
+    )
+    scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5 + bias
+    seen = (scores.softmax(-1) @ v).transpose(0, 1).reshape(len(ids), -1)
+    seen = linear(seen, f"{block}.attention.output.dense")
+    x = norm(x + seen, f"{block}.attention.output.LayerNorm")
+    gated, other = linear(x, f"{block}.mlp.gated_layers").chunk(2, -1)
+    out = linear(gelu(gated) * other, f"{block}.mlp.wo")
+    x = norm(x + out, f"{block}.mlp.layernorm")
+  head = "cls.predictions.transform"
+  x = norm(gelu(linear(x, f"{head}.dense")), f"{head}.LayerNorm")
+  return x @ table.T + tensors["cls.predictions.bias"]
+
+
+def test_mosaic_bert_computes_what_its_paper_says(tmp_path, vocab):
+  rng, heads, width, mlp = np.random.default_rng(0), 4, 16, 24
+  shapes = {
+    "bert.embeddings.word_embeddings.weight": [vocab.size, width],
+    "bert.embeddings.token_type_embeddings.weight": [2, width],
+    "bert.embeddings.LayerNorm.weight": [width],
+    "bert.embeddings.LayerNorm.bias": [width],
+    "cls.predictions.transform.dense.weight": [width, width],
+    "cls.predictions.transform.dense.bias": [width],
+    "cls.predictions.transform.LayerNorm.weight": [width],
+    "cls.predictions.transform.LayerNorm.bias": [width],
+    "cls.predictions.bias": [vocab.size],
+  }
+  for layer in range(2):
+    of_block = {
+      "attention.self.Wqkv.weight": [3 * width, width],
+      "attention.self.Wqkv.bias": [3 * width],
+      "attention.output.dense.weight": [width, width],
+      "attention.output.dense.bias": [width],
+      "attention.output.LayerNorm.weight": [width],
+      "attention.output.LayerNorm.bias": [width],
+      "mlp.gated_layers.weight": [2 * mlp, width],
+      "mlp.wo.weight": [width, mlp],
+      "mlp.wo.bias": [width],
+      "mlp.layernorm.weight": [width],
+      "mlp.layernorm.bias": [width],
+    }
+    shapes |= {
+      f"bert.encoder.layer.{layer}.{k}": v for k, v in of_block.items()
+    }
+  tensors = {
+    name: rng.normal(size=shape).astype(np.float32) / 2
+    for name, shape in shapes.items()
+  }
+  save_file(tensors, tmp_path / "model.safetensors")
+  values = {
+    "model_type": "bert",
+    "vocab_size": vocab.size,
+    "hidden_size": width,
+    "num_hidden_layers": 2,
+    "num_attention_heads": heads,
+    "intermediate_size": mlp,
+    "max_position_embeddings": 64,
+    "alibi_starting_size": 64,
+    "auto_map": {"AutoModelForMaskedLM": "bert_layers.BertForMaskedLM"},
+  }
+  (tmp_path / "config.json").write_text(json.dumps(values))
+  _, config, params = read(tmp_path, vocab)
+  ids = [vocab.start_id, *rng.integers(10, vocab.size, 20), vocab.end_id]
+  rows = np.array([ids])
+  segments, positions = segments_and_positions(rows, vocab)
+  logits = MaskedLM(config, vocab.size).apply(
+    {"params": params}, rows, segments, positions, positions
+  )
+  expected = alibi_bert(tensors, ids, heads)
+  found = logits.logits_BPV[0, :, : vocab.size]
+  np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_model_is_recognised_by_its_tensors(bert):
+  folder, _ = bert
+  names = files.Weights(folder)
+  values = {"model_type": None}
+  assert families.of_config(values, names).model_type == "bert"
+  # Without their prefix, BERT's and RoBERTa's names are the same.
+  bare = [name.removeprefix("bert.") for name in names]
+  with pytest.raises(InputError, match=r"no model_type.*one of bert, electra"):
+    families.of_config(values, bare)
+  with pytest.raises(InputError, match="no model_type"):
+    families.of_config(values, ["something"])
+
+
 @pytest.fixture
 def bert(tmp_path, peer_vocab):
   peer = make_peer(FAMILIES["bert"], seed=1)
@@ -252,8 +398,8 @@ def test_invalid_weights_are_named(how, message, bert):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ({"model_type": "bertt"}, "did you mean 'bert'"),
-    ({"model_type": "llama"}, "known: bert, distilbert"),
+    ({"model_type": "bertt"}, "'bertt'.*supported: bert, distilbert"),
+    ({"model_type": "deberta-v2"}, "relative positions would be a second"),
     ({"position_embedding_type": "relative_key"}, "only 'absolute'"),
     ({"hidden_act": "mish"}, "known: swish, silu, relu, gelu"),
     ({"hidden_size": None}, "lacks .hidden_size."),

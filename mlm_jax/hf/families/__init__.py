@@ -1,5 +1,7 @@
 """The supported Hugging Face model families, by model_type."""
 
+from collections.abc import Collection
+
 import flax.linen as nn
 
 from mlm_jax.errors import InputError, unknown
@@ -16,6 +18,7 @@ FAMILIES = {
   "electra": bert.ELECTRA,
   "roberta": bert.ROBERTA,
   "xlm-roberta": bert.XLM_ROBERTA,
+  "camembert": bert.CAMEMBERT,
   "modernbert": rotary.MODERNBERT,
   "nomic_bert": rotary.NOMICBERT,
   "eurobert": rotary.EUROBERT,
@@ -34,16 +37,66 @@ _BY_MODEL = {
 }
 
 
-def of_config(values: Values) -> Family:
+# Why others are not read.
+WHY_NOT = {
+  "big_bird": "its attention is sparse, with random blocks",
+  "deberta": "its attention to relative positions would be a second encoder",
+  "deberta-v2": "its attention to relative positions would be a second encoder",
+  "fnet": "it mixes tokens by Fourier transforms",
+  "funnel": "it pools tokens between its blocks",
+  "llama": "it is causal",
+  "longformer": "its attention is sparse, with weights of its own for some",
+  "mpnet": "its relative positions are shared by all layers",
+  "neobert": "its rotary positions turn neighbouring channels",
+  "xlnet": "its attention has two streams",
+}
+
+
+def of_config(values: Values, names: Collection[str] = ()) -> Family:
   """Returns the family of a config.json.
 
+  Args:
+    values: of config.json.
+    names: those of the tensors, by which a model is recognised where
+      config.json does not say what it is.
+
   Raises:
-    InputError: its model_type is not supported.
+    InputError: its model_type is not supported, or missing.
   """
-  model_type = str(values.get("model_type"))
+  model_type = values.get("model_type")
+  if model_type is None:
+    return _of_tensors(names)
+  if model_type == "nomic_bert" and "n_embd" in values:
+    return rotary.NOMICBERT_2024
+  if model_type == "bert" and "alibi_starting_size" in values:
+    return bert.MOSAICBERT
   if model_type not in FAMILIES:
-    raise unknown("model_type in config.json", model_type, FAMILIES)
+    # A model_type is no typing error: no other family is suggested.
+    why = WHY_NOT.get(model_type)
+    raise InputError(
+      f"model_type={model_type!r} of config.json cannot be imported"
+      + (f": {why}" if why else f"; supported: {', '.join(FAMILIES)}")
+    )
   return FAMILIES[model_type]
+
+
+def _of_tensors(names: Collection[str]) -> Family:
+  """Returns the first family with a tensor of its first block among these."""
+  found = {}
+  for model_type, family in FAMILIES.items():
+    (module, *_), *_ = family.block_modules.values()
+    tensor = f"{family.block.format(0)}.{module}.weight"
+    bare = tensor.removeprefix(f"{family.prefix}.")
+    if tensor in names or bare in names:
+      # Families that differ in nothing but their name are one.
+      found.setdefault(tensor, model_type)
+  if len(found) == 1:
+    return FAMILIES[found.popitem()[1]]
+  hint = ", ".join(found.values() or FAMILIES)
+  raise InputError(
+    "config.json has no model_type, and the names of the tensors do not say "
+    f'what it is: add "model_type", one of {hint}'
+  )
 
 
 def of_model(

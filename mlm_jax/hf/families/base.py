@@ -64,6 +64,8 @@ class Family:
     decoder_modules: our module in a decoder block -> its names in the block.
     unscaled_queries: whether attention scores are not divided by the square
       root of the head width, as in T5.
+    older_prefix: the prefix before transformers had the family; "" if none.
+    older_spelling: whether these keys of config.json are of the time before.
   """
 
   model_type: str
@@ -86,6 +88,8 @@ class Family:
     default_factory=dict
   )
   unscaled_queries: bool = False
+  older_prefix: str = ""
+  older_spelling: bool = False
 
   def unused_positions(self, pad_id: int) -> int:
     """Returns the number of unused rows at the start of the position table."""

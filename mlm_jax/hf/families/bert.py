@@ -126,6 +126,31 @@ XLM_ROBERTA = dataclasses.replace(
   ROBERTA, model_type="xlm-roberta", architecture="XLMRobertaForMaskedLM"
 )
 
+CAMEMBERT = dataclasses.replace(
+  ROBERTA, model_type="camembert", architecture="CamembertForMaskedLM"
+)
+
+# DNABERT-2 is one, too. transformers has no class of it: its own code comes
+# with the models, and is never run.
+MOSAICBERT = dataclasses.replace(
+  BERT,
+  architecture="MosaicBERT",
+  fixed=families.MOSAICBERT,
+  modules={
+    k: v
+    for k, v in BERT.modules.items()
+    if not k.endswith("position_embedding")
+  },
+  block_modules={
+    "attention/qkv": ("attention.self.Wqkv",),
+    "attention/out": ("attention.output.dense",),
+    "norm_1": ("attention.output.LayerNorm",),
+    "mlp/in": ("mlp.gated_layers",),
+    "mlp/out": ("mlp.wo",),
+    "norm_2": ("mlp.layernorm",),
+  },
+)
+
 DISTILBERT = Family(
   model_type="distilbert",
   architecture="DistilBertForMaskedLM",

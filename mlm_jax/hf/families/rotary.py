@@ -1,5 +1,7 @@
 """Families with rotary positions (RoPE) and gated MLPs (GLU)."""
 
+import dataclasses
+
 from mlm_jax import families
 from mlm_jax.config import EncoderConfig
 from mlm_jax.errors import require
@@ -153,6 +155,7 @@ NOMICBERT = Family(
   model_type="nomic_bert",
   architecture="NomicBertForMaskedLM",
   prefix="nomic_bert",
+  older_prefix="bert",
   keys=BERT_KEYS,
   fixed=families.NOMIC_BERT,
   defaults=BERT_DEFAULTS | {"hidden_act": "silu", "hidden_dropout_prob": 0.0},
@@ -180,6 +183,47 @@ NOMICBERT = Family(
     "rope_parameters": _rope(config.rope_theta),
     "head_dim": config.head_width,
   },
+)
+
+
+# As its own code, of 2024, spells config.json.
+NOMICBERT_2024 = dataclasses.replace(
+  NOMICBERT,
+  keys={
+    "num_layers": "n_layer",
+    "width": "n_embd",
+    "num_heads": "n_head",
+    "mlp_width": "n_inner",
+    "max_positions": "n_positions",
+    "num_types": "type_vocab_size",
+    "norm_eps": "layer_norm_epsilon",
+    "init_stddev": "initializer_range",
+    "tie_embeddings": "tie_word_embeddings",
+    "embedding_dropout": "embd_pdrop",
+    "attention_dropout": "resid_pdrop",
+    "mlp_dropout": "resid_pdrop",
+  },
+  defaults={
+    "tie_word_embeddings": True,
+    "layer_norm_epsilon": 1e-12,
+    "type_vocab_size": 2,
+    "initializer_range": 0.02,
+    "embd_pdrop": 0.0,
+    "resid_pdrop": 0.0,
+  },
+  assumed={
+    "activation_function": "swiglu",
+    "causal": False,
+    "mlp_fc1_bias": False,
+    "mlp_fc2_bias": False,
+    "prenorm": False,
+    "qkv_proj_bias": False,
+    "rotary_emb_fraction": 1.0,
+    "rotary_emb_interleaved": False,
+    "rotary_scaling_factor": None,
+    "use_rms_norm": False,
+  },
+  older_spelling=True,
 )
 
 
