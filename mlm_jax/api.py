@@ -287,14 +287,19 @@ def export_hf(
   part = part or next(iter(submodels))
   if part not in submodels:
     raise unknown("--part", part, submodels)
+  module, params = submodels[part]
+  others = {k: v for k, v in model.params.items() if k not in params}
+  is_whole = len(others) + len(params) == len(model.params)
   exporting.export(
     Workdir.at(workdir),
-    *submodels[part],
+    module,
+    params,
     model.tokenizer,
     pathlib.Path(out).expanduser(),
     step=model.step,
     family_name=family,
     max_tokens=max_tokens or model.max_tokens,
+    heads=others if is_whole else None,
     check=check_parity,
   )
 

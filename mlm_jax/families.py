@@ -120,6 +120,14 @@ T5 = {
   **_NORMAL,
 }
 
+# Shazeer 2020: as released in 2020; its gated MLPs are of 2/3 the width.
+T5_V1_1 = T5 | {
+  "activation": "gelu_tanh",
+  "glu": True,
+  "tie_embeddings": False,
+  "scale_logits": False,
+}
+
 # Lewis et al. 2020.
 BART = {
   **_NORMAL,

@@ -43,6 +43,8 @@ def import_hf(args) -> None:
       max_positions=args.max_positions,
       rope_theta=args.rope_theta,
       larger=larger,
+      sentence_pairs=args.sentence_pairs,
+      generator=args.generator,
     ),
     revision=args.revision,
     check_parity=not args.no_parity,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 
 import flax.linen as nn
 
@@ -32,6 +33,7 @@ def write(
   *,
   step: int,
   max_tokens: int,
+  lost_heads: Sequence[str] = (),
   origin: dict[str, str],
 ) -> str:
   """Returns the card, Markdown with the hub's front matter.
@@ -44,6 +46,7 @@ def write(
     parity: the result of the parity check.
     step: the training step of the weights.
     max_tokens: of the longest text.
+    lost_heads: those that were trained, and are not exported.
     origin: what `import_hf` recorded of the model that training started from.
   """
   config = recipe.phase_at(step).config
@@ -60,6 +63,8 @@ def write(
     "held-out corruption": _heldout_corruption(config),
     "parity": parity,
   }
+  if lost_heads:
+    table["not exported"] = f"the head {', '.join(lost_heads)}"
   rows = "\n".join(f"| {name} | {value} |" for name, value in table.items())
   # A card is published: it must not name local paths.
   published = dataclasses.replace(recipe, path="")

@@ -2,7 +2,8 @@
 
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 from etils import epath
@@ -13,7 +14,7 @@ from mlm_jax.errors import require
 from mlm_jax.hf import card, families, files, native, parity, weights
 from mlm_jax.hf.families.base import Family, Values
 from mlm_jax.hf.tokenizer_export import export_tokenizer
-from mlm_jax.models.composite import Discriminator, MaskedLM
+from mlm_jax.models.composite import Discriminator, MaskedLM, PairMaskedLM
 from mlm_jax.workdir import Workdir, atomic_folder
 
 
@@ -26,6 +27,7 @@ def export(
   *,
   step: int,
   max_tokens: int,
+  heads: Mapping[str, Any] | None = None,
   family_name: str = "",
   check: bool = True,
   say: Callable[[str], None] = print,
@@ -44,6 +46,8 @@ def export(
     out: the folder to create; it must be empty or absent.
     step: the training step of the parameters.
     max_tokens: of a text, where the exported tokenizer cuts it.
+    heads: by name, the parameters of heads that were trained beside the
+      model's. One of sentence pairs is exported with BERT and ALBERT.
     family_name: the family to export to; by default the one it was imported
       from, or the first that expresses the model.
     check: whether to check parity with the exported model.
@@ -53,10 +57,10 @@ def export(
     InputError: `out` exists, the family does not express the model, or the
       models differ. Nothing is written then.
   """
-  vocab = tokenizer.vocabulary
-  origin = read_origin(workdir)
-  name = family_name or origin.get("family", "")
-  family = families.of_model(model, vocab, name)
+  vocab, origin = tokenizer.vocabulary, read_origin(workdir)
+  family = families.of_model(
+    model, vocab, family_name or origin.get("family", "")
+  )
   hint = "; export --part=generator" if isinstance(model, Discriminator) else ""
   require(
     family or isinstance(model, MaskedLM),
@@ -65,17 +69,26 @@ def export(
   )
   _check_length(max_tokens, model.config.max_positions, say)
   values = _config_json(model, vocab, family)
+  tensors = weights.to_tensors(params, vocab, family)
+  lost = dict(heads or {})
+  pairs = "pair" in lost and family and families.PAIRS.get(family.model_type)
+  if pairs:
+    tensors |= pairs.write(lost.pop("pair"))
+    values["architectures"] = [pairs.architecture]
+    params = {**params, "pair": heads["pair"]}
+  written_as = values["architectures"][0] if family else native.NAME
+  if lost:
+    say(f"Not exported, as {written_as} has none: the head {', '.join(lost)}")
   with atomic_folder(epath.Path(out)) as partial:
     files.write_config(partial, values)
-    files.write_weights(partial, weights.to_tensors(params, vocab, family))
+    files.write_weights(partial, tensors)
     read_as = export_tokenizer(
       tokenizer, partial, max_tokens, model.config.num_types, family and check
     )
-    say(f"Tokenizer {read_as}")
-    verdict = parity.verdict(
-      model, params, vocab, tokenizer, partial, family, check=check
+    verdict = _parity(
+      model, params, vocab, tokenizer, partial, family, pairs, check
     )
-    say(f"Parity {verdict}")
+    say(f"Tokenizer {read_as}\nParity {verdict}")
     text = card.write(
       workdir.load_recipe(),
       model,
@@ -84,19 +97,34 @@ def export(
       verdict,
       step=step,
       max_tokens=max_tokens,
+      lost_heads=list(lost),
       origin=origin,
     )
     (partial / "README.md").write_text(text)
-  if family:
-    exported = config_lib.changed(
-      model.config, family.read_config(values), ["optimizer"]
-    )
-    for key, (ours, theirs) in exported.items():
-      say(
-        f"model.{key}={ours} becomes {theirs} in config.json, for fine-tuning"
-      )
-  written_as = family.architecture if family else native.NAME
+  _say_dropouts(model, family, values, say)
   say(f"Wrote {out}: {written_as}, step {step:,}")
+
+
+def _parity(model, params, vocab, tokenizer, folder, family, pairs, check):
+  """Returns the result of all checks as text."""
+  arguments = params, vocab, tokenizer, folder
+  found = parity.verdict(model, *arguments, family, check=check)
+  if not pairs:
+    return found
+  with_pairs = PairMaskedLM(model.config, vocab.size)
+  of_pairs = parity.pair_verdict(with_pairs, *arguments, pairs, check=check)
+  return f"{found}; {of_pairs}"
+
+
+def _say_dropouts(model, family, values, say) -> None:
+  """Says which keys for training have other values in config.json."""
+  if not family:
+    return
+  exported = config_lib.changed(
+    model.config, family.read_config(values), ["optimizer"]
+  )
+  for key, (ours, theirs) in exported.items():
+    say(f"model.{key}={ours} becomes {theirs} in config.json, for fine-tuning")
 
 
 def _check_length(max_tokens: int, longest: int, say) -> None:

@@ -66,7 +66,7 @@ class Weights(Mapping[str, np.ndarray]):
         raise _no_weights(folder)
       files = _read_object(folder / _INDEX).get("weight_map", {}).values()
       paths = [folder / pathlib.Path(name).name for name in sorted(set(files))]
-    self._files = {}
+    self._files, self._read = {}, set()
     for path in paths:
       require(path.is_file(), f"{path} is missing, but listed in {_INDEX}")
       try:
@@ -75,7 +75,13 @@ class Weights(Mapping[str, np.ndarray]):
         raise InputError(f"{path} cannot be read: {error}") from error
       self._files.update(dict.fromkeys(file.keys(), file))
 
+  @property
+  def unread(self) -> set[str]:
+    """The names of tensors that were never looked up."""
+    return set(self._files) - self._read
+
   def __getitem__(self, name: str) -> np.ndarray:
+    self._read.add(name)
     return np.asarray(self._files[name].get_tensor(name)).astype(
       np.float32, copy=False
     )

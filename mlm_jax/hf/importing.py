@@ -1,29 +1,24 @@
 """Imports a Hugging Face model into a work directory."""
 
-import contextlib
 import dataclasses
 import json
 import pathlib
-import tempfile
 from collections.abc import Callable
-
-import flax.linen as nn
-import jax
+from typing import Any
 
 from mlm_jax import config as config_lib
-from mlm_jax.config import Config, EncoderConfig
+from mlm_jax.config import EncoderConfig
+from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import InputError, require
-from mlm_jax.hf import families, files, hub, native, parity, weights
-from mlm_jax.hf.families.base import Family, Values
+from mlm_jax.hf import hub, reading
+from mlm_jax.hf.reading import Folder
 from mlm_jax.hf.tokenizer_import import (
   add_tokens,
   as_transformers_reads_it,
   import_tokenizer,
 )
 from mlm_jax.models import surgery
-from mlm_jax.models.composite import MaskedLM, init_params
 from mlm_jax.training.checkpoint import Checkpoints
-from mlm_jax.vocabulary import Vocabulary
 from mlm_jax.workdir import Workdir, atomic_folder
 
 # The default data.seq_len of an imported work directory.
@@ -41,6 +36,9 @@ class Changes:
     max_positions: the new maximum length; 0 keeps it.
     rope_theta: the new RoPE base of global layers; 0 keeps it.
     larger: an encoder whose depth and widths to grow to, by tiling.
+    sentence_pairs: import the head of sentence pairs, too.
+    generator: the folder or name of an ELECTRA generator, whose discriminator
+      the imported model is.
   """
 
   add_mask_token: bool = False
@@ -49,6 +47,17 @@ class Changes:
   max_positions: int = 0
   rope_theta: float = 0.0
   larger: EncoderConfig | None = None
+  sentence_pairs: bool = False
+  generator: str = ""
+
+  def __post_init__(self):
+    for name in ("new_head", "larger", "tokens", "max_positions"):
+      others = self.sentence_pairs or self.generator
+      require(
+        not (others and getattr(self, name)),
+        "--sentence_pairs and --generator import a model as it is: change it "
+        "by another import of what `export_hf` makes of it",
+      )
 
 
 def import_model(
@@ -93,40 +102,55 @@ def _import(
 ) -> tuple[str, EncoderConfig]:
   """Returns the name of the family and the encoder after all changes."""
   words = _words(changes.tokens)
-  values = files.read_config(folder)
-  family, encoder = _architecture(values, folder)
+  model = Folder.at(folder)
+  encoder = model.encoder
   if changes.larger:
     surgery.check(encoder, _larger(encoder, changes))
   tokenizer = import_tokenizer(
-    folder, values["vocab_size"], add_mask_token=changes.add_mask_token
+    folder, model.values["vocab_size"], add_mask_token=changes.add_mask_token
   )
-  # An added mask token may be past the last row of the embedding table.
-  vocab = dataclasses.replace(tokenizer.vocabulary, size=values["vocab_size"])
-  if family and check:
+  if model.family and check:
     tokenizer, read_as = as_transformers_reads_it(
       tokenizer, folder, encoder.max_positions
     )
     say(f"Tokenizer {read_as}")
-  params = _read_params(folder, values, encoder, vocab, family, changes, say)
-  with _as_spelled_today(folder, encoder, params, vocab, family) as folder:
-    verdict = parity.verdict(
-      MaskedLM(encoder, vocab.size),
-      params,
-      vocab,
-      tokenizer,
-      folder,
-      family,
-      check=check,
-      headless=changes.new_head,
-    )
-  say(f"Parity {verdict}")
+  params, keys = _read(model, tokenizer, changes, check, say)
   encoder, params, tokenizer = _changed(
     encoder, params, tokenizer, words, changes
   )
   # Positions are repeated for longer texts, so that all of them are trained.
   max_tokens = 0 if changes.max_positions else tokenizer.max_tokens
-  _write(workdir, encoder, params, tokenizer, source, family, max_tokens)
-  return family.model_type if family else native.NAME, encoder
+  keys |= {
+    "data.tokenizer": source,
+    "data.vocab_size": tokenizer.vocabulary.size,
+    "data.seq_len": min(_SEQ_LEN, encoder.max_positions),
+  }
+  _write(workdir, encoder, keys, params, tokenizer, model.family, max_tokens)
+  return model.name, encoder
+
+
+def _read(
+  model: Folder, tokenizer: Tokenizer, changes: Changes, check: bool, say
+) -> tuple[dict, dict[str, Any]]:
+  """Returns the parameters, and the keys of what they learn from."""
+  arguments = {"check": check, "say": say}
+  if changes.generator:
+    generator = Folder.at(hub.folder_of(changes.generator))
+    params, share = reading.electra(model, generator, tokenizer, **arguments)
+    keys = {"objective.name": "rtd", "objective.generator_share": share}
+  else:
+    params = reading.masked_lm(
+      model, tokenizer, new_head=changes.new_head, **arguments
+    )
+    keys = {}
+  if changes.sentence_pairs:
+    params, kind = reading.sentence_pairs(model, tokenizer, params, **arguments)
+    keys = {"corruption.sentence_pairs": kind, "data.packing": "single"}
+  if model.encoder.num_decoder_layers:
+    kind = "bart" if model.name == "bart" else "span_corruption"
+    keys = {"objective.name": "seq2seq", "corruption.kind": kind}
+  reading.say_unused(model, say)
+  return params, keys
 
 
 def _words(path: str) -> list[str]:
@@ -140,69 +164,6 @@ def _words(path: str) -> list[str]:
   words = list(dict.fromkeys(filter(None, map(str.strip, text.splitlines()))))
   require(words, f"--add_tokens={path} has no words")
   return words
-
-
-def _architecture(
-  values: Values, folder: pathlib.Path
-) -> tuple[Family | None, EncoderConfig]:
-  if values.get("model_type") == native.MODEL_TYPE:
-    return None, native.read_config(values)
-  is_named = "model_type" in values
-  family = families.of_config(values, () if is_named else files.Weights(folder))
-  require(
-    isinstance(values.get("vocab_size"), int), "config.json lacks 'vocab_size'"
-  )
-  return family, family.read_config(values)
-
-
-@contextlib.contextmanager
-def _as_spelled_today(folder, encoder, params, vocab, family):
-  """Yields a folder whose spelling transformers reads."""
-  if not family or not family.older_spelling:
-    yield folder
-    return
-  with tempfile.TemporaryDirectory() as respelled:
-    today = families.FAMILIES[family.model_type]
-    respelled = pathlib.Path(respelled)
-    files.write_config(respelled, today.write_config(encoder, vocab))
-    files.write_weights(respelled, weights.to_tensors(params, vocab, today))
-    yield respelled
-
-
-def _read_params(folder, values, encoder, vocab, family, changes, say) -> dict:
-  headless = changes.new_head
-  tensors = files.Weights(folder)
-  pad_id = values.get("pad_token_id")
-  if family and family.padded_positions and pad_id not in (None, vocab.pad_id):
-    say(
-      f"config.json has pad_token_id={pad_id}, the tokenizer pads with "
-      f"{vocab.pad_id}: positions are counted from the first, as transformers "
-      "does"
-    )
-    vocab = dataclasses.replace(vocab, pad_id=pad_id)
-  try:
-    params = weights.from_tensors(
-      tensors, encoder, vocab, family, headless=headless
-    )
-  except InputError as error:
-    found = (values.get("architectures") or ["?"])[0]
-    if family is None or headless or found == family.architecture:
-      raise
-    raise InputError(
-      f"{error}; the model is a {found}, not a {family.architecture}: "
-      "--new_head imports the encoder alone with a random head"
-    ) from error
-  if headless:
-    params |= _random_head(encoder, vocab)
-    say("Starting from a random head (--new_head)")
-  return params
-
-
-def _random_head(config: EncoderConfig, vocab: Vocabulary):
-  init = lambda: init_params(MaskedLM(config, vocab.size), jax.random.key(0))
-  # A head may have no parameters.
-  keep = lambda params: {k: v for k, v in params.items() if k == "head"}
-  return jax.jit(lambda: nn.unbox(keep(init())))()
 
 
 def _changed(encoder, params, tokenizer, words, changes: Changes):
@@ -233,25 +194,18 @@ def _larger(encoder: EncoderConfig, changes: Changes) -> EncoderConfig:
 
 
 def _write(
-  workdir, encoder, params, tokenizer, source, family, max_tokens
+  workdir, encoder, keys, params, tokenizer, family, max_tokens
 ) -> None:
   tokenizer.save(workdir.tokenizer)
-  config = Config(
-    model=encoder,
-    data=config_lib.DataConfig(
-      tokenizer=source,
-      vocab_size=tokenizer.vocabulary.size,
-      seq_len=min(_SEQ_LEN, encoder.max_positions),
-    ),
-  )
+  model = {f"model.{k}": v for k, v in dataclasses.asdict(encoder).items()}
+  config = config_lib.build(config_lib.nest(model | keys))
   with Checkpoints(workdir, config.train) as checkpoints:
     checkpoints.save_params(params)
+  longest = encoder.max_positions
   origin = {
-    "from": source,
+    "from": keys["data.tokenizer"],
     "family": family.model_type if family else "",
-    "max_tokens": min(
-      max_tokens or encoder.max_positions, encoder.max_positions
-    ),
+    "max_tokens": min(max_tokens or longest, longest),
   }
   workdir.origin.write_text(json.dumps(origin) + "\n")
   workdir.save_config(config)

@@ -1,7 +1,9 @@
 """Parity: the difference between a model and its equivalent in transformers."""
 
 import dataclasses
+import functools
 import importlib.util
+import itertools
 import pathlib
 
 import flax.linen as nn
@@ -13,7 +15,13 @@ from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import InputError, require
 from mlm_jax.hf import files
 from mlm_jax.hf.families.base import Family
-from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
+from mlm_jax.hf.families.pairs import PairHead
+from mlm_jax.models.composite import (
+  Discriminator,
+  EncoderDecoder,
+  MaskedLM,
+  PairMaskedLM,
+)
 from mlm_jax.models.decoder import Decoder
 from mlm_jax.models.encoder import Block, Encoder
 from mlm_jax.models.positions import segments_and_positions
@@ -47,6 +55,29 @@ class Parity:
     )
 
 
+def _in_one_line(function):
+  """Makes an InputError of whatever transformers raises of a folder."""
+
+  @functools.wraps(function)
+  def run(folder, *args):
+    try:
+      return function(folder, *args)
+    except InputError:
+      raise
+    except Exception as error:
+      reason = str(error).strip().partition("\n")[0]
+      raise InputError(
+        f"transformers cannot run the model in {folder}: "
+        f"{type(error).__name__}: {reason}; --no-parity skips the comparison"
+      ) from error
+
+  return run
+
+
+def _is_possible() -> bool:
+  return all(map(importlib.util.find_spec, ("torch", "transformers")))
+
+
 def verdict(
   model: nn.Module,
   params,
@@ -72,7 +103,7 @@ def verdict(
     return "not applicable: transformers has no equivalent model"
   if not check:
     return "NOT CHECKED: the comparison was skipped with --no-parity"
-  if not all(map(importlib.util.find_spec, ("torch", "transformers"))):
+  if not _is_possible():
     return "not checked: torch and transformers are not installed"
   import transformers
 
@@ -140,18 +171,8 @@ def measure(
   length = min(len(docs[0]) + 1, model.config.max_positions)
   padded, packed = [[doc] for doc in docs], _pack(docs, length)
   class_name = "AutoModel" if headless else family.architecture
-  try:
-    run = _peer(vocab, folder, family, class_name)
-    theirs = _outputs(run, padded, length, vocab)
-  except Exception as error:  # The library may raise anything.
-    if isinstance(error, InputError):
-      raise
-    reason = str(error).strip().partition("\n")[0]
-    raise InputError(
-      f"transformers cannot run the model in {folder}: "
-      f"{type(error).__name__}: {reason}; --no-parity skips the comparison"
-    ) from error
-  del run  # So that the weights are in memory twice, not three times.
+  # First, so that the weights are in memory twice, not three times.
+  theirs = _peer_outputs(folder, vocab, family, class_name, padded, length)
   # Scanned layers do not expose the output of each block.
   config = dataclasses.replace(model.config, dtype="float32", scan_layers=False)
   run = _runner(model.clone(config=config), vocab, params)
@@ -169,6 +190,69 @@ def measure(
         scale = max(1.0, np.abs(b).max())
         hidden = np.maximum(hidden, difference / scale)
   return Parity(float(logits), float(hidden), sum(map(len, docs)))
+
+
+def pair_verdict(
+  model: PairMaskedLM,
+  params,
+  vocab: Vocabulary,
+  tokenizer: Tokenizer,
+  folder: pathlib.Path,
+  pairs: PairHead,
+  *,
+  check: bool,
+) -> str:
+  """Checks the parity of a head of sentence pairs, and says so.
+
+  Args:
+    pairs: the names of the head.
+    model, params, vocab, tokenizer, folder, check: as for `verdict`.
+
+  Raises:
+    InputError: the heads differ.
+  """
+  if not check or not _is_possible():
+    return "of the head of pairs not checked"
+  docs = documents(tokenizer, vocab, model.config.max_positions // 2)
+  rows = [one + other[1:] for one, other in itertools.pairwise(docs)]
+  length = max(map(len, rows))
+  ids = np.full([len(rows), length], vocab.pad_id, np.int32)
+  types = np.zeros_like(ids)
+  for row, (one, both) in enumerate(zip(docs, rows, strict=False)):
+    ids[row, : len(both)] = both
+    types[row, len(one) : len(both)] = 1
+  segments, positions = segments_and_positions(ids, vocab)
+  config = dataclasses.replace(model.config, dtype="float32")
+  with jax.default_matmul_precision("highest"):
+    _, ours = model.clone(config=config).apply(
+      {"params": params}, ids, segments, positions, positions, types
+    )
+  theirs = _peer_pairs(folder, pairs, ids, types, ids != vocab.pad_id)
+  difference = float(np.abs(np.asarray(ours) - theirs).max())
+  require(
+    difference <= TOLERANCE,
+    f"the heads of sentence pairs differ by {difference:.1e}. Please report "
+    "this; --no-parity skips the check",
+  )
+  return f"of the head of pairs checked: logits differ by {difference:.1e}"
+
+
+@_in_one_line
+def _peer_pairs(folder, pairs, ids, types, mask) -> np.ndarray:
+  """Returns how much likelier transformers finds each pair in order."""
+  import torch
+
+  peer = _load(folder, pairs.architecture)
+  tensors = (torch.tensor(np.asarray(array)).long() for array in (ids, types))
+  ids, types = tensors
+  with torch.inference_mode():
+    out = peer(
+      input_ids=ids,
+      token_type_ids=types,
+      attention_mask=torch.tensor(np.asarray(mask)).long(),
+    )
+  logits = out[pairs.logits].numpy()
+  return logits[:, 0] - logits[:, 1]
 
 
 def _pack(docs, length) -> list[list[list[int]]]:
@@ -232,27 +316,19 @@ def _runner(model, vocab, params):
   return exact
 
 
+@_in_one_line
+def _peer_outputs(folder, vocab, family, class_name, rows, length):
+  return _outputs(_peer(vocab, folder, family, class_name), rows, length, vocab)
+
+
 def _peer(vocab, folder, family, class_name):
   """Returns the same function as `_runner` for the PyTorch model in `folder`.
 
   It returns no logits if the model has no head.
   """
   import torch
-  import transformers
 
-  transformers.logging.set_verbosity_error()
-  transformers.logging.disable_progress_bar()
-  peer, loaded = getattr(transformers, class_name).from_pretrained(
-    folder,
-    dtype=torch.float32,
-    local_files_only=True,
-    use_safetensors=True,
-    output_loading_info=True,
-  )
-  # A model saved without a pooler gets a random one, which is not compared.
-  missing = [n for n in sorted(loaded["missing_keys"]) if "pooler" not in n]
-  require(not missing, f"the weights lack {', '.join(missing[:3])}")
-  peer.eval()
+  peer = _load(folder, class_name)
 
   def run(ids):
     tokens = torch.tensor(ids).long()
@@ -272,3 +348,23 @@ def _peer(vocab, folder, family, class_name):
     return [x.numpy() for x in found]
 
   return run
+
+
+def _load(folder, class_name):
+  """Returns the PyTorch model of a class, in float32."""
+  import torch
+  import transformers
+
+  transformers.logging.set_verbosity_error()
+  transformers.logging.disable_progress_bar()
+  peer, loaded = getattr(transformers, class_name).from_pretrained(
+    folder,
+    dtype=torch.float32,
+    local_files_only=True,
+    use_safetensors=True,
+    output_loading_info=True,
+  )
+  # A model saved without a pooler gets a random one, which is not compared.
+  missing = [n for n in sorted(loaded["missing_keys"]) if "pooler" not in n]
+  require(not missing, f"the weights lack {', '.join(missing[:3])}")
+  return peer.eval()

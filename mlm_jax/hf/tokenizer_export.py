@@ -162,15 +162,24 @@ def export_tokenizer(
   found = differs()
   if not found:
     return "checked: transformers makes the same ids"
-  # What is beside an imported tokenizer.json may be for another class.
-  _write(out, {"tokenizer_config.json": json_bytes(config)})
+  # An imported tokenizer may put other tokens around a text, and what is beside
+  # it may be for another class.
+  parsed = parse(files, "the tokenizer")
+  _put_around(parsed, tokenizer)
+  _write(
+    out,
+    {
+      FILE: parsed.to_str(pretty=True).encode(),
+      "tokenizer_config.json": json_bytes(config),
+    },
+  )
   left = differs()
   require(
     not left,
     f"transformers' tokenizer differs: {left}. Please report this; --no-parity "
     "skips the check",
   )
-  return f"with a tokenizer_config.json of ours, as of its own: {found}"
+  return f"with files of ours, as with its own {found}"
 
 
 def _config(tokenizer: Tokenizer, max_tokens: int, num_types: int) -> dict:
@@ -226,12 +235,18 @@ def _files(tokenizer: Tokenizer, config: dict) -> dict[str, bytes]:
   first, *_, last = parsed.encode("a b").ids
   if (first, last) != (vocab.start_id, vocab.end_id):
     # It is one that was never used with special tokens around a text.
-    start, end = (tokenizer.pieces[i] for i in (vocab.start_id, vocab.end_id))
-    parsed.post_processor = template(
-      (start, vocab.start_id), (end, vocab.end_id)
-    )
+    _put_around(parsed, tokenizer)
     files[FILE] = parsed.to_str(pretty=True).encode()
   return files
+
+
+def _put_around(parsed: tokenizers.Tokenizer, tokenizer: Tokenizer) -> None:
+  """Makes it put start and end around texts and pairs, as rows have them."""
+  vocab = tokenizer.vocabulary
+  start, end = (
+    (tokenizer.pieces[i], i) for i in (vocab.start_id, vocab.end_id)
+  )
+  parsed.post_processor = template(start, end)
 
 
 def _write(out: epath.Path, files: dict[str, bytes]) -> None:

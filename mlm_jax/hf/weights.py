@@ -41,7 +41,7 @@ def to_tensors(
     name: np.ascontiguousarray(tensor)
     for path, leaf in params.items()
     for name, tensor in _tensors(
-      path, _scaled(path, np.asarray(leaf), family), vocab, family, tied
+      path, _scaled(path, np.asarray(leaf), family, -0.5), vocab, family, tied
     ).items()
   }
 
@@ -92,7 +92,8 @@ def from_tensors(
       )
       flat[indices] = tensor
     # One by one: the model is never in memory twice.
-    params[path] = jnp.array(flat[1:].reshape(like.shape))
+    leaf = _scaled(path, flat[1:].reshape(like.shape), family, 0.5)
+    params[path] = jnp.array(leaf)
   return unflatten_dict(params, sep="/")
 
 
@@ -104,16 +105,16 @@ def shapes(
   return flatten_dict(nn.unbox(jax.eval_shape(init)), sep="/")
 
 
-def _scaled(path, leaf, family):
-  """Returns the parameter, queries scaled for a family that does not do so.
+def _scaled(path, leaf, family, power):
+  """Returns the parameter, queries times a power of the head width.
 
-  T5 does not divide attention scores by the square root of the head width.
+  T5 does not divide attention scores by its square root.
   """
   if family is None or not family.unscaled_queries:
     return leaf
   if axes.holds_queries(path):
     queries, *others = axes.split(path, leaf)
-    scaled = queries * leaf.shape[-1] ** -0.5
+    scaled = queries * np.float32(leaf.shape[-1] ** power)
     return np.concatenate([scaled, *others], axis=-2) if others else scaled
   return leaf
 
@@ -172,7 +173,7 @@ def _stored_names(tensors, wanted, config, family, headless) -> dict[str, str]:
   if family:
     stored = {_current_name(name): name for name in tensors}
     prefix, older = family.prefix + ".", family.older_prefix + "."
-    if not any(name.startswith(prefix) for name in stored):
+    if family.prefix and not any(n.startswith(prefix) for n in stored):
       # Encoders without a head may be saved without the prefix.
       bare = not any(name.startswith(older) for name in stored)
       stored = {
@@ -213,7 +214,8 @@ def _tied_copies(tensors, stored, config, family) -> set[str]:
   (table,) = family.modules["head/table"]
   (embedding,) = family.modules["encoder/token_embedding"]
   copies = {f"{table}.weight": f"{embedding}.weight"}
-  copies |= {f"{table}.bias": name for name in family.modules["head/bias"]}
+  biases = family.modules.get("head/bias", ())
+  copies |= {f"{table}.bias": name for name in biases}
   copies = {k: v for k, v in copies.items() if k in stored and k != v}
   for copy, original in copies.items():
     require(

@@ -87,7 +87,7 @@ def test_an_exported_tokenizer_gives_pairs_their_types(folder, tmp_path):
   ours = load(path)
   out = epath.Path(tmp_path) / "out"
   line = export_tokenizer(ours, out, 64, num_types=2)
-  assert "tokenizer_config.json of ours" in line and "token_type_ids" in line
+  assert "with files of ours" in line and "token_type_ids" in line
   assert tokenizer_parity.load(out)("a", "b")["token_type_ids"] == [
     *(0, 0, 0),
     *(1, 1),

@@ -7,8 +7,12 @@ import flax.linen as nn
 from mlm_jax.errors import InputError, unknown
 from mlm_jax.hf.families import bert, rotary, seq2seq
 from mlm_jax.hf.families.base import Family, Values
+from mlm_jax.hf.families.bert import BUFFERS
+from mlm_jax.hf.families.pairs import PAIRS, PairHead
 from mlm_jax.models.composite import Discriminator, EncoderDecoder, MaskedLM
 from mlm_jax.vocabulary import Vocabulary
+
+__all__ = ["BUFFERS", "PAIRS", "Family", "PairHead", "Values"]
 
 # Families of encoders. An export takes the first that expresses the model.
 FAMILIES = {
@@ -28,7 +32,12 @@ FAMILIES = {
 DISCRIMINATORS = {"electra": bert.ELECTRA_DISCRIMINATOR}
 
 # Families of encoder-decoders.
-ENCODER_DECODERS = {"t5": seq2seq.T5, "bart": seq2seq.BART}
+ENCODER_DECODERS = {
+  "t5": seq2seq.T5,
+  "t5-v1.1": seq2seq.T5_V1_1,
+  "mt5": seq2seq.MT5,
+  "bart": seq2seq.BART,
+}
 
 _BY_MODEL = {
   MaskedLM: FAMILIES,
@@ -70,12 +79,17 @@ def of_config(values: Values, names: Collection[str] = ()) -> Family:
     return rotary.NOMICBERT_2024
   if model_type == "bert" and "alibi_starting_size" in values:
     return bert.MOSAICBERT
+  if model_type == "t5" and values.get("feed_forward_proj", "relu") != "relu":
+    return seq2seq.T5_V1_1
+  if model_type in ENCODER_DECODERS:
+    return ENCODER_DECODERS[model_type]
   if model_type not in FAMILIES:
     # A model_type is no typing error: no other family is suggested.
     why = WHY_NOT.get(model_type)
+    supported = ", ".join([*FAMILIES, *ENCODER_DECODERS])
     raise InputError(
       f"model_type={model_type!r} of config.json cannot be imported"
-      + (f": {why}" if why else f"; supported: {', '.join(FAMILIES)}")
+      + (f": {why}" if why else f"; supported: {supported}")
     )
   return FAMILIES[model_type]
 
@@ -114,11 +128,13 @@ def of_model(
   """
   found = _BY_MODEL.get(type(model), {})
   if name and found:
-    if name not in found:
+    # T5 has two with one model_type.
+    named = {k: f for k, f in found.items() if name in (k, f.model_type)}
+    if not named:
       raise unknown("family", name, found)
-    if not found[name].expresses(model.config, vocab):
-      raise InputError(f"no model of family {name!r} computes the same as this")
-    return found[name]
-  return next(
-    (f for f in found.values() if f.expresses(model.config, vocab)), None
-  )
+    found = named
+  expressed = (f for f in found.values() if f.expresses(model.config, vocab))
+  family = next(expressed, None)
+  if name and found and family is None:
+    raise InputError(f"no model of family {name!r} computes the same as this")
+  return family

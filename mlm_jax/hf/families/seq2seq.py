@@ -1,9 +1,11 @@
 """Encoder-decoder families: T5 as first released, and BART."""
 
+import dataclasses
 from collections.abc import Mapping
 
 from mlm_jax import families
 from mlm_jax.config import EncoderConfig
+from mlm_jax.errors import require
 from mlm_jax.families import DROPOUTS
 from mlm_jax.hf.families.base import Family, Values
 
@@ -33,7 +35,31 @@ def _t5_block(mlp: int) -> dict[str, tuple[str, ...]]:
 
 
 def _write_t5(config: EncoderConfig) -> Values:
-  return {"d_kv": config.head_width}
+  return {
+    "d_kv": config.head_width,
+    "num_decoder_layers": config.num_decoder_layers,
+    "tie_word_embeddings": config.tie_embeddings,
+    "scale_decoder_outputs": config.scale_logits,
+  }
+
+
+def _read_t5(values: Values) -> Values:
+  width, heads = values["d_model"], values["num_heads"]
+  d_kv = values.get("d_kv", width // heads)
+  require(
+    d_kv * heads == width,
+    f"config.json has d_kv={d_kv}: {heads} heads of another width than "
+    f"{width} together are not supported",
+  )
+  tied = values.get("tie_word_embeddings", True)
+  return {
+    "num_decoder_layers": values.get(
+      "num_decoder_layers", values["num_layers"]
+    ),
+    "tie_embeddings": tied,
+    # transformers 5 has a key of its own for it.
+    "scale_logits": values.get("scale_decoder_outputs", tied),
+  }
 
 
 T5 = Family(
@@ -42,7 +68,6 @@ T5 = Family(
   prefix="",
   keys={
     "num_layers": "num_layers",
-    "num_decoder_layers": "num_decoder_layers",
     "width": "d_model",
     "num_heads": "num_heads",
     "mlp_width": "d_ff",
@@ -53,14 +78,24 @@ T5 = Family(
     **dict.fromkeys(DROPOUTS, "dropout_rate"),
   },
   fixed=families.T5,
+  defaults={
+    "layer_norm_epsilon": 1e-6,
+    "n_positions": 512,
+    "relative_attention_num_buckets": 32,
+    "relative_attention_max_distance": 128,
+    "dropout_rate": 0.1,
+  },
   assumed={
     "feed_forward_proj": "relu",
-    "tie_word_embeddings": True,
     "is_encoder_decoder": True,
   },
+  read=_read_t5,
   write=_write_t5,
+  # Copies of the shared table, in files of older versions.
+  ignored=("encoder.embed_tokens.weight", "decoder.embed_tokens.weight"),
   modules={
     "encoder/token_embedding": ("shared",),
+    "head/table": ("lm_head",),
     **_encoder_and_decoder(
       "",
       {
@@ -84,6 +119,24 @@ T5 = Family(
   unscaled_queries=True,
 )
 
+
+def _gated(modules: Mapping[str, tuple[str, ...]]):
+  (name,) = modules["mlp/in"]
+  return {**modules, "mlp/in": (f"{name}_0", f"{name}_1")}
+
+
+T5_V1_1 = dataclasses.replace(
+  T5,
+  fixed=families.T5_V1_1,
+  assumed=T5.assumed | {"feed_forward_proj": "gated-gelu"},
+  block_modules=_gated(T5.block_modules),
+  decoder_modules=_gated(T5.decoder_modules),
+)
+
+MT5 = dataclasses.replace(
+  T5_V1_1, model_type="mt5", architecture="MT5ForConditionalGeneration"
+)
+
 _BART_BLOCK = {
   "attention/qkv": (
     "self_attn.q_proj",
@@ -96,6 +149,18 @@ _BART_BLOCK = {
   "mlp/out": ("fc2",),
   "norm_2": ("final_layer_norm",),
 }
+
+
+def _read_bart(values: Values) -> Values:
+  for ours, theirs in (
+    ("encoder_attention_heads", "decoder_attention_heads"),
+    ("encoder_ffn_dim", "decoder_ffn_dim"),
+  ):
+    require(
+      values.get(theirs, values[ours]) == values[ours],
+      f"config.json has {theirs}={values[theirs]}, not {ours}={values[ours]}",
+    )
+  return {}
 
 
 def _write_bart(config: EncoderConfig) -> Values:
@@ -128,7 +193,15 @@ BART = Family(
     "tie_word_embeddings": True,
     "is_encoder_decoder": True,
   },
+  read=_read_bart,
   write=_write_bart,
+  defaults={
+    "activation_function": "gelu",
+    "dropout": 0.1,
+    "init_std": 0.02,
+    "max_position_embeddings": 1024,
+  },
+  ignored=("embed_tokens.weight", "lm_head.weight", "final_logits_bias"),
   modules={
     "encoder/token_embedding": ("model.shared",),
     **_encoder_and_decoder(
