@@ -32,7 +32,7 @@ def read_config(folder: pathlib.Path) -> Values:
 def _read_object(path: pathlib.Path) -> Values:
   try:
     values = json.loads(path.read_text())
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise InputError(f"{path} is not JSON: {error}") from error
   require(isinstance(values, dict), f"{path} is not a JSON object")
   return values
@@ -64,8 +64,15 @@ class Weights(Mapping[str, np.ndarray]):
     if not paths[0].is_file():
       if not (folder / _INDEX).is_file():
         raise _no_weights(folder)
-      files = _read_object(folder / _INDEX).get("weight_map", {}).values()
-      paths = [folder / pathlib.Path(name).name for name in sorted(set(files))]
+      names = _read_object(folder / _INDEX).get("weight_map")
+      require(
+        isinstance(names, dict)
+        and all(isinstance(name, str) for name in names.values()),
+        f"{folder / _INDEX} has no weight_map of file names",
+      )
+      paths = [
+        folder / pathlib.Path(name).name for name in sorted({*names.values()})
+      ]
     self._files, self._read = {}, set()
     for path in paths:
       require(path.is_file(), f"{path} is missing, but listed in {_INDEX}")
@@ -74,6 +81,10 @@ class Weights(Mapping[str, np.ndarray]):
       except SafetensorError as error:
         raise InputError(f"{path} cannot be read: {error}") from error
       self._files.update(dict.fromkeys(file.keys(), file))
+
+  def shape(self, name: str) -> tuple[int, ...]:
+    """Returns the shape of a tensor, which is not read."""
+    return tuple(self._files[name].get_slice(name).get_shape())
 
   @property
   def unread(self) -> set[str]:

@@ -70,9 +70,13 @@ class Folder:
         )
       )
       values["tie_word_embeddings"] = bool(is_tied)
-    size = values.get("vocab_size")
-    require(isinstance(size, int), "config.json lacks 'vocab_size'")
-    return cls(path, values, family, family.read_config(values), tensors)
+    require(
+      isinstance(values.get("vocab_size"), int),
+      "config.json lacks 'vocab_size'",
+    )
+    encoder = family.read_config(values)
+    _check_sizes(encoder, values["vocab_size"], tensors)
+    return cls(path, values, family, encoder, tensors)
 
   @property
   def name(self) -> str:
@@ -276,6 +280,29 @@ def say_unused(folder: Folder, say: Say) -> None:
   if unused:
     more = f" and {len(unused) - 4} more" if len(unused) > 4 else ""
     say(f"Not used of the weights: {', '.join(unused[:4])}{more}")
+
+
+def _check_sizes(
+  encoder: EncoderConfig, vocab_size: int, tensors: files.Weights
+) -> None:
+  """Checks that a model is no larger than its weights, before it is made."""
+  largest = max((max(tensors.shape(n), default=0) for n in tensors), default=0)
+  sizes = {"vocab_size": vocab_size, "width": encoder.width}
+  sizes |= {"mlp_width": encoder.mlp_width, "num_types": encoder.num_types}
+  if encoder.position_kind == "learned":
+    sizes["max_positions"] = encoder.max_positions
+  for name, size in sizes.items():
+    require(
+      size <= largest,
+      f"by config.json, {name} is {size}, but no tensor of the weights has "
+      f"more than {largest} rows or columns",
+    )
+  layers = encoder.num_layers + encoder.num_decoder_layers
+  require(
+    layers <= len(tensors) or encoder.share_layers,
+    f"by config.json there are {layers} layers, but the weights have only "
+    f"{len(tensors)} tensors",
+  )
 
 
 def _vocabulary(folder: Folder, tokenizer: Tokenizer) -> Vocabulary:

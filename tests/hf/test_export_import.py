@@ -290,10 +290,53 @@ def pickled(folder):
   torch.save({}, folder / "pytorch_model.bin")
 
 
+def write(name, content):
+  return lambda folder: (folder / name).write_bytes(content)
+
+
+def folder_for(name):
+  def change(folder):
+    (folder / name).unlink()
+    (folder / name).mkdir()
+
+  return change
+
+
+def index(weight_map):
+  def change(folder):
+    drop("model.safetensors")(folder)
+    (folder / "model.safetensors.index.json").write_text(
+      json.dumps({"weight_map": weight_map})
+    )
+
+  return change
+
+
 @pytest.mark.parametrize(
   ("change", "message"),
   [
     (drop("config.json"), "no config.json"),
+    (folder_for("config.json"), "no config.json"),
+    (write("config.json", b"[" * 100_000), "config.json is not JSON"),
+    (write("config.json", b"[]"), "is not a JSON object"),
+    (rewrite("config.json", model_type=["bert"]), "model_type=['bert']"),
+    # Sizes that no memory has: refused before anything is made of them.
+    (rewrite("config.json", hidden_size=10**12), "width is 1000000000000"),
+    (rewrite("config.json", vocab_size=10**12), "vocab_size is 1000000000000"),
+    (rewrite("config.json", num_hidden_layers=10**9), "1000000000 layers"),
+    (rewrite("config.json", hidden_size=-32), "model.width"),
+    (rewrite("config.json", hidden_size="32"), "model.width"),
+    (write("model.safetensors", b"\0\0\0\0\2\0\0\0{}"), "header too large"),
+    (write("model.safetensors", b"\xff" * 9), "header too large"),
+    (write("model.safetensors", b""), "cannot be read"),
+    (folder_for("model.safetensors"), "has no model.safetensors"),
+    (index(["a"]), "no weight_map"),
+    (index({"a": 3}), "no weight_map"),
+    (index({"a": "../../etc/passwd"}), "passwd is missing"),
+    (write("tokenizer.json", b"{"), "is not a tokenizer.json"),
+    (write("tokenizer.json", b"\xff\xfe"), "is not a tokenizer.json"),
+    (folder_for("tokenizer.json"), "is not a file"),
+    (write("tokenizer_config.json", b"[1]"), "is not a JSON object"),
     (drop("model.safetensors"), "has no model.safetensors"),
     (pickled, "a pickle"),
     (drop("tokenizer.json"), "no tokenizer in"),

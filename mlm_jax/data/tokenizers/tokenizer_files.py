@@ -12,6 +12,9 @@ from mlm_jax.errors import InputError, require
 
 FILE = "tokenizer.json"
 
+# A million pieces and their merges are a tenth of it.
+_MAX_BYTES = 1 << 30
+
 # Files that name the special tokens; the last takes precedence.
 NAMING_FILES = ("special_tokens_map.json", "tokenizer_config.json")
 
@@ -33,7 +36,17 @@ ROLES = {
 
 
 def read(path: epath.Path) -> dict[str, bytes]:
-  """Returns the contents of a tokenizer.json and its NAMING_FILES, by name."""
+  """Returns the contents of a tokenizer.json and its NAMING_FILES, by name.
+
+  Raises:
+    InputError: it cannot be read, or is larger than any tokenizer.
+  """
+  require(path.is_file(), f"{path} is not a file")
+  size = epath.Path(path).stat().length
+  require(
+    size <= _MAX_BYTES,
+    f"{path} has {size:,} bytes: no tokenizer is that large",
+  )
   return {FILE: path.read_bytes(), **naming_files(path)}
 
 

@@ -313,7 +313,8 @@ class HuggingFaceTokenizer(Tokenizer):
     config = json.loads(self.files.get("tokenizer_config.json", b"{}"))
     limit = config.get("model_max_length")
     # transformers writes 10^30 for no limit, as an integer or a float.
-    return int(limit) if limit and limit < 1 << 40 else 0
+    has_limit = isinstance(limit, (int, float)) and 0 < limit < 1 << 40
+    return int(limit) if has_limit else 0
 
   @functools.cached_property
   def identity(self) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import flax.linen as nn
 
-from mlm_jax.errors import InputError, unknown
+from mlm_jax.errors import InputError, require, unknown
 from mlm_jax.hf.families import bert, rotary, seq2seq
 from mlm_jax.hf.families.base import Family, Values
 from mlm_jax.hf.families.bert import BUFFERS
@@ -75,6 +75,9 @@ def of_config(values: Values, names: Collection[str] = ()) -> Family:
   model_type = values.get("model_type")
   if model_type is None:
     return _of_tensors(names)
+  require(
+    isinstance(model_type, str), f"config.json has model_type={model_type!r}"
+  )
   if model_type == "nomic_bert" and "n_embd" in values:
     return rotary.NOMICBERT_2024
   if model_type == "bert" and "alibi_starting_size" in values:
