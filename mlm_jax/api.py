@@ -23,7 +23,7 @@ from mlm_jax.evaluation import heldout
 from mlm_jax.evaluation import mask_predict as mask_predict_lib
 from mlm_jax.evaluation.evaluate import Evaluation
 from mlm_jax.evaluation.evaluate import evaluate as evaluate_workdir
-from mlm_jax.hf import exporting, importing
+from mlm_jax.hf import exporting, hub, importing
 from mlm_jax.hf.importing import Changes
 from mlm_jax.objectives import require_support
 from mlm_jax.phases import Recipe
@@ -265,6 +265,8 @@ def export_hf(
   part: str = "",
   family: str = "",
   max_tokens: int = 0,
+  sentence_transformers: str = "",
+  push_to_hub: str = "",
   check_parity: bool = True,
 ) -> None:
   """Writes a model folder that transformers loads, or one in native format.
@@ -280,8 +282,13 @@ def export_hf(
       model.
     max_tokens: where the exported tokenizer cuts texts; by default where the
       positions end that were trained.
+    sentence_transformers: "mean" or "start" also writes what
+      sentence-transformers needs to pool the encoder's vectors.
+    push_to_hub: uploads the folder to this repository, private if it is new.
     check_parity: run both models, and refuse to finish if they differ.
   """
+  if push_to_hub:
+    hub.check_repository(push_to_hub)
   model = restore(workdir, checkpoint, use="export_hf")
   submodels = model.run.objective.submodels(model.params)
   part = part or next(iter(submodels))
@@ -300,8 +307,11 @@ def export_hf(
     family_name=family,
     max_tokens=max_tokens or model.max_tokens,
     heads=others if is_whole else None,
+    pool=sentence_transformers,
     check=check_parity,
   )
+  if push_to_hub:
+    print(f"Uploaded to {hub.push(pathlib.Path(out), push_to_hub)}")
 
 
 def average_checkpoints(

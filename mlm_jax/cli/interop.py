@@ -13,6 +13,8 @@ def export_hf(args) -> None:
     part=args.part,
     family=args.family,
     max_tokens=args.max_tokens,
+    sentence_transformers=args.sentence_transformers,
+    push_to_hub=args.push_to_hub,
     check_parity=not args.no_parity,
   )
 

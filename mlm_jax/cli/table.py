@@ -277,6 +277,10 @@ COMMANDS = {
         "help": "a submodel, such as generator; by default the first"}),
       ("--max_tokens", {"type": int, "default": 0, "metavar": "N",
         "help": "where the tokenizer cuts texts; by default as trained"}),
+      ("--sentence_transformers", {"default": "", "metavar": "POOL",
+        "help": "also write modules.json: pool by mean, or start"}),
+      ("--push_to_hub", {"default": "", "metavar": "NAME",
+        "help": "upload the folder to this repository of the hub"}),
       NO_PARITY,
     ),
     examples=(

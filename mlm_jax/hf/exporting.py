@@ -11,7 +11,15 @@ from etils import epath
 from mlm_jax import config as config_lib
 from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require
-from mlm_jax.hf import card, families, files, native, parity, weights
+from mlm_jax.hf import (
+  card,
+  families,
+  files,
+  native,
+  parity,
+  sentence_transformers,
+  weights,
+)
 from mlm_jax.hf.families.base import Family, Values
 from mlm_jax.hf.tokenizer_export import export_tokenizer
 from mlm_jax.models.composite import Discriminator, MaskedLM, PairMaskedLM
@@ -29,6 +37,7 @@ def export(
   max_tokens: int,
   heads: Mapping[str, Any] | None = None,
   family_name: str = "",
+  pool: str = "",
   check: bool = True,
   say: Callable[[str], None] = print,
 ) -> None:
@@ -50,6 +59,7 @@ def export(
       model's. One of sentence pairs is exported with BERT and ALBERT.
     family_name: the family to export to; by default the one it was imported
       from, or the first that expresses the model.
+    pool: makes the folder one of sentence-transformers, with this pooling.
     check: whether to check parity with the exported model.
     say: receives progress messages.
 
@@ -58,15 +68,7 @@ def export(
       models differ. Nothing is written then.
   """
   vocab, origin = tokenizer.vocabulary, read_origin(workdir)
-  family = families.of_model(
-    model, vocab, family_name or origin.get("family", "")
-  )
-  hint = "; export --part=generator" if isinstance(model, Discriminator) else ""
-  require(
-    family or isinstance(model, MaskedLM),
-    f"transformers has no equivalent of this {type(model).__name__}, and the "
-    f"native format supports only a MaskedLM{hint}",
-  )
+  family = _family(model, vocab, family_name or origin.get("family", ""), pool)
   _check_length(max_tokens, model.config.max_positions, say)
   values = _config_json(model, vocab, family)
   tensors = weights.to_tensors(params, vocab, family)
@@ -101,8 +103,29 @@ def export(
       origin=origin,
     )
     (partial / "README.md").write_text(text)
+    if pool:
+      width = model.config.width
+      sentence_transformers.write(partial, pool, width, max_tokens)
   _say_dropouts(model, family, values, say)
   say(f"Wrote {out}: {written_as}, step {step:,}")
+
+
+def _family(model, vocab, name: str, pool: str) -> Family | None:
+  """Returns the family to export to, None for the native format."""
+  family = families.of_model(model, vocab, name)
+  hint = "; export --part=generator" if isinstance(model, Discriminator) else ""
+  require(
+    family or isinstance(model, MaskedLM),
+    f"transformers has no equivalent of this {type(model).__name__}, and the "
+    f"native format supports only a MaskedLM{hint}",
+  )
+  if pool:
+    sentence_transformers.check(pool)
+    require(
+      family and isinstance(model, MaskedLM),
+      "--sentence_transformers is for encoders that transformers has",
+    )
+  return family
 
 
 def _parity(model, params, vocab, tokenizer, folder, family, pairs, check):

@@ -1,4 +1,4 @@
-"""Finds a model's files in a local folder or on the Hugging Face Hub."""
+"""Models on the Hugging Face Hub: found there, or uploaded."""
 
 import pathlib
 
@@ -60,3 +60,49 @@ def folder_of(source: str, revision: str = "") -> pathlib.Path:
     raise InputError(
       f"--from={source} is not a local folder, and the hub cannot be reached"
     ) from error
+
+
+def check_repository(name: str) -> None:
+  """Raises InputError if nothing can be uploaded under a name."""
+  import huggingface_hub
+  from huggingface_hub import errors
+
+  try:
+    huggingface_hub.utils.validate_repo_id(name)
+  except errors.HFValidationError as error:
+    raise InputError(
+      f"--push_to_hub={name} is no repository name, such as me/my_model"
+    ) from error
+  require(
+    huggingface_hub.get_token(),
+    f"--push_to_hub={name}: log in with `hf auth login` first",
+  )
+
+
+def push(folder: pathlib.Path, name: str) -> str:
+  """Uploads a model folder; returns its address.
+
+  Args:
+    folder: what `export_hf` wrote.
+    name: of the repository, which is made, private, if it is missing.
+
+  Raises:
+    InputError: the hub does not take it.
+  """
+  import huggingface_hub
+  from huggingface_hub import errors
+
+  api = huggingface_hub.HfApi()
+  try:
+    made = api.create_repo(name, private=True, exist_ok=True)
+    api.upload_folder(
+      repo_id=made.repo_id,
+      folder_path=folder,
+      commit_message="Export of mlm_jax",
+    )
+  except (errors.HfHubHTTPError, OSError) as error:
+    reason = str(error).strip().partition("\n")[0]
+    raise InputError(
+      f"{folder} is written, but --push_to_hub={name} failed: {reason}"
+    ) from error
+  return str(made)

@@ -102,6 +102,36 @@ def test_sentence_transformers_embeds_equally(exported, imported, tmp_path):
   np.testing.assert_allclose(ours, peer.encode(texts), atol=1e-5)
 
 
+@pytest.mark.parametrize(("pool", "length"), [("mean", 40), ("start", 12)])
+def test_a_folder_of_sentence_transformers_pools_as_asked(
+  pool, length, imported, tmp_path, capsys
+):
+  import sentence_transformers
+
+  texts = ["The class statement.", "Exceptions are raised.", "a b " * 10]
+  (tmp_path / "texts").write_text("\n".join(texts) + "\n")
+  run(
+    capsys,
+    *("export_hf", f"--workdir={imported}", f"--out={tmp_path}/out"),
+    *(f"--sentence_transformers={pool}", f"--max_tokens={length}"),
+  )
+  peer = sentence_transformers.SentenceTransformer(
+    str(tmp_path / "out"), device="cpu"
+  )
+  assert peer.max_seq_length == length
+  arguments = [f"--texts={tmp_path}/texts", f"--out={tmp_path}/vectors.npy"]
+  run(capsys, "embed", f"--workdir={imported}", f"--pool={pool}", *arguments)
+  ours = np.load(tmp_path / "vectors.npy")
+  theirs = peer.encode(texts)
+  np.testing.assert_allclose(ours[:2], theirs[:2], atol=1e-5)
+  line = error_of(
+    capsys,
+    *("export_hf", f"--workdir={imported}", f"--out={tmp_path}/no"),
+    "--sentence_transformers=men",
+  )
+  assert "did you mean 'mean'" in line
+
+
 def test_an_imported_model_fills_masks_equally(trained, imported, capsys):
   arguments = ["--text", TEXT]
   ours = run(capsys, "fill_mask", f"--workdir={trained}", *arguments)

@@ -1,6 +1,7 @@
 """Encoder-decoders, heads of pairs and ELECTRA's two come back, and train."""
 
 import json
+import re
 
 import pytest
 import tokenizers
@@ -184,6 +185,30 @@ def test_heads_of_sentence_pairs_come_back(
     capsys, "import_hf", f"--from={folder}", f"--workdir={tmp_path}/mlm"
   )
   assert "Not used of the weights" in said and classifier[0] in said
+
+
+@pytest.mark.slow
+def test_a_released_model_gets_better_on_ones_own_text(
+  released, corpus, tmp_path, capsys
+):
+  """Import, evaluate, train by a recipe, evaluate, export."""
+  workdir = tmp_path / "on"
+  folder = released("bert", "BertForMaskedLM", BERT)
+  run(capsys, "import_hf", f"--from={folder}", f"--workdir={workdir}")
+
+  def loss():
+    said = run(
+      capsys, "evaluate", f"--workdir={workdir}", f"--corpus=text:{corpus}"
+    )
+    return float(re.search(r"loss +([\d.]+)", said)[1])
+
+  before = loss()
+  options = ["--config=bert_base:single", "--config.train.steps=40"]
+  train(workdir, corpus, capsys, *options, "--config.optim.peak_lr=0.01")
+  assert loss() < before - 0.5
+  run(capsys, "export_hf", f"--workdir={workdir}", f"--out={tmp_path}/out")
+  model = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "out")
+  assert type(model) is transformers.BertForMaskedLM
 
 
 def electra(released):
