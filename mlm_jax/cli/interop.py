@@ -19,6 +19,18 @@ def export_hf(args) -> None:
   )
 
 
+def export_onnx(args) -> None:
+  from mlm_jax import api
+
+  api.export_onnx(
+    args.workdir,
+    args.out,
+    args.checkpoint,
+    pool=args.pool,
+    max_tokens=args.max_tokens,
+  )
+
+
 def average_checkpoints(args) -> None:
   from mlm_jax import api
 

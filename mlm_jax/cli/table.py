@@ -288,6 +288,22 @@ COMMANDS = {
       "--workdir=runs/electra --out=runs/generator_hf --part=generator",
     ),
   ),
+  "export_onnx": Command(
+    interop.export_onnx,
+    "export the model to ONNX, and compare it in onnxruntime",
+    arguments=(
+      CHECKPOINT,
+      ("--out", {"required": True, "metavar": "OUT.onnx",
+        "help": "to create"}),
+      ("--pool", {"default": "", "metavar": "NAME",
+        "help": "mean or start: vectors of texts in place of logits"}),
+      ("--max_tokens", {"type": int, "default": 0, "metavar": "N",
+        "help": "of the longest text; by default as trained"}),
+    ),
+    examples=(
+      "--workdir=runs/quickstart --out=quickstart.onnx --pool=mean",
+    ),
+  ),
   "import_hf": Command(
     interop.import_hf,
     "import a Hugging Face model into a work directory",

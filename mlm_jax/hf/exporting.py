@@ -10,7 +10,7 @@ from etils import epath
 
 from mlm_jax import config as config_lib
 from mlm_jax.data.tokenizers import Tokenizer
-from mlm_jax.errors import require
+from mlm_jax.errors import require, unknown
 from mlm_jax.hf import (
   card,
   families,
@@ -23,6 +23,7 @@ from mlm_jax.hf import (
 from mlm_jax.hf.families.base import Family, Values
 from mlm_jax.hf.tokenizer_export import export_tokenizer
 from mlm_jax.models.composite import Discriminator, MaskedLM, PairMaskedLM
+from mlm_jax.objectives.base import Objective
 from mlm_jax.workdir import Workdir, atomic_folder
 
 
@@ -108,6 +109,32 @@ def export(
       sentence_transformers.write(partial, pool, width, max_tokens)
   _say_dropouts(model, family, values, say)
   say(f"Wrote {out}: {written_as}, step {step:,}")
+
+
+def submodel(
+  objective: Objective, params, part: str = ""
+) -> tuple[nn.Module, dict, dict]:
+  """Returns a model that the trained one consists of.
+
+  Args:
+    objective: that of the run.
+    params: of its model.
+    part: the name of the submodel; by default the result of training.
+
+  Returns:
+    The module, its parameters, and those of heads that were trained beside it.
+
+  Raises:
+    InputError: there is no such part.
+  """
+  submodels = objective.submodels(params)
+  part = part or next(iter(submodels))
+  if part not in submodels:
+    raise unknown("--part", part, submodels)
+  module, of_part = submodels[part]
+  is_within = of_part.keys() <= params.keys()
+  heads = {k: v for k, v in params.items() if is_within and k not in of_part}
+  return module, of_part, heads
 
 
 def _family(model, vocab, name: str, pool: str) -> Family | None:
