@@ -127,7 +127,7 @@ def test_fill_mask_with_a_tokenizer_json(trained, tmp_path, capsys):
   tokenizer = Workdir.at(copy).tokenizer
   ours = load(tokenizer)
   tokenizer.rmtree()
-  export_tokenizer(ours, tokenizer, max_length=32)
+  export_tokenizer(ours, tokenizer, max_tokens=32, check=False)
   for text in (f"the {MASK} of the {MASK}.", f"un{MASK}, {MASK}"):
     said, again = (
       run(capsys, "fill_mask", f"--workdir={workdir}", f"--text={text}")
