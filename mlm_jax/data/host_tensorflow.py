@@ -1,7 +1,7 @@
 """TensorFlow for input pipelines alone: accelerators belong to JAX.
 
-`tf` is imported at its first use, so that what a corruption requires of a
-configuration and the shapes of its batches are known without TensorFlow.
+`tf` is imported at its first use, so that what makes no pipeline starts without
+it.
 """
 
 from __future__ import annotations

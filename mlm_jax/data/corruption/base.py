@@ -31,7 +31,7 @@ class Corruption:
 
   A subclass is registered under the value of `corruption.kind` that names it,
   in registry.py or, with `@registry.CORRUPTIONS.register("name")`, in a recipe
-  file. Geometry and requirements need no TensorFlow.
+  file.
 
   Attributes:
     task: what the model learns to do with a batch.
