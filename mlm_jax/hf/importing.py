@@ -104,6 +104,10 @@ def _import(
   words = _words(changes.tokens)
   model = Folder.at(folder)
   encoder = model.encoder
+  require(
+    not encoder.num_decoder_layers or not (changes.new_head or changes.larger),
+    f"--new_head and --grow_to are for encoders: {model.name} has a decoder",
+  )
   if changes.larger:
     surgery.check(encoder, _larger(encoder, changes))
   tokenizer = import_tokenizer(
@@ -111,7 +115,7 @@ def _import(
   )
   if model.family and check:
     tokenizer, read_as = as_transformers_reads_it(
-      tokenizer, folder, encoder.max_positions
+      tokenizer, folder, encoder.max_positions, changes.add_mask_token
     )
     say(f"Tokenizer {read_as}")
   params, keys = _read(model, tokenizer, changes, check, say)
@@ -135,8 +139,9 @@ def _read(
   """Returns the parameters, and the keys of what they learn from."""
   arguments = {"check": check, "say": say}
   if changes.generator:
-    generator = Folder.at(hub.folder_of(changes.generator))
+    generator = Folder.at(hub.folder_of(changes.generator, of="--generator"))
     params, share = reading.electra(model, generator, tokenizer, **arguments)
+    reading.say_unused(generator, say)
     keys = {"objective.name": "rtd", "objective.generator_share": share}
   else:
     params = reading.masked_lm(

@@ -52,7 +52,10 @@ def import_tokenizer(
 
 
 def as_transformers_reads_it(
-  tokenizer: HuggingFaceTokenizer, folder: epath.Path, max_positions: int
+  tokenizer: HuggingFaceTokenizer,
+  folder: epath.Path,
+  max_positions: int,
+  add_mask_token: bool = False,
 ) -> tuple[HuggingFaceTokenizer, str]:
   """Returns the tokenizer that users of a model have had, and a line of text.
 
@@ -63,6 +66,7 @@ def as_transformers_reads_it(
     tokenizer: what `import_tokenizer` returned.
     folder: of the model.
     max_positions: of the model.
+    add_mask_token: as for `import_tokenizer`.
 
   Raises:
     InputError: no tokenizer.json has the ids that transformers makes.
@@ -80,6 +84,10 @@ def as_transformers_reads_it(
     return tokenizer, "checked: transformers makes the same ids"
   backend = tokenizer_parity.load(folder).backend_tokenizer
   files = {**tokenizer.files, FILE: backend.to_str(pretty=True).encode()}
+  name = f"the tokenizer in {folder}"
+  ids = tokenizer_files.special_ids(files, backend.get_vocab(), name)
+  if add_mask_token and ids["mask"] is None:
+    files, _ = _with_mask(files, name)
   theirs = HuggingFaceTokenizer(files, tokenizer.vocabulary.size)
   left = compare(theirs)
   require(
@@ -87,7 +95,7 @@ def as_transformers_reads_it(
     f"transformers' tokenizer differs: {left}; --no-parity skips the check",
   )
   return theirs, (
-    f"as transformers reads it, which is not as its {FILE} has it: {found}"
+    f"taken as transformers reads it, which differs from its {FILE}: {found}"
   )
 
 
@@ -134,6 +142,12 @@ def add_tokens(
     text before.
   """
   before = tokenizer.num_tokens
+  pieces, new = set(tokenizer.pieces), {}
+  for token, ids in zip(tokens, tokenizer.encode_words(tokens), strict=True):
+    is_one = len(ids) == 1 and ids[0] != tokenizer.vocabulary.unk_id
+    if not (is_one or token in pieces):
+      # Of two that are alike in lower case, only one would be found.
+      new.setdefault(tokenizer.normalized(token), token)
   files, own_size = _with_tokens(
     tokenizer.files,
     # Whole words only: words that contain them are encoded as before.
@@ -144,21 +158,14 @@ def add_tokens(
         single_word=True,
         lstrip=tokenizer.is_byte_level and not special,
       )
-      for token in tokens
-      if not _has(tokenizer, token)
+      for token in new.values()
     ],
     "the tokenizer",
   )
   added = HuggingFaceTokenizer(files, max(tokenizer.vocabulary.size, own_size))
   new_ids = range(before, own_size)
-  old_ids = [tokenizer.encode_word(added.pieces[i]) for i in new_ids]
+  old_ids = tokenizer.encode_words([added.pieces[i] for i in new_ids])
   return added, dict(zip(new_ids, old_ids, strict=True))
-
-
-def _has(tokenizer: HuggingFaceTokenizer, word: str) -> bool:
-  ids = tokenizer.encode_word(word)
-  is_one = len(ids) == 1 and ids[0] != tokenizer.vocabulary.unk_id
-  return is_one or word in tokenizer.pieces
 
 
 def _with_mask(

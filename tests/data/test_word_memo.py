@@ -1,5 +1,6 @@
 """Words met before have the ids that the tokenizers library gives them."""
 
+import concurrent.futures
 import itertools
 import json
 import random
@@ -114,6 +115,14 @@ INEXACT = {
   "spaced": byte_level(gpt_2(), tokens=[token("a b")]),
   "space": byte_level(gpt_2(), tokens=[token(" ")]),
   "runs": wordpiece(pre_tokenizers.BertPreTokenizer(), tokens=SPACES),
+  "first": wordpiece(
+    pre_tokenizers.Sequence(
+      [
+        pre_tokenizers.WhitespaceSplit(),
+        pre_tokenizers.Metaspace(prepend_scheme="first"),
+      ]
+    )
+  ),
   "none": byte_level(pre_tokenizers.Metaspace()),
 }
 
@@ -147,6 +156,18 @@ def test_ids_are_those_of_the_library(name):
 @pytest.mark.parametrize("name", INEXACT)
 def test_tokenizers_that_may_look_across_words_have_no_pattern(name):
   assert pattern(INEXACT[name]) is None
+
+
+def test_threads_may_share_what_is_known(monkeypatch):
+  monkeypatch.setattr(word_memo, "_MAX_WORDS", 20)
+  memo = word_memo.WordMemo(
+    word_memo._BERT, lambda words: [[len(word)] for word in words]
+  )
+  texts = [" ".join("x" * n for n in range(1, 1 + m)) for m in (5, 30, 90)]
+  expected = [[*range(1, 1 + m)] for m in (5, 30, 90)]
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    for found in pool.map(lambda _: memo.encode(texts), range(500)):
+      assert found == expected
 
 
 def test_only_short_words_are_kept_and_not_too_many(monkeypatch):

@@ -7,7 +7,7 @@ import tokenizers
 from etils import epath
 from tokenizers import models, normalizers, pre_tokenizers
 
-from mlm_jax.data.tokenizers import load
+from mlm_jax.data.tokenizers import HuggingFaceTokenizer, load
 from mlm_jax.data.tokenizers.tokenizer_files import FILE
 from mlm_jax.errors import InputError
 from mlm_jax.hf import tokenizer_parity
@@ -58,7 +58,7 @@ def test_lower_casing_is_as_transformers_has_it(folder, lowercase):
   ours = import_tokenizer(path, 200)
   assert "it makes" in compared(ours, path)
   theirs, line = as_transformers_reads_it(ours, path, 64)
-  assert line.startswith("as transformers reads it")
+  assert line.startswith("taken as transformers reads it")
   expected = tokenizer_parity.load(path)("Abc aBC")["input_ids"]
   assert theirs.encode(["Abc aBC"])[0] == expected[1:-1]
   assert theirs.encode(["Abc"]) != ours.encode(["Abc"])
@@ -87,11 +87,34 @@ def test_an_exported_tokenizer_gives_pairs_their_types(folder, tmp_path):
   ours = load(path)
   out = epath.Path(tmp_path) / "out"
   line = export_tokenizer(ours, out, 64, num_types=2)
-  assert "with files of ours" in line and "token_type_ids" in line
+  assert "rewritten for transformers" in line and "token_type_ids" in line
   assert tokenizer_parity.load(out)("a", "b")["token_type_ids"] == [
     *(0, 0, 0),
     *(1, 1),
   ]
+
+
+def test_an_added_mask_is_in_what_transformers_reads(folder):
+  path = folder(False, tokenizer_class="BertTokenizer", do_lower_case=True)
+  spec = (path / FILE).read_text().replace("[MASK]", "[GAP]")
+  (path / FILE).write_text(spec)
+  ours = import_tokenizer(path, 200, add_mask_token=True)
+  theirs, line = as_transformers_reads_it(ours, path, 64, add_mask_token=True)
+  assert line.startswith("taken as transformers reads it")
+  assert theirs.mask_token == "[MASK]"
+  assert theirs.encode(["ABC"]) == theirs.encode(["abc"])
+
+
+def test_a_tokenizer_that_finds_nothing_in_a_text_is_exported(tmp_path):
+  made = tokenizers.Tokenizer(
+    models.BPE({p: i for i, p in enumerate([*SPECIALS, *"ACGT"])}, [])
+  )
+  made.add_special_tokens(SPECIALS)
+  ours = HuggingFaceTokenizer({FILE: made.to_str().encode()})
+  out = epath.Path(tmp_path) / "out"
+  export_tokenizer(ours, out, 64, check=False)
+  ids = tokenizer_parity.load(out)("GATTACA")["input_ids"]
+  assert ids == [2, *ours.encode(["GATTACA"])[0], 3] and len(ids) == 9
 
 
 def test_what_transformers_cannot_read_is_an_input_error(folder):

@@ -206,9 +206,15 @@ class HuggingFaceTokenizer(Tokenizer):
     special = {*self.vocabulary.special_ids} - {self.vocabulary.unk_id}
     return special - self._own_ids
 
-  def encode_word(self, word: str) -> list[int]:
-    """Returns the ids that a word has after another one."""
-    return self.encode([" " + word if self.is_byte_level else word])[0]
+  def normalized(self, text: str) -> str:
+    """Returns what a text is before it is split, such as in lower case."""
+    normalizer = self._tokenizer.normalizer
+    return normalizer.normalize_str(text) if normalizer else text
+
+  def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+    """Returns the ids that each word has after another one."""
+    space = " " if self.is_byte_level else ""
+    return self.encode([space + word for word in words])
 
   def decode(self, ids: Sequence[int]) -> str:
     text, run = "", []

@@ -58,16 +58,20 @@ class WordMemo:
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
     """Returns the ids of each text."""
     words = [self._find(text) for text in texts]
-    new = list({*itertools.chain.from_iterable(words)} - self._ids.keys())
-    self._ids.update(zip(new, map(tuple, self._encode(new)), strict=True))
-    encoded = [
-      [*itertools.chain.from_iterable(map(self._ids.__getitem__, text))]
+    unique = {*itertools.chain.from_iterable(words)}
+    new = list(unique - self._ids.keys())
+    found = dict(zip(new, map(tuple, self._encode(new)), strict=True))
+    kept = {w: ids for w, ids in found.items() if len(w) <= _MAX_LENGTH}
+    known = self._ids
+    # Nothing is ever removed: other threads may be about to read it.
+    if len(known) + len(kept) <= _MAX_WORDS:
+      known.update(kept)
+    if not found.keys() <= known.keys():
+      known = {w: found[w] if w in found else known[w] for w in unique}
+    return [
+      [*itertools.chain.from_iterable(map(known.__getitem__, text))]
       for text in words
     ]
-    for word in new:
-      if len(word) > _MAX_LENGTH or len(self._ids) > _MAX_WORDS:
-        del self._ids[word]
-    return encoded
 
 
 def word_pattern(spec: dict) -> re.Pattern | None:
@@ -83,6 +87,8 @@ def word_pattern(spec: dict) -> re.Pattern | None:
   splitters = list(flat(spec.get("pre_tokenizer")))
   if not splitters or spec["model"].get("dropout"):
     return None
+  if any(part["type"] == "Metaspace" for part in splitters):
+    return None  # It may treat the first word of a text apart.
   tokens = spec["added_tokens"]
   if any(token["rstrip"] for token in tokens):
     return None
