@@ -119,7 +119,8 @@ def restore(
 
   Args:
     workdir: what `pretrain` or `import_hf` made.
-    checkpoint: which one.
+    checkpoint: "last", "best" by the held-out loss, or a step; with ":ema"
+      appended, the running average of its weights.
     use: "fill_mask", "mask_predict" or "export_hf": raises before the weights
       are read if the objective does not support it.
   """
@@ -281,9 +282,7 @@ def export_hf(
   if push_to_hub:
     hub.check_repository(push_to_hub)
   model = restore(workdir, checkpoint, use="export_hf")
-  module, params, heads = exporting.submodel(
-    model.run.objective, model.params, part
-  )
+  module, params, heads = exporting.submodel(model, part)
   exporting.export(
     Workdir.at(workdir),
     module,
@@ -309,7 +308,7 @@ def export_onnx(
   pool: str = "",
   max_tokens: int = 0,
 ) -> None:
-  """Writes an ONNX model, whose outputs onnxruntime has computed equally.
+  """Writes an ONNX model, compared in onnxruntime, without its tokenizer.
 
   Args:
     workdir: what `pretrain` or `import_hf` made.
@@ -320,7 +319,7 @@ def export_onnx(
   """
   path = onnx_export.check(os.fspath(out), pool)
   model = restore(workdir, checkpoint, use="export_hf")
-  module, params, _ = exporting.submodel(model.run.objective, model.params)
+  module, params, heads = exporting.submodel(model)
   onnx_export.export(
     Workdir.at(workdir),
     module,
@@ -329,6 +328,7 @@ def export_onnx(
     path,
     step=model.step,
     max_tokens=max_tokens or model.max_tokens,
+    heads=heads,
     pool=pool,
   )
 

@@ -52,9 +52,12 @@ def embed(
   longest = longest or run.config.model.max_positions
   rows, num_truncated = _tokenize(tokenizer, texts, longest)
   if num_truncated and progress:
+    limit = "that the model takes"
+    if longest < run.config.model.max_positions:
+      limit = "whose positions were trained"
     progress.say(
       f"{num_truncated:,} of {len(rows):,} texts were truncated to the "
-      f"{longest} tokens whose positions the model was trained on"
+      f"{longest} tokens {limit}"
     )
   num_devices = run.mesh.shape["data"] * run.mesh.shape["fsdp"]
   size = num_devices * -(-min(batch_size, len(rows) or 1) // num_devices)

@@ -34,6 +34,7 @@ def write(
   step: int,
   max_tokens: int,
   lost_heads: Sequence[str] = (),
+  pool: str = "mean",
   origin: dict[str, str],
 ) -> str:
   """Returns the card, Markdown with the hub's front matter.
@@ -47,6 +48,7 @@ def write(
     step: the training step of the weights.
     max_tokens: of the longest text.
     lost_heads: those that were trained, and are not exported.
+    pool: how sentence-transformers pools.
     origin: what `import_hf` recorded of the model that training started from.
   """
   config = recipe.phase_at(step).config
@@ -84,7 +86,7 @@ Trained with mlm_jax {__version__} for {step:,} steps, from {started}.
 
 ## Use
 
-{_use(family, task)}
+{_use(family, task, pool)}
 ## Configuration
 
 ```json
@@ -151,7 +153,7 @@ def _corpora(config: Config) -> str:
   )
 
 
-def _use(family: Family | None, task: str) -> str:
+def _use(family: Family | None, task: str, pool: str) -> str:
   if family is None:
     return """transformers has no equivalent model. Load this one with mlm_jax:
 
@@ -183,7 +185,7 @@ tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
     return code
   return f"""{code}
 `AutoModel` loads the encoder without its head; sentence-transformers loads
-this folder with mean pooling. The model was not trained to embed sentences:
+this folder and pools by {pool}. The model was not trained to embed sentences:
 fine-tune it before you compare embeddings.
 """
 

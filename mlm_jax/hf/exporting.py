@@ -21,9 +21,10 @@ from mlm_jax.hf import (
   weights,
 )
 from mlm_jax.hf.families.base import Family, Values
+from mlm_jax.hf.families.pairs import PairHead
 from mlm_jax.hf.tokenizer_export import export_tokenizer
 from mlm_jax.models.composite import Discriminator, MaskedLM, PairMaskedLM
-from mlm_jax.objectives.base import Objective
+from mlm_jax.training.restoring import TrainedModel
 from mlm_jax.workdir import Workdir, atomic_folder
 
 
@@ -69,12 +70,12 @@ def export(
       models differ. Nothing is written then.
   """
   vocab, origin = tokenizer.vocabulary, read_origin(workdir)
-  family = _family(model, vocab, family_name or origin.get("family", ""), pool)
-  _check_length(max_tokens, model.config.max_positions, say)
+  family = _family(model, vocab, family_name, origin.get("family", ""), pool)
+  _check_length(max_tokens, model.config, workdir.trained_length(step), say)
   values = _config_json(model, vocab, family)
   tensors = weights.to_tensors(params, vocab, family)
   lost = dict(heads or {})
-  pairs = "pair" in lost and family and families.PAIRS.get(family.model_type)
+  pairs = "pair" in lost and _pair_head(workdir, step, family)
   if pairs:
     tensors |= pairs.write(lost.pop("pair"))
     values["architectures"] = [pairs.architecture]
@@ -101,6 +102,7 @@ def export(
       step=step,
       max_tokens=max_tokens,
       lost_heads=list(lost),
+      pool=pool or "mean",
       origin=origin,
     )
     (partial / "README.md").write_text(text)
@@ -112,13 +114,12 @@ def export(
 
 
 def submodel(
-  objective: Objective, params, part: str = ""
+  trained: TrainedModel, part: str = ""
 ) -> tuple[nn.Module, dict, dict]:
   """Returns a model that the trained one consists of.
 
   Args:
-    objective: that of the run.
-    params: of its model.
+    trained: the whole.
     part: the name of the submodel; by default the result of training.
 
   Returns:
@@ -127,7 +128,8 @@ def submodel(
   Raises:
     InputError: there is no such part.
   """
-  submodels = objective.submodels(params)
+  params = trained.params
+  submodels = trained.run.objective.submodels(params)
   part = part or next(iter(submodels))
   if part not in submodels:
     raise unknown("--part", part, submodels)
@@ -137,8 +139,24 @@ def submodel(
   return module, of_part, heads
 
 
-def _family(model, vocab, name: str, pool: str) -> Family | None:
-  """Returns the family to export to, None for the native format."""
+def _pair_head(workdir, step: int, family: Family | None) -> PairHead | None:
+  """Returns the family's head of pairs, if it is for those of the run."""
+  kind = workdir.load_config(step).corruption.sentence_pairs
+  head = family and families.PAIRS.get(family.model_type)
+  return head if head and head.kind == kind else None
+
+
+def _family(model, vocab, name: str, origin: str, pool: str) -> Family | None:
+  """Returns the family to export to, None for the native format.
+
+  Args:
+    model, vocab: as for `export`.
+    name: what is asked for, "" for nothing.
+    origin: the family that the model was imported from, if any.
+    pool: as for `export`.
+  """
+  if not name and families.expresses(origin, model, vocab):
+    name = origin
   family = families.of_model(model, vocab, name)
   hint = "; export --part=generator" if isinstance(model, Discriminator) else ""
   require(
@@ -177,12 +195,14 @@ def _say_dropouts(model, family, values, say) -> None:
     say(f"model.{key}={ours} becomes {theirs} in config.json, for fine-tuning")
 
 
-def _check_length(max_tokens: int, longest: int, say) -> None:
+def _check_length(max_tokens: int, model, trained: int, say) -> None:
+  longest = model.max_positions
   require(
-    max_tokens <= longest,
-    f"--max_tokens={max_tokens} is more than model.max_positions={longest}",
+    3 <= max_tokens <= longest,
+    f"--max_tokens={max_tokens} must be from 3, with start and end, to "
+    f"model.max_positions={longest}",
   )
-  if max_tokens < longest:
+  if max_tokens == trained < longest:
     say(
       f"The tokenizer cuts texts at {max_tokens} tokens: the positions from "
       f"there to {longest} were never trained (--max_tokens={longest} keeps "

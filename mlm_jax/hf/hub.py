@@ -8,12 +8,15 @@ from mlm_jax.errors import InputError, require
 _PATTERNS = ("*.json", "*.txt", "*.safetensors", "*.model")
 
 
-def folder_of(source: str, revision: str = "") -> pathlib.Path:
+def folder_of(
+  source: str, revision: str = "", of: str = "--from"
+) -> pathlib.Path:
   """Returns the folder of a model, downloaded if `source` is a repository.
 
   Args:
     source: a folder, or a repository name on the hub.
     revision: a branch, tag, commit or refs/pr/N of a repository.
+    of: the option that named it, for error messages.
 
   Raises:
     InputError: there is no such folder, or it cannot be downloaded.
@@ -22,11 +25,11 @@ def folder_of(source: str, revision: str = "") -> pathlib.Path:
   if folder.is_dir():
     require(
       not revision,
-      f"--revision={revision} is of a repository: --from={source} is a folder",
+      f"--revision={revision} is of a repository: {of}={source} is a folder",
     )
     return folder
   if folder.is_file() or source.startswith((".", "/", "~")):
-    raise InputError(f"--from={source} is not a folder")
+    raise InputError(f"{of}={source} is not a folder")
   import huggingface_hub
   from huggingface_hub import errors
 
@@ -38,18 +41,18 @@ def folder_of(source: str, revision: str = "") -> pathlib.Path:
     )
   except errors.HFValidationError as error:
     raise InputError(
-      f"--from={source} is neither a folder nor a repository name on the hub"
+      f"{of}={source} is neither a folder nor a repository name on the hub"
     ) from error
   except errors.GatedRepoError as error:
     raise InputError(
-      f"--from={source} is gated: accept its terms on the hub, and log in "
+      f"{of}={source} is gated: accept its terms on the hub, and log in "
       "with `hf auth login`"
     ) from error
   except errors.RevisionNotFoundError as error:
-    raise InputError(f"--from={source} has no --revision={revision}") from error
+    raise InputError(f"{of}={source} has no --revision={revision}") from error
   except errors.RepositoryNotFoundError as error:
     raise InputError(
-      f"--from={source}: the hub has no such model, or it is private; log in "
+      f"{of}={source}: the hub has no such model, or it is private; log in "
       "with `hf auth login`"
     ) from error
   except (
@@ -58,7 +61,7 @@ def folder_of(source: str, revision: str = "") -> pathlib.Path:
     OSError,
   ) as error:
     raise InputError(
-      f"--from={source} is not a local folder, and the hub cannot be reached"
+      f"{of}={source} is not a local folder, and the hub cannot be reached"
     ) from error
 
 
@@ -90,7 +93,6 @@ def push(folder: pathlib.Path, name: str) -> str:
     InputError: the hub does not take it.
   """
   import huggingface_hub
-  from huggingface_hub import errors
 
   api = huggingface_hub.HfApi()
   try:
@@ -100,7 +102,7 @@ def push(folder: pathlib.Path, name: str) -> str:
       folder_path=folder,
       commit_message="Export of mlm_jax",
     )
-  except (errors.HfHubHTTPError, OSError) as error:
+  except Exception as error:  # Whatever the client of HTTP raises.
     reason = str(error).strip().partition("\n")[0]
     raise InputError(
       f"{folder} is written, but --push_to_hub={name} failed: {reason}"

@@ -31,6 +31,9 @@ from mlm_jax.vocabulary import Vocabulary
 
 Say = Callable[[str], None]
 
+# Layers that share their weights may be more than there are tensors.
+_MAX_SHARED_LAYERS = 1_000
+
 
 @dataclasses.dataclass
 class Folder:
@@ -58,24 +61,17 @@ class Folder:
       InputError: it has no config.json, no weights, or is of no known family.
     """
     values, tensors = files.read_config(path), files.Weights(path)
+    size = values.get("vocab_size")
+    require(isinstance(size, int), "config.json lacks 'vocab_size'")
     if values.get("model_type") == native.MODEL_TYPE:
-      return cls(path, values, None, native.read_config(values), tensors)
+      encoder = native.read_config(values)
+      _check_sizes(encoder, size, tensors)
+      return cls(path, values, None, encoder, tensors)
     family = families.of_config(values, tensors)
-    if family.decoder_block and "lm_head.weight" in tensors:
-      # transformers 5 says of any T5 that it ties its tables.
-      is_tied = values.get("tie_word_embeddings", True) and np.array_equal(
-        *(
-          tensors[f"{n}.weight"]
-          for n in ("lm_head", *family.modules["encoder/token_embedding"])
-        )
-      )
-      values["tie_word_embeddings"] = bool(is_tied)
-    require(
-      isinstance(values.get("vocab_size"), int),
-      "config.json lacks 'vocab_size'",
-    )
+    if family.decoder_block:
+      _find_tying(values, family, tensors)
     encoder = family.read_config(values)
-    _check_sizes(encoder, values["vocab_size"], tensors)
+    _check_sizes(encoder, size, tensors)
     return cls(path, values, family, encoder, tensors)
 
   @property
@@ -119,7 +115,8 @@ def masked_lm(
     )
   except InputError as error:
     found = (folder.values.get("architectures") or ["?"])[0]
-    if family is None or new_head or found == family.architecture:
+    is_whole = has_decoder or found == (family and family.architecture)
+    if family is None or new_head or is_whole:
       raise
     raise InputError(
       f"{error}; the model is a {found}, not a {family.architecture}: "
@@ -279,7 +276,17 @@ def say_unused(folder: Folder, say: Say) -> None:
   unused = sorted(n for n in folder.tensors.unread if not n.endswith(buffers))
   if unused:
     more = f" and {len(unused) - 4} more" if len(unused) > 4 else ""
-    say(f"Not used of the weights: {', '.join(unused[:4])}{more}")
+    say(f"Unused tensors: {', '.join(unused[:4])}{more}")
+
+
+def _find_tying(values: Values, family: Family, tensors: files.Weights) -> None:
+  """Sets tie_word_embeddings: transformers 5 says it of any T5."""
+  (shared,) = family.modules["encoder/token_embedding"]
+  names = "lm_head.weight", f"{shared}.weight"
+  if all(name in tensors for name in names):
+    is_equal = np.array_equal(*(tensors[name] for name in names))
+    is_tied = values.get("tie_word_embeddings", True) and is_equal
+    values["tie_word_embeddings"] = bool(is_tied)
 
 
 def _check_sizes(
@@ -289,6 +296,7 @@ def _check_sizes(
   largest = max((max(tensors.shape(n), default=0) for n in tensors), default=0)
   sizes = {"vocab_size": vocab_size, "width": encoder.width}
   sizes |= {"mlp_width": encoder.mlp_width, "num_types": encoder.num_types}
+  sizes["embedding_width"] = encoder.embedding_width
   if encoder.position_kind == "learned":
     sizes["max_positions"] = encoder.max_positions
   for name, size in sizes.items():
@@ -299,7 +307,7 @@ def _check_sizes(
     )
   layers = encoder.num_layers + encoder.num_decoder_layers
   require(
-    layers <= len(tensors) or encoder.share_layers,
+    layers <= (_MAX_SHARED_LAYERS if encoder.share_layers else len(tensors)),
     f"by config.json there are {layers} layers, but the weights have only "
     f"{len(tensors)} tensors",
   )

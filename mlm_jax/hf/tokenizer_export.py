@@ -179,7 +179,7 @@ def export_tokenizer(
     f"transformers' tokenizer differs: {left}. Please report this; --no-parity "
     "skips the check",
   )
-  return f"with files of ours, as with its own {found}"
+  return f"rewritten for transformers; as imported, {found}"
 
 
 def _config(tokenizer: Tokenizer, max_tokens: int, num_types: int) -> dict:
@@ -232,8 +232,8 @@ def _files(tokenizer: Tokenizer, config: dict) -> dict[str, bytes]:
   parsed = parse(files, "the tokenizer")
   parsed.no_truncation()
   vocab = tokenizer.vocabulary
-  first, *_, last = parsed.encode("a b").ids
-  if (first, last) != (vocab.start_id, vocab.end_id):
+  ids = parsed.encode("a b").ids
+  if ids[:1] + ids[-1:] != [vocab.start_id, vocab.end_id]:
     # It is one that was never used with special tokens around a text.
     _put_around(parsed, tokenizer)
     files[FILE] = parsed.to_str(pretty=True).encode()

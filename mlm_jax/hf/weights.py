@@ -57,7 +57,8 @@ def from_tensors(
   """Returns the parameters, float32, that `to_tensors` maps to these tensors.
 
   Args:
-    tensors: by name; each is looked up once, so that reading may be lazy.
+    tensors: by name; one is looked up when it is needed, so that reading may
+      be lazy.
     config: the encoder's.
     vocab: its vocabulary.
     family: gives names and axes; None for our own.
@@ -182,6 +183,12 @@ def _stored_names(tensors, wanted, config, family, headless) -> dict[str, str]:
         else name: original
         for name, original in stored.items()
       }
+  if family and family.decoder_block:
+    # Older files have the shared table under the encoder's name alone.
+    (shared,) = family.modules["encoder/token_embedding"]
+    encoders = [n for n in stored if n.endswith("encoder.embed_tokens.weight")]
+    for name in encoders:
+      stored.setdefault(f"{shared}.weight", stored[name])
   missing = [name for name in wanted if name not in stored]
   unknown = set(stored).difference(wanted)
   if family:

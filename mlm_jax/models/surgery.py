@@ -1,6 +1,6 @@
 """A new model from the weights of another: more tokens, positions, or size.
 
-Pure functions on the parameters of a `MaskedLM`, float32.
+Pure functions on the parameters of a model, float32; `grow` is for encoders.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from mlm_jax.models.encoder import (
   skips_attention_norm,
 )
 
-_POSITIONS = "encoder/position_embedding"
+_POSITIONS = "/position_embedding"
 
 # The keys that a larger model may have more of. Two of them have a value of 0
 # that stands for another key's: the properties resolve it.
@@ -102,9 +102,10 @@ def extend_positions(
   if rope_theta is not None:
     changes["rope_theta"] = rope_theta
   flat = flatten_dict(params, sep="/")
-  if _POSITIONS in flat:
-    again = np.arange(max_positions) % config.max_positions
-    flat[_POSITIONS] = np.asarray(flat[_POSITIONS])[again]
+  again = np.arange(max_positions) % config.max_positions
+  for path in flat:
+    if path.endswith(_POSITIONS):
+      flat[path] = np.asarray(flat[path])[again]
   return unflatten_dict(flat, sep="/"), dataclasses.replace(config, **changes)
 
 

@@ -169,6 +169,10 @@ def _write(workdir, source: Workdir, model, params, names) -> None:
   config = records.adopt_rows(source.load_config(model.step), source, workdir)
   with Checkpoints(workdir, config.train) as checkpoints:
     checkpoints.save_params(params)
-  origin = {"from": f"the average of {', '.join(names)}", "family": ""}
+  origin = {
+    "from": f"the average of {', '.join(names)}",
+    "family": "",
+    "max_tokens": model.max_tokens,
+  }
   workdir.origin.write_text(json.dumps(origin) + "\n")
   workdir.save_config(config)

@@ -354,6 +354,27 @@ def index(weight_map):
     (rewrite("config.json", hidden_size=10**12), "width is 1000000000000"),
     (rewrite("config.json", vocab_size=10**12), "vocab_size is 1000000000000"),
     (rewrite("config.json", num_hidden_layers=10**9), "1000000000 layers"),
+    (
+      rewrite(
+        "config.json",
+        model_type="electra",
+        embedding_size=10**12,
+      ),
+      "embedding_width is 1000000000000",
+    ),
+    (
+      rewrite(
+        "config.json",
+        model_type="albert",
+        embedding_size=16,
+        num_hidden_layers=10**9,
+      ),
+      "1000000000 layers",
+    ),
+    (
+      rewrite("config.json", model_type="mlm_jax", vocab_size="600"),
+      "lacks 'vocab_size'",
+    ),
     (rewrite("config.json", hidden_size=-32), "model.width"),
     (rewrite("config.json", hidden_size="32"), "model.width"),
     (write("model.safetensors", b"\0\0\0\0\2\0\0\0{}"), "header too large"),
@@ -456,6 +477,7 @@ def test_texts_are_cut_where_learned_positions_were_trained(
     capsys,
     *("export_hf", *arguments, f"--out={tmp_path}/b", "--max_tokens=40"),
   )
+  assert "never trained" not in said  # It is asked for.
   assert tokenizer_limit(tmp_path / "b") == 40
   line = error_of(
     capsys,
@@ -463,6 +485,11 @@ def test_texts_are_cut_where_learned_positions_were_trained(
     f"--max_tokens={positions + 1}",
   )
   assert "--max_tokens" in line and "model.max_positions" in line
+  line = error_of(
+    capsys,
+    *("export_hf", *arguments, f"--out={tmp_path}/c", "--max_tokens=-5"),
+  )
+  assert "--max_tokens=-5 must be from 3" in line
   texts = tmp_path / "texts"
   texts.write_text("a class " * length)
   vectors = f"--out={tmp_path}/v.npy"

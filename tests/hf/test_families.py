@@ -323,6 +323,10 @@ def test_mosaic_bert_computes_what_its_paper_says(tmp_path, vocab):
   expected = alibi_bert(tensors, ids, heads)
   found = logits.logits_BPV[0, :, : vocab.size]
   np.testing.assert_allclose(found, expected, atol=1e-4)
+  # "bert" is where it comes from: no BERT computes it.
+  model = MaskedLM(config, vocab.size)
+  assert not families.expresses("bert", model, vocab)
+  assert families.of_model(model, vocab) is None
 
 
 def test_a_model_is_recognised_by_its_tensors(bert):

@@ -28,7 +28,7 @@ def test_a_revision_of_a_repository_is_downloaded(tmp_path, monkeypatch):
   ]
 
 
-def test_a_revision_that_there_is_not_is_an_input_error(monkeypatch):
+def test_an_unknown_revision_is_an_input_error(monkeypatch):
   def download(name, **_):
     response = type("Response", (), {"headers": {}, "request": None})()
     raise errors.RevisionNotFoundError("404", response=response)
@@ -74,7 +74,7 @@ def test_a_push_that_fails_says_that_the_folder_is_written(
   tmp_path, monkeypatch
 ):
   monkeypatch.setattr(
-    huggingface_hub, "HfApi", lambda: Hub(OSError("no route\nmore"))
+    huggingface_hub, "HfApi", lambda: Hub(RuntimeError("no route\nmore"))
   )
   with pytest.raises(InputError, match=r"is written, but .* failed: no route$"):
     hub.push(tmp_path, "me/model")

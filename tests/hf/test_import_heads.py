@@ -1,4 +1,4 @@
-"""Encoder-decoders, heads of pairs and ELECTRA's two come back, and train."""
+"""Encoder-decoders, heads of pairs and both models of ELECTRA are imported."""
 
 import json
 import re
@@ -45,6 +45,8 @@ BART = {
   "decoder_ffn_dim": 48,
   "max_position_embeddings": 64,
 }
+BART_CLASS = "BartForConditionalGeneration"
+SMALL = {"num_layers": 1, "width": 32, "num_heads": 2, "mlp_width": 48}
 GATED = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
 
 
@@ -123,7 +125,7 @@ def tensors_of(folder):
     ("bart", "BartForConditionalGeneration", BART, "bart"),
   ],
 )
-def test_encoder_decoders_come_back(
+def test_encoder_decoders_are_imported_and_trained(
   name, architecture, values, kind, released, corpus, tmp_path, capsys
 ):
   folder = released(name, architecture, values)
@@ -157,14 +159,14 @@ def test_encoder_decoders_come_back(
     ("albert", "AlbertForPreTraining", BERT | {"embedding_size": 16}, "sop"),
   ],
 )
-def test_heads_of_sentence_pairs_come_back(
+def test_heads_of_sentence_pairs_are_imported_and_trained(
   name, architecture, values, kind, released, corpus, tmp_path, capsys
 ):
   folder, workdir = released(name, architecture, values), tmp_path / "on"
   arguments = [f"--from={folder}", f"--workdir={workdir}"]
   said = run(capsys, "import_hf", *arguments, "--sentence_pairs")
   assert "head of pairs checked: logits differ by" in said
-  assert "Not used" not in said
+  assert "Unused tensors" not in said
   config = Workdir.at(workdir).load_config()
   assert config.corruption.sentence_pairs == kind
   out = tmp_path / "out"
@@ -184,7 +186,7 @@ def test_heads_of_sentence_pairs_come_back(
   said = run(
     capsys, "import_hf", f"--from={folder}", f"--workdir={tmp_path}/mlm"
   )
-  assert "Not used of the weights" in said and classifier[0] in said
+  assert "Unused tensors: " in said and classifier[0] in said
 
 
 @pytest.mark.slow
@@ -238,7 +240,7 @@ def electra(released):
 
 
 @pytest.mark.slow
-def test_electras_generator_and_discriminator_come_back(
+def test_electras_two_models_are_imported_and_trained(
   released, corpus, tmp_path, capsys
 ):
   folders, workdir = electra(released), tmp_path / "on"
@@ -259,28 +261,104 @@ def test_electras_generator_and_discriminator_come_back(
   assert "rtd_loss" in train(workdir, corpus, capsys)[-1]
 
 
+def other_embeddings(generator):
+  file = generator / "model.safetensors"
+  tensors = tensors_of(generator)
+  tensors["electra.embeddings.word_embeddings.weight"] += 1
+  save_file(tensors, file, metadata={"format": "pt"})
+
+
+def other_width(generator):
+  file = generator / "model.safetensors"
+  tensors = tensors_of(generator)
+  for name, tensor in tensors.items():
+    if "intermediate.dense" in name:
+      tensors[name] = tensor[:20].clone()
+    elif name.endswith("output.dense.weight") and "attention" not in name:
+      tensors[name] = tensor[:, :20].clone()
+  save_file(tensors, file, metadata={"format": "pt"})
+  values = json.loads((generator / "config.json").read_text())
+  values["intermediate_size"] = 20
+  (generator / "config.json").write_text(json.dumps(values))
+
+
 @pytest.mark.parametrize(
-  ("change", "message"),
+  ("change", "options", "message"),
   [
-    (["--generator={disc}"], "has width=32"),
-    (["--generator={gen}", "--new_head"], "import a model as it is"),
-    (["--sentence_pairs"], "electra has no head of sentence pairs"),
+    (other_embeddings, ["--generator={}"], "which they share"),
+    (other_width, ["--generator={}"], "the generator has mlp_width=20"),
+    (None, ["--generator={}", "--new_head"], "import a model as it is"),
+    (None, ["--generator=./no"], "--generator=./no is not a folder"),
+    (None, ["--sentence_pairs"], "electra has no head of sentence pairs"),
   ],
 )
-def test_models_that_do_not_go_together_are_refused(
-  change, message, released, tmp_path, capsys
+def test_models_that_do_not_match_raise_input_error(
+  change, options, message, released, tmp_path, capsys
 ):
   discriminator, generator = electra(released)
-  if "disc" in change[0]:
-    # A generator of the discriminator's size, which has other embeddings.
-    generator = released(
-      "other", "ElectraForMaskedLM", BERT | {"embedding_size": 16}
-    )
-    message = "which they share"
-  start = generator if change == ["--sentence_pairs"] else discriminator
-  change = [part.format(disc=generator, gen=generator) for part in change]
+  if change:
+    change(generator)
+  start = generator if options == ["--sentence_pairs"] else discriminator
+  options = [option.format(generator) for option in options]
   capsys.readouterr()
   arguments = [f"--from={start}", f"--workdir={tmp_path}/w", "--no-parity"]
-  assert main(["import_hf", *arguments, *change]) == 2
+  assert main(["import_hf", *arguments, *options]) == 2
   assert message in capsys.readouterr().err
   assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.slow
+def test_positions_of_both_stacks_are_extended(released, tmp_path, capsys):
+  folder, workdir = released("bart", BART_CLASS, BART), tmp_path / "on"
+  arguments = [f"--from={folder}", f"--workdir={workdir}"]
+  run(capsys, "import_hf", *arguments, "--max_positions=100")
+  said = run(
+    capsys, "export_hf", f"--workdir={workdir}", f"--out={tmp_path}/out"
+  )
+  assert "Parity checked" in said
+  theirs = tensors_of(folder)
+  for name, tensor in tensors_of(tmp_path / "out").items():
+    if "embed_positions" in name:
+      again = torch.cat([theirs[name][2:], theirs[name][2:38]])
+      torch.testing.assert_close(tensor[2:], again)
+
+
+@pytest.mark.parametrize("option", ["--new_head", "--grow_to=t5_base"])
+def test_a_decoder_is_not_dropped(option, released, tmp_path, capsys):
+  folder = released("t5", "T5ForConditionalGeneration", T5)
+  capsys.readouterr()
+  arguments = [f"--from={folder}", f"--workdir={tmp_path}/w", option]
+  assert main(["import_hf", *arguments]) == 2
+  assert "t5 has a decoder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_table_under_the_encoders_name_is_the_shared_one(
+  released, tmp_path, capsys
+):
+  folder = released("t5", "T5ForConditionalGeneration", T5)
+  tensors = tensors_of(folder)
+  tensors["encoder.embed_tokens.weight"] = tensors.pop("shared.weight")
+  save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+  said = run(capsys, "import_hf", f"--from={folder}", f"--workdir={tmp_path}/w")
+  assert "Parity checked" in said and "Unused" not in said
+
+
+@pytest.mark.slow
+def test_a_head_of_other_pairs_is_not_exported(
+  released, corpus, tmp_path, capsys
+):
+  """BERT's head is of NSP: one that learned SOP would be taken for it."""
+  workdir = tmp_path / "on"
+  options = ["--config=bert_base:single", "--config.data.packing=single"]
+  options += ["--config.corruption.sentence_pairs=sop"]
+  options += [f"--config.model.{k}={v}" for k, v in SMALL.items()]
+  options += ["--config.data.tokenizer=bpe", "--config.data.vocab_size=400"]
+  train(workdir, corpus, capsys, *options)
+  arguments = [f"--workdir={workdir}", "--no-parity"]
+  said = run(capsys, "export_hf", *arguments, f"--out={tmp_path}/out")
+  assert "Not exported, as BertForMaskedLM has none: the head pair" in said
+  assert (
+    "| not exported | the head pair |"
+    in (tmp_path / "out" / "README.md").read_text()
+  )

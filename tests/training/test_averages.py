@@ -144,6 +144,8 @@ def test_an_average_of_checkpoints_is_a_model_like_any_other(
   steps = {*sorted(losses, key=losses.get)[:2], 6, 2}
   said = capsys.readouterr().out
   assert all(f"{workdir.name}:{step}" in said for step in steps)
+  # An average knows what positions were trained.
+  assert api.restore(average).max_tokens == api.restore(workdir).max_tokens
   trees = [api.restore(workdir, str(step)).params for step in sorted(steps)]
   mean = jax.tree.map(lambda *x: np.mean(np.stack(x), 0), *trees)
   assert_trees_equal(api.restore(average).params, mean, rtol=1e-6, atol=1e-7)

@@ -116,6 +116,14 @@ def _of_tensors(names: Collection[str]) -> Family:
   )
 
 
+def expresses(name: str, model: nn.Module, vocab: Vocabulary) -> bool:
+  """Returns whether a family of this name computes the same as a model."""
+  return any(
+    name in (key, family.model_type) and family.expresses(model.config, vocab)
+    for key, family in _BY_MODEL.get(type(model), {}).items()
+  )
+
+
 def of_model(
   model: nn.Module, vocab: Vocabulary, name: str = ""
 ) -> Family | None:

@@ -1,4 +1,4 @@
-"""Encoder-decoder families: T5 as first released, and BART."""
+"""Encoder-decoder families: T5, T5 1.1, mT5 and BART."""
 
 import dataclasses
 from collections.abc import Mapping
