@@ -317,11 +317,11 @@ def export_onnx(
     pool: "" gives logits of each token, "mean" or "start" vectors of texts.
     max_tokens: of the longest text; by default as trained.
   """
-  path = onnx_export.check(os.fspath(out), pool)
+  root, path = Workdir.at(workdir), onnx_export.check(os.fspath(out), pool)
   model = restore(workdir, checkpoint, use="export_hf")
   module, params, heads = exporting.submodel(model)
   onnx_export.export(
-    Workdir.at(workdir),
+    root,
     module,
     params,
     model.tokenizer,
