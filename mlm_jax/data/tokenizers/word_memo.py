@@ -58,20 +58,23 @@ class WordMemo:
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
     """Returns the ids of each text."""
     words = [self._find(text) for text in texts]
-    unique = {*itertools.chain.from_iterable(words)}
-    new = list(unique - self._ids.keys())
+    new = list({*itertools.chain.from_iterable(words)} - self._ids.keys())
     found = dict(zip(new, map(tuple, self._encode(new)), strict=True))
     kept = {w: ids for w, ids in found.items() if len(w) <= _MAX_LENGTH}
     known = self._ids
     # Nothing is ever removed: other threads may be about to read it.
     if len(known) + len(kept) <= _MAX_WORDS:
       known.update(kept)
-    if not found.keys() <= known.keys():
-      known = {w: found[w] if w in found else known[w] for w in unique}
-    return [
-      [*itertools.chain.from_iterable(map(known.__getitem__, text))]
-      for text in words
-    ]
+
+    def ids_of(words):
+      try:
+        ids = map(known.__getitem__, words)
+        return [*itertools.chain.from_iterable(ids)]
+      except KeyError:  # One of them is not kept.
+        ids = (found[w] if w in found else known[w] for w in words)
+        return [*itertools.chain.from_iterable(ids)]
+
+    return [ids_of(text) for text in words]
 
 
 def word_pattern(spec: dict) -> re.Pattern | None:
