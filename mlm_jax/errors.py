@@ -39,6 +39,11 @@ def input_error_in(text: str) -> InputError | None:
   return InputError(found[1]) if found else None
 
 
+def first_line(error: Exception) -> str:
+  """Returns the first line of what another library says."""
+  return str(error).strip().partition("\n")[0]
+
+
 def require(condition: bool, message: str) -> None:
   """Raises an InputError with `message` unless `condition` holds."""
   if not condition:

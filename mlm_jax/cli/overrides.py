@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from mlm_jax import config as config_lib
-from mlm_jax.errors import InputError
+from mlm_jax.errors import InputError, first_line
 
 # What a key of a type wants.
 _WANTED = {int: "a whole number", float: "a number", bool: "True or False"}
@@ -54,7 +54,7 @@ def _typed(overrides: Sequence[str]) -> Mapping[str, Any]:
   try:
     parsed(argv)
   except (flags.Error, ValueError, TypeError) as error:
-    reason = str(error).strip().partition("\n")[0]
+    reason = first_line(error)
     wrong = re.match(r"flag --config\.([\w.]+)=(.*?): ", reason)
     wanted = wrong and _WANTED.get(config_lib.declared(wrong[1]).type)
     if wanted:

@@ -1,6 +1,6 @@
 """The commands that prepare and train. Their imports wait until needed."""
 
-from mlm_jax.errors import InputError, require
+from mlm_jax.errors import InputError, first_line, require
 from mlm_jax.host_memory import keep_freed_memory
 from mlm_jax.phases import Recipe
 
@@ -69,5 +69,5 @@ def _join_processes(args) -> None:
   try:
     jax.distributed.initialize(*given)
   except (RuntimeError, ValueError) as error:
-    reason = str(error).strip().partition("\n")[0]
+    reason = first_line(error)
     raise InputError(f"cannot join the other processes: {reason}") from error

@@ -16,7 +16,7 @@ from mlm_jax.data import blocks, dedup, sources
 from mlm_jax.data.blocks import Block, Splitter
 from mlm_jax.data.sources import Group
 from mlm_jax.data.tokenizers import Tokenizer
-from mlm_jax.errors import InputError, input_error_in, require
+from mlm_jax.errors import InputError, first_line, input_error_in, require
 from mlm_jax.workdir import write_atomically
 
 
@@ -100,6 +100,6 @@ def _pipeline(options: Sequence[str]) -> tuple[ModuleType, Any]:
       options=pipeline_options.PipelineOptions(list(options))
     )
   except Exception as error:  # Runners check their options in many ways.
-    reason = str(error).strip().partition("\n")[0]
+    reason = first_line(error)
     raise InputError(f"--runner: {reason}") from error
   return apache_beam, pipeline

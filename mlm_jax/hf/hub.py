@@ -2,7 +2,7 @@
 
 import pathlib
 
-from mlm_jax.errors import InputError, require
+from mlm_jax.errors import InputError, first_line, require
 
 # The only files that are read: no pickle, no code.
 _PATTERNS = ("*.json", "*.txt", "*.safetensors", "*.model")
@@ -103,7 +103,7 @@ def push(folder: pathlib.Path, name: str) -> str:
       commit_message="Export of mlm_jax",
     )
   except Exception as error:  # Whatever the client of HTTP raises.
-    reason = str(error).strip().partition("\n")[0]
+    reason = first_line(error)
     raise InputError(
       f"{folder} is written, but --push_to_hub={name} failed: {reason}"
     ) from error

@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from mlm_jax.config import TrainConfig
-from mlm_jax.errors import InputError, require, unknown
+from mlm_jax.errors import InputError, first_line, require, unknown
 from mlm_jax.training.state import FORMAT_VERSION, TrainState
 from mlm_jax.workdir import Workdir
 
@@ -224,7 +224,7 @@ class Checkpoints:
       try:
         restored, reason = self._read(step, like), ""
       except Exception as error:  # Whatever a broken file makes Orbax raise.
-        restored, reason = None, str(error).strip().partition("\n")[0][:120]
+        restored, reason = None, first_line(error)[:120]
       # What one process cannot read, none may use.
       if _on_every_process(restored is not None):
         # Only now is it sure that the fault is theirs.

@@ -14,7 +14,7 @@ from mlm_jax.data import (
 )
 from mlm_jax.data.sources.documents import Document
 from mlm_jax.data.sources.fields import TextField
-from mlm_jax.errors import InputError, unknown
+from mlm_jax.errors import InputError, first_line, unknown
 
 
 def read(spec: str, data: DataConfig) -> Iterator[Document]:
@@ -57,7 +57,7 @@ def _builder_and_split(
       with contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare()
   except Exception as error:  # TFDS raises whatever its builders raise.
-    reason = str(error).strip().partition("\n")[0]
+    reason = first_line(error)
     known = tfds.list_builders(with_community_datasets=False)
     near = difflib.get_close_matches(name, known, n=1)
     if near and near[0] != name:
