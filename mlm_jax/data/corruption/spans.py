@@ -13,9 +13,9 @@ import numpy as np
 from mlm_jax.data.corruption.mask_filling import MaskFilling
 from mlm_jax.data.corruption.primitives.masks import Targets
 from mlm_jax.data.corruption.primitives.row_ops import (
-  compact,
   count,
   gather,
+  true_positions,
 )
 from mlm_jax.data.corruption.primitives.spans import sample_spans, select
 from mlm_jax.data.corruption.primitives.words import find_words
@@ -46,10 +46,7 @@ class Spans(MaskFilling):
     for row in np.flatnonzero(~span_BL.any(axis=1)):
       in_word_L = words.word_BL[row] == spans.starts_BS[row, 0]
       span_BL[row, np.flatnonzero(in_word_L)[: count_B1[row, 0]]] = 1
-    index_L = np.arange(length, dtype=np.int32)
-    positions_BP = compact(
-      np.broadcast_to(index_L, rows_BL.shape), span_BL > 0, slots, 0
-    )
+    positions_BP = true_positions(span_BL > 0, slots)
     is_target_BP = np.arange(slots) < count(span_BL > 0)
     # All tokens of a span are replaced in the same way.
     number_BP = gather(span_BL, positions_BP)

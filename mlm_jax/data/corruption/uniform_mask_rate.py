@@ -10,7 +10,7 @@ from mlm_jax.data.corruption.primitives.masks import (
   Targets,
   sample_uniform_rate,
 )
-from mlm_jax.data.corruption.primitives.row_ops import compact, count
+from mlm_jax.data.corruption.primitives.row_ops import count, true_positions
 
 
 class UniformMaskRate(MaskFilling):
@@ -27,8 +27,7 @@ class UniformMaskRate(MaskFilling):
     length = rows_BL.shape[1]
     docs = find_documents(rows_BL, vocab)
     masked_BL = sample_uniform_rate(rows_BL, docs, vocab, random)
-    index_BL = np.broadcast_to(np.arange(length, dtype=np.int32), rows_BL.shape)
-    positions_BP = compact(index_BL, masked_BL, length, 0)
+    positions_BP = true_positions(masked_BL, length)
     is_target_BP = np.arange(length) < count(masked_BL)
     return Targets(positions_BP, is_target_BP, random.bits(length))
 

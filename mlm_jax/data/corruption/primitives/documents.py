@@ -11,6 +11,7 @@ from mlm_jax.data.corruption.primitives.row_ops import (
   compact,
   cumulative_sum,
   gather,
+  true_positions,
 )
 from mlm_jax.vocabulary import Vocabulary
 
@@ -48,7 +49,7 @@ def find_documents(rows_BL: np.ndarray, vocab: Vocabulary) -> Documents:
   # The smallest document is a start and an end.
   max_documents = length // 2 + 1
   begins_BM = compact(index_BL + 1, is_start_BL, max_documents, 0)
-  ends_BM = compact(index_BL, is_end_BL, max_documents, 0)
+  ends_BM = true_positions(is_end_BL, max_documents)
   return Documents(
     number_BL=np.maximum(number_BL, 0),
     inside_BL=~(is_start_BL | is_end_BL | (rows_BL == vocab.pad_id)),

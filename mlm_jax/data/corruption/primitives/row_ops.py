@@ -72,6 +72,12 @@ def compact(
   return result_BK
 
 
+def true_positions(mask_BL: np.ndarray, length: int) -> np.ndarray:
+  """Returns int32 [B, length], where each row is true, and 0 past the last."""
+  index_L = np.arange(mask_BL.shape[1], dtype=np.int32)
+  return compact(np.broadcast_to(index_L, mask_BL.shape), mask_BL, length, 0)
+
+
 def scatter_sum(
   positions_BS: np.ndarray, values_BS: np.ndarray, length: int
 ) -> np.ndarray:
