@@ -1,7 +1,7 @@
 """The files of a Hugging Face tokenizer, and the special tokens they name."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import tokenizers
 from etils import epath
@@ -134,3 +134,18 @@ def named_tokens(files: Mapping[str, bytes], name: str) -> dict[str, str]:
       if key.endswith("_token") and isinstance(token, str):
         named[key] = token
   return named
+
+
+def flat(part: dict | None) -> Iterator[dict]:
+  """Yields the parts of a normalizer or pre-tokenizer that may be a sequence.
+
+  Args:
+    part: as a tokenizer.json describes it.
+  """
+  if part is None:
+    return
+  if part["type"] == "Sequence":
+    for inner in part.get("normalizers") or part.get("pretokenizers") or ():
+      yield from flat(inner)
+  else:
+    yield part

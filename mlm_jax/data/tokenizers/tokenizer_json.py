@@ -27,6 +27,7 @@ from mlm_jax.data.tokenizers.base import (
 from mlm_jax.data.tokenizers.tokenizer_files import (
   FILE,
   ROLES,
+  flat,
   named_tokens,
   parse,
   special_ids,
@@ -338,4 +339,4 @@ class HuggingFaceTokenizer(Tokenizer):
 def _parts(spec) -> Iterator[dict]:
   """Yields the normalizers and pre-tokenizers of a tokenizer.json, flat."""
   for key in ("normalizer", "pre_tokenizer"):
-    yield from word_memo.flat(spec.get(key))
+    yield from flat(spec.get(key))

@@ -7,7 +7,9 @@ looks from one word into the next; `word_pattern` says where.
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+
+from mlm_jax.data.tokenizers.tokenizer_files import flat
 
 # What a process keeps: 60 MB. The words met first are mostly the frequent ones.
 _MAX_WORDS = 1 << 18
@@ -116,18 +118,3 @@ def _byte_level_pattern(splitters: list[dict]) -> re.Pattern | None:
   llama |= {"behavior": "Isolated", "invert": False}
   is_llama = first == [llama] and not last.get("use_regex", True)
   return _LLAMA_3 if is_llama else None
-
-
-def flat(part: dict | None) -> Iterator[dict]:
-  """Yields the parts of a normalizer or pre-tokenizer that may be a sequence.
-
-  Args:
-    part: as a tokenizer.json describes it.
-  """
-  if part is None:
-    return
-  if part["type"] == "Sequence":
-    for inner in part.get("normalizers") or part.get("pretokenizers") or ():
-      yield from flat(inner)
-  else:
-    yield part
