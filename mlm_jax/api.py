@@ -1,10 +1,8 @@
 """The public Python API: what the commands call.
 
 Work directories are given as paths, local or gs://; recipes as `load_recipe`
-returns them, or by name or path; checkpoints as "last", "best" by the held-out
-loss, or a step, with ":ema" appended for the running average of its weights.
-Whatever is wrong with an argument is an `mlm_jax.errors.InputError` of one
-line.
+returns them, or by name or path. Whatever is wrong with an argument is an
+`mlm_jax.errors.InputError` of one line.
 """
 
 import os
@@ -141,7 +139,8 @@ def evaluate(
 
   Args:
     workdir: what `pretrain` made.
-    checkpoint: which one.
+    checkpoint: "last", "best" by the held-out loss, or a step; with ":ema"
+      appended, the running average of its weights.
     corpus: a text to evaluate on instead, as data.corpus has it.
     passes: over 1, also measures the joint loss of a row's targets when they
       are filled in over so many passes.
@@ -163,7 +162,7 @@ def fill_mask(
   """Returns, for each [MASK] of a text, the likeliest pieces, best first.
 
   Args:
-    model: of `restore`.
+    model: from `restore`.
     text: at least one [MASK] is in it.
     top_k: pieces for each mask.
     passes: 1 fills masks independently of each other; more fill the most
@@ -186,7 +185,7 @@ def mask_predict(
   Ghazvininejad et al. 2019; of objective.name="cmlm".
 
   Args:
-    model: of `restore`.
+    model: from `restore`.
     text: the encoder's input; a [MASK] may stand for any number of words.
     passes: each predicts the least confident tokens again.
     num_lengths: how many lengths to try; the most probable text is kept.
@@ -210,7 +209,7 @@ def embed(
   """Returns the encoder's vector of each text, float32 [len(texts), width].
 
   Args:
-    model: of `restore`.
+    model: from `restore`.
     texts: those longer than the positions that were trained are cut.
     pool: "mean" over all tokens, or "start", the start token's vector.
     batch_size: texts at a time.
@@ -233,10 +232,12 @@ def embed_file(
   """Writes the encoder's vector of each line of a file, float32 [lines, width].
 
   Args:
-    workdir: what `pretrain` or `import_hf` made; read when all else is right.
+    workdir: what `pretrain` or `import_hf` made; its model is read after all
+      other arguments have been checked.
     texts: a UTF-8 file with one text per line.
     out: a .npy file; replaced if it exists.
-    checkpoint: which one.
+    checkpoint: "last", "best" by the held-out loss, or a step; with ":ema"
+      appended, the running average of its weights.
     pool: "mean" over all tokens, or "start", the start token's vector.
     batch_size: texts at a time.
   """
@@ -267,7 +268,8 @@ def export_hf(
   Args:
     workdir: what `pretrain` or `import_hf` made.
     out: the folder to create.
-    checkpoint: which one.
+    checkpoint: "last", "best" by the held-out loss, or a step; with ":ema"
+      appended, the running average of its weights.
     part: of an objective with several models, which one; by default the result
       of training, such as ELECTRA's discriminator.
     family: the family to export to; by default the first that expresses the
@@ -282,17 +284,13 @@ def export_hf(
   if push_to_hub:
     hub.check_repository(push_to_hub)
   model = restore(workdir, checkpoint, use="export_hf")
-  module, params, heads = exporting.submodel(model, part)
   exporting.export(
     Workdir.at(workdir),
-    module,
-    params,
-    model.tokenizer,
+    model,
     pathlib.Path(out).expanduser(),
-    step=model.step,
+    part=part,
     family_name=family,
-    max_tokens=max_tokens or model.max_tokens,
-    heads=heads,
+    max_tokens=max_tokens,
     pool=sentence_transformers,
     check=check_parity,
   )
@@ -313,24 +311,14 @@ def export_onnx(
   Args:
     workdir: what `pretrain` or `import_hf` made.
     out: the .onnx file to create.
-    checkpoint: which one.
+    checkpoint: "last", "best" by the held-out loss, or a step; with ":ema"
+      appended, the running average of its weights.
     pool: "" gives logits of each token, "mean" or "start" vectors of texts.
     max_tokens: of the longest text; by default as trained.
   """
   root, path = Workdir.at(workdir), onnx_export.check(os.fspath(out), pool)
   model = restore(workdir, checkpoint, use="export_hf")
-  module, params, heads = exporting.submodel(model)
-  onnx_export.export(
-    root,
-    module,
-    params,
-    model.tokenizer,
-    path,
-    step=model.step,
-    max_tokens=max_tokens or model.max_tokens,
-    heads=heads,
-    pool=pool,
-  )
+  onnx_export.export(root, model, path, max_tokens=max_tokens, pool=pool)
 
 
 def average_checkpoints(

@@ -48,7 +48,8 @@ def embed(
   Raises:
     InputError: an unknown pool, or a batch size that is not positive.
   """
-  _check(pool, batch_size)
+  check_pool(pool)
+  _check_size(batch_size)
   longest = longest or run.config.model.max_positions
   rows, num_truncated = _tokenize(tokenizer, texts, longest)
   if num_truncated and progress:
@@ -103,7 +104,8 @@ def embed_file(
   Raises:
     InputError: the texts cannot be read, or `out` cannot be written.
   """
-  _check(pool, batch_size)
+  check_pool(pool)
+  _check_size(batch_size)
   lines = _read(texts)
   path = epath.Path(out).expanduser()
   require(path.suffix == ".npy", f"--out={out} must end in .npy")
@@ -119,9 +121,13 @@ def embed_file(
   progress.say(f"wrote float32 {list(vectors.shape)} to {path}")
 
 
-def _check(pool, batch_size):
+def check_pool(pool: str, option: str = "--pool") -> None:
+  """Raises InputError for a name of no pooling, which an option has given."""
   if pool not in POOLS:
-    raise unknown("--pool", pool, POOLS)
+    raise unknown(option, pool, POOLS)
+
+
+def _check_size(batch_size):
   require(batch_size > 0, f"--batch_size must be positive, not {batch_size}")
 
 

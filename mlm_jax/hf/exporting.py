@@ -2,15 +2,14 @@
 
 import json
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import flax.linen as nn
 from etils import epath
 
 from mlm_jax import config as config_lib
-from mlm_jax.data.tokenizers import Tokenizer
 from mlm_jax.errors import require, unknown
+from mlm_jax.evaluation.embed import check_pool
 from mlm_jax.hf import (
   card,
   families,
@@ -30,15 +29,12 @@ from mlm_jax.workdir import Workdir, atomic_folder
 
 def export(
   workdir: Workdir,
-  model: nn.Module,
-  params,
-  tokenizer: Tokenizer,
+  trained: TrainedModel,
   out: pathlib.Path,
   *,
-  step: int,
-  max_tokens: int,
-  heads: Mapping[str, Any] | None = None,
+  part: str = "",
   family_name: str = "",
+  max_tokens: int = 0,
   pool: str = "",
   check: bool = True,
   say: Callable[[str], None] = print,
@@ -46,21 +42,19 @@ def export(
   """Writes a model folder: config.json, weights, tokenizer and model card.
 
   A model that no transformers family expresses is written in the native format,
-  which `import_hf` reads.
+  which `import_hf` reads. A head of sentence pairs is exported with BERT and
+  ALBERT.
 
   Args:
     workdir: where the model was trained; its recipe and its metrics go into
       the card.
-    model: a `MaskedLM`, a `Discriminator` or an `EncoderDecoder`.
-    params: its parameters.
-    tokenizer: its tokenizer.
+    trained: what was restored from it.
     out: the folder to create; it must be empty or absent.
-    step: the training step of the parameters.
-    max_tokens: of a text, where the exported tokenizer cuts it.
-    heads: by name, the parameters of heads that were trained beside the
-      model's. One of sentence pairs is exported with BERT and ALBERT.
+    part: the name of a submodel; by default the result of training.
     family_name: the family to export to; by default the one it was imported
       from, or the first that expresses the model.
+    max_tokens: where the tokenizer cuts texts; by default where the positions
+      end that were trained.
     pool: makes the folder one of sentence-transformers, with this pooling.
     check: whether to check parity with the exported model.
     say: receives progress messages.
@@ -69,30 +63,35 @@ def export(
     InputError: `out` exists, the family does not express the model, or the
       models differ. Nothing is written then.
   """
-  vocab, origin = tokenizer.vocabulary, read_origin(workdir)
+  model, params, heads = submodel(trained, part)
+  tokenizer, step, origin = (
+    trained.tokenizer,
+    trained.step,
+    read_origin(workdir),
+  )
+  vocab = tokenizer.vocabulary
   family = _family(model, vocab, family_name, origin.get("family", ""), pool)
-  _check_length(max_tokens, model.config, workdir.trained_length(step), say)
+  max_tokens = _max_tokens(max_tokens, model.config, trained.max_tokens, say)
   values = _config_json(model, vocab, family)
   tensors = weights.to_tensors(params, vocab, family)
-  lost = dict(heads or {})
-  pairs = "pair" in lost and _pair_head(workdir, step, family)
+  pairs = "pair" in heads and _pair_head(workdir, step, family)
   if pairs:
-    tensors |= pairs.write(lost.pop("pair"))
+    params = {**params, "pair": heads.pop("pair")}
+    tensors |= pairs.write(params["pair"])
     values["architectures"] = [pairs.architecture]
-    params = {**params, "pair": heads["pair"]}
   written_as = values["architectures"][0] if family else native.NAME
-  if lost:
-    say(f"Not exported, as {written_as} has none: the head {', '.join(lost)}")
+  if heads:
+    say(f"Not exported, as {written_as} has none: the head {', '.join(heads)}")
   with atomic_folder(epath.Path(out)) as partial:
     files.write_config(partial, values)
     files.write_weights(partial, tensors)
-    read_as = export_tokenizer(
+    same_ids = export_tokenizer(
       tokenizer, partial, max_tokens, model.config.num_types, family and check
     )
     verdict = _parity(
       model, params, vocab, tokenizer, partial, family, pairs, check
     )
-    say(f"Tokenizer {read_as}\nParity {verdict}")
+    say(f"Tokenizer {same_ids}\nParity {verdict}")
     text = card.write(
       workdir.load_recipe(),
       model,
@@ -101,7 +100,7 @@ def export(
       verdict,
       step=step,
       max_tokens=max_tokens,
-      lost_heads=list(lost),
+      lost_heads=list(heads),
       pool=pool or "mean",
       origin=origin,
     )
@@ -150,14 +149,13 @@ def _family(model, vocab, name: str, origin: str, pool: str) -> Family | None:
   """Returns the family to export to, None for the native format.
 
   Args:
-    model, vocab: as for `export`.
-    name: what is asked for, "" for nothing.
-    origin: the family that the model was imported from, if any.
+    model: the exported one.
+    vocab: its vocabulary.
+    name: the family to export to; "" for any.
+    origin: the family that the model was imported from, "" if it was not.
     pool: as for `export`.
   """
-  if not name and families.expresses(origin, model, vocab):
-    name = origin
-  family = families.of_model(model, vocab, name)
+  family = families.of_model(model, vocab, name, preferred=origin)
   hint = "; export --part=generator" if isinstance(model, Discriminator) else ""
   require(
     family or isinstance(model, MaskedLM),
@@ -165,7 +163,7 @@ def _family(model, vocab, name: str, origin: str, pool: str) -> Family | None:
     f"native format supports only a MaskedLM{hint}",
   )
   if pool:
-    sentence_transformers.check(pool)
+    check_pool(pool, "--sentence_transformers")
     require(
       family and isinstance(model, MaskedLM),
       "--sentence_transformers is for encoders that transformers has",
@@ -195,8 +193,10 @@ def _say_dropouts(model, family, values, say) -> None:
     say(f"model.{key}={ours} becomes {theirs} in config.json, for fine-tuning")
 
 
-def _check_length(max_tokens: int, model, trained: int, say) -> None:
-  longest = model.max_positions
+def _max_tokens(max_tokens: int, config, trained: int, say) -> int:
+  """Returns where the exported tokenizer cuts texts."""
+  longest = config.max_positions
+  max_tokens = max_tokens or trained
   require(
     3 <= max_tokens <= longest,
     f"--max_tokens={max_tokens} must be from 3, with start and end, to "
@@ -208,6 +208,7 @@ def _check_length(max_tokens: int, model, trained: int, say) -> None:
       f"there to {longest} were never trained (--max_tokens={longest} keeps "
       "them)"
     )
+  return max_tokens
 
 
 def read_origin(workdir: Workdir) -> dict[str, str]:

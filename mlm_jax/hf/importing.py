@@ -51,13 +51,12 @@ class Changes:
   generator: str = ""
 
   def __post_init__(self):
-    for name in ("new_head", "larger", "tokens", "max_positions"):
-      others = self.sentence_pairs or self.generator
-      require(
-        not (others and getattr(self, name)),
-        "--sentence_pairs and --generator import a model as it is: change it "
-        "by another import of what `export_hf` makes of it",
-      )
+    changes = self.new_head, self.larger, self.tokens, self.max_positions
+    require(
+      not ((self.sentence_pairs or self.generator) and any(changes)),
+      "--sentence_pairs and --generator import a model as it is: change it by "
+      "another import of what `export_hf` makes of it",
+    )
 
 
 def import_model(

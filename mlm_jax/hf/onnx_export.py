@@ -11,20 +11,16 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import flax.linen as nn
 import numpy as np
 from etils import epath
 
-from mlm_jax.data.tokenizers import Tokenizer
-from mlm_jax.errors import InputError, require, unknown
+from mlm_jax.errors import InputError, first_line, require
+from mlm_jax.evaluation.embed import check_pool
 from mlm_jax.hf import exporting, families, parity
+from mlm_jax.training.restoring import TrainedModel
 from mlm_jax.workdir import Workdir, atomic_file
-
-# What the output is, by the name of a pooling; "" for logits of each token.
-OUTPUTS = {"": "logits", "mean": "vectors", "start": "vectors"}
 
 # Of a protobuf message, which an ONNX file is.
 _MAX_BYTES = 2**31 - 1
@@ -42,8 +38,8 @@ def check(out: str, pool: str) -> epath.Path:
   path = epath.Path(out).expanduser()
   require(path.suffix == ".onnx", f"--out={out} must end in .onnx")
   require(not path.exists(), f"--out={out} already exists")
-  if pool not in OUTPUTS:
-    raise unknown("--pool", pool, [name for name in OUTPUTS if name])
+  if pool:
+    check_pool(pool)
   packages = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
   missing = [p for p in packages if importlib.util.find_spec(p) is None]
   require(
@@ -55,22 +51,17 @@ def check(out: str, pool: str) -> epath.Path:
 
 def export(
   workdir: Workdir,
-  model: nn.Module,
-  params,
-  tokenizer: Tokenizer,
+  trained: TrainedModel,
   path: epath.Path,
   *,
-  step: int,
-  max_tokens: int,
-  heads: Mapping[str, Any],
-  pool: str,
+  max_tokens: int = 0,
+  pool: str = "",
   say: Callable[[str], None] = print,
 ) -> None:
   """Writes the ONNX model of a trained one.
 
   Args:
-    workdir, model, params, tokenizer, step, max_tokens, heads: as for
-      `exporting.export`.
+    workdir, trained, max_tokens: as for `exporting.export`.
     path: the file, as `check` returned it.
     pool: as for `write`.
     say: receives what was written.
@@ -78,7 +69,8 @@ def export(
   Raises:
     InputError: transformers has no such encoder, or the models differ.
   """
-  vocab = tokenizer.vocabulary
+  model, *_ = exporting.submodel(trained)
+  tokenizer, vocab = trained.tokenizer, trained.tokenizer.vocabulary
   family = families.of_model(model, vocab)
   require(
     family and not family.decoder_block,
@@ -88,22 +80,18 @@ def export(
     folder = pathlib.Path(folder) / "model"
     exporting.export(
       workdir,
-      model,
-      params,
-      tokenizer,
+      trained,
       folder,
-      step=step,
-      max_tokens=max_tokens,
-      heads=heads,
       family_name=family.model_type,
-      # The folder is not what was asked for.
+      max_tokens=max_tokens,
+      # The temporary folder is of no interest.
       say=lambda line: None if line.startswith("Wrote") else say(line),
     )
-    docs = parity.documents(tokenizer, vocab, max_tokens)
+    longest = max_tokens or trained.max_tokens
     write(
       folder,
       path,
-      docs,
+      parity.documents(tokenizer, vocab, longest),
       vocab.pad_id,
       architecture=family.architecture,
       pool=pool,
@@ -138,8 +126,9 @@ def write(
     InputError: the model cannot be exported, or the two models differ.
   """
   model = _module(folder, architecture, pool)
-  ids, mask = _padded(docs, pad_id)
-  content = _exported(model, ids, mask, OUTPUTS[pool])
+  ids, mask = (a.astype(np.int64) for a in parity.padded(docs, pad_id))
+  output = "vectors" if pool else "logits"
+  content = _exported(model, ids, mask, output)
   run = _session(content)
   difference = 0.0
   # The second is of another size than what was traced.
@@ -162,7 +151,7 @@ def write(
     run(*text)
     times.append(time.perf_counter() - start)
   say(
-    f"Wrote {path}: {len(content) / 1e6:.1f} MB; {OUTPUTS[pool]} differ by "
+    f"Wrote {path}: {len(content) / 1e6:.1f} MB; {output} differ by "
     f"{difference:.1e} from transformers'; a text of {length} tokens takes "
     f"{1e3 * statistics.median(times):.1f} ms here"
   )
@@ -175,18 +164,9 @@ def _compared(mask, pool):
 
 def _module(folder, architecture, pool):
   import torch
-  import transformers
 
-  transformers.logging.set_verbosity_error()
-  transformers.logging.disable_progress_bar()
-  cls = transformers.AutoModel if pool else getattr(transformers, architecture)
-  inner = cls.from_pretrained(
-    folder,
-    dtype=torch.float32,
-    local_files_only=True,
-    use_safetensors=True,
-    attn_implementation="eager",
-  ).eval()
+  class_name = "AutoModel" if pool else architecture
+  inner = parity.load_peer(folder, class_name, attn_implementation="eager")
 
   class Module(torch.nn.Module):
     """Logits, or pooled vectors."""
@@ -206,14 +186,6 @@ def _module(folder, architecture, pool):
       return (vectors * mask).sum(1) / mask.sum(1)
 
   return Module().eval()
-
-
-def _padded(docs, pad_id) -> tuple[np.ndarray, np.ndarray]:
-  ids = np.full([len(docs), max(map(len, docs))], pad_id, np.int64)
-  mask = np.zeros_like(ids)
-  for row, doc in enumerate(docs):
-    ids[row, : len(doc)], mask[row, : len(doc)] = doc, 1
-  return ids, mask
 
 
 def _exported(model, ids, mask, output) -> bytes:
@@ -237,7 +209,7 @@ def _exported(model, ids, mask, output) -> bytes:
       proto = program.model_proto
       size = proto.ByteSize()
   except Exception as error:  # The exporter may raise anything.
-    reason = str(error).strip().partition("\n")[0]
+    reason = first_line(error)
     raise InputError(
       f"PyTorch cannot export this model to ONNX: {reason}"
     ) from error

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import itertools
 import pathlib
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlm_jax.data.tokenizers import Tokenizer
-from mlm_jax.errors import InputError, require
+from mlm_jax.errors import InputError, first_line, require
 from mlm_jax.hf import files
 from mlm_jax.hf.families.base import Family
 from mlm_jax.hf.families.pairs import PairHead
@@ -55,7 +56,7 @@ class Parity:
     )
 
 
-def _in_one_line(function):
+def _raising_input_errors(function):
   """Makes an InputError of whatever transformers raises of a folder."""
 
   @functools.wraps(function)
@@ -65,7 +66,7 @@ def _in_one_line(function):
     except InputError:
       raise
     except Exception as error:
-      reason = str(error).strip().partition("\n")[0]
+      reason = first_line(error)
       raise InputError(
         f"transformers cannot run the model in {folder}: "
         f"{type(error).__name__}: {reason}; --no-parity skips the comparison"
@@ -216,19 +217,17 @@ def pair_verdict(
     return "of the head of pairs not checked"
   docs = documents(tokenizer, vocab, model.config.max_positions // 2)
   rows = [one + other[1:] for one, other in itertools.pairwise(docs)]
-  length = max(map(len, rows))
-  ids = np.full([len(rows), length], vocab.pad_id, np.int32)
-  types = np.zeros_like(ids)
-  for row, (one, both) in enumerate(zip(docs, rows, strict=False)):
-    ids[row, : len(both)] = both
-    types[row, len(one) : len(both)] = 1
+  ids, mask = padded(rows, vocab.pad_id)
+  types = mask.copy()
+  for row, one in zip(types, docs, strict=False):
+    row[: len(one)] = 0
   segments, positions = segments_and_positions(ids, vocab)
   config = dataclasses.replace(model.config, dtype="float32")
   with jax.default_matmul_precision("highest"):
     _, ours = model.clone(config=config).apply(
       {"params": params}, ids, segments, positions, positions, types
     )
-  theirs = _peer_pairs(folder, pairs, ids, types, ids != vocab.pad_id)
+  theirs = _peer_pairs(folder, pairs, ids, types, mask)
   difference = float(np.abs(np.asarray(ours) - theirs).max())
   require(
     difference <= TOLERANCE,
@@ -238,22 +237,30 @@ def pair_verdict(
   return f"of the head of pairs checked: logits differ by {difference:.1e}"
 
 
-@_in_one_line
+@_raising_input_errors
 def _peer_pairs(folder, pairs, ids, types, mask) -> np.ndarray:
   """Returns how much likelier transformers finds each pair in order."""
   import torch
 
-  peer = _load(folder, pairs.architecture)
-  tensors = (torch.tensor(np.asarray(array)).long() for array in (ids, types))
-  ids, types = tensors
+  peer = load_peer(folder, pairs.architecture)
+  ids, types, mask = (
+    torch.tensor(array).long() for array in (ids, types, mask)
+  )
   with torch.inference_mode():
-    out = peer(
-      input_ids=ids,
-      token_type_ids=types,
-      attention_mask=torch.tensor(np.asarray(mask)).long(),
-    )
+    out = peer(input_ids=ids, token_type_ids=types, attention_mask=mask)
   logits = out[pairs.logits].numpy()
   return logits[:, 0] - logits[:, 1]
+
+
+def padded(
+  rows: Sequence[Sequence[int]], pad_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the padded rows and their attention mask, int32 [B, L]."""
+  ids_BL = np.full([len(rows), max(map(len, rows))], pad_id, np.int32)
+  mask_BL = np.zeros_like(ids_BL)
+  for number, row in enumerate(rows):
+    ids_BL[number, : len(row)], mask_BL[number, : len(row)] = row, 1
+  return ids_BL, mask_BL
 
 
 def _pack(docs, length) -> list[list[list[int]]]:
@@ -317,7 +324,7 @@ def _runner(model, vocab, params):
   return exact
 
 
-@_in_one_line
+@_raising_input_errors
 def _peer_outputs(folder, vocab, family, class_name, rows, length):
   return _outputs(_peer(vocab, folder, family, class_name), rows, length, vocab)
 
@@ -329,7 +336,7 @@ def _peer(vocab, folder, family, class_name):
   """
   import torch
 
-  peer = _load(folder, class_name)
+  peer = load_peer(folder, class_name)
 
   def run(ids):
     tokens = torch.tensor(ids).long()
@@ -351,8 +358,17 @@ def _peer(vocab, folder, family, class_name):
   return run
 
 
-def _load(folder, class_name):
-  """Returns the PyTorch model of a class, in float32."""
+def load_peer(folder: pathlib.Path, class_name: str, **options):
+  """Returns the PyTorch model of a folder, in float32.
+
+  Args:
+    folder: what transformers loads.
+    class_name: of the class of transformers.
+    **options: of its `from_pretrained`.
+
+  Raises:
+    InputError: the folder lacks weights of the class.
+  """
   import torch
   import transformers
 
@@ -364,6 +380,7 @@ def _load(folder, class_name):
     local_files_only=True,
     use_safetensors=True,
     output_loading_info=True,
+    **options,
   )
   # A model saved without a pooler gets a random one, which is not compared.
   missing = [n for n in sorted(loaded["missing_keys"]) if "pooler" not in n]

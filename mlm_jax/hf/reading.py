@@ -284,9 +284,11 @@ def _find_tying(values: Values, family: Family, tensors: files.Weights) -> None:
   (shared,) = family.modules["encoder/token_embedding"]
   names = "lm_head.weight", f"{shared}.weight"
   if all(name in tensors for name in names):
-    is_equal = np.array_equal(*(tensors[name] for name in names))
-    is_tied = values.get("tie_word_embeddings", True) and is_equal
-    values["tie_word_embeddings"] = bool(is_tied)
+    # What config.json says is untied need not be read twice.
+    values["tie_word_embeddings"] = bool(
+      values.get("tie_word_embeddings", True)
+      and np.array_equal(*(tensors[name] for name in names))
+    )
 
 
 def _check_sizes(

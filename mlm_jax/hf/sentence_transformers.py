@@ -5,22 +5,16 @@ Reimers and Gurevych 2019.
 
 import pathlib
 
-from mlm_jax.errors import require, unknown
+from mlm_jax.errors import require
 from mlm_jax.hf.files import json_bytes
 
-# Our name of a pooling -> the key that sentence-transformers sets for it.
-POOLS = {"mean": "pooling_mode_mean_tokens", "start": "pooling_mode_cls_token"}
+# Of `embed.POOLS`, the key that sentence-transformers sets.
+_KEYS = {"mean": "pooling_mode_mean_tokens", "start": "pooling_mode_cls_token"}
 
 _MODULES = (
   ("", "sentence_transformers.models.Transformer"),
   ("1_Pooling", "sentence_transformers.models.Pooling"),
 )
-
-
-def check(pool: str) -> None:
-  """Raises InputError for the name of no pooling."""
-  if pool not in POOLS:
-    raise unknown("--sentence_transformers", pool, POOLS)
 
 
 def write(folder: pathlib.Path, pool: str, width: int, max_tokens: int) -> None:
@@ -38,7 +32,7 @@ def write(folder: pathlib.Path, pool: str, width: int, max_tokens: int) -> None:
     for number, (path, name) in enumerate(_MODULES)
   ]
   pooling = {"word_embedding_dimension": width}
-  pooling |= {key: name == pool for name, key in POOLS.items()}
+  pooling |= {key: name == pool for name, key in _KEYS.items()}
   limits = {"max_seq_length": max_tokens, "do_lower_case": False}
   (folder / "1_Pooling").mkdir()
   for name, values in (

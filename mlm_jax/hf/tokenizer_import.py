@@ -73,28 +73,29 @@ def as_transformers_reads_it(
   """
   if not tokenizer_parity.is_possible():
     return tokenizer, "not checked: transformers is not installed"
+  theirs = tokenizer_parity.load(folder)
   compare = functools.partial(
     tokenizer_parity.difference,
-    folder=folder,
+    theirs=theirs,
     max_tokens=max_positions,
     add_special_tokens=False,
   )
   found = compare(tokenizer)
   if not found:
     return tokenizer, "checked: transformers makes the same ids"
-  backend = tokenizer_parity.load(folder).backend_tokenizer
+  backend = theirs.backend_tokenizer
   files = {**tokenizer.files, FILE: backend.to_str(pretty=True).encode()}
   name = f"the tokenizer in {folder}"
   ids = tokenizer_files.special_ids(files, backend.get_vocab(), name)
   if add_mask_token and ids["mask"] is None:
     files, _ = _with_mask(files, name)
-  theirs = HuggingFaceTokenizer(files, tokenizer.vocabulary.size)
-  left = compare(theirs)
+  taken = HuggingFaceTokenizer(files, tokenizer.vocabulary.size)
+  left = compare(taken)
   require(
     not left,
     f"transformers' tokenizer differs: {left}; --no-parity skips the check",
   )
-  return theirs, (
+  return taken, (
     f"taken as transformers reads it, which differs from its {FILE}: {found}"
   )
 

@@ -2,10 +2,10 @@
 
 import importlib.util
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mlm_jax.data.tokenizers import Tokenizer
-from mlm_jax.errors import InputError
+from mlm_jax.errors import InputError, first_line
 
 # Short texts that tokenizers treat in different ways.
 _TEXTS = (
@@ -26,7 +26,7 @@ _TEXTS = (
 
 def difference(
   tokenizer: Tokenizer,
-  folder: pathlib.Path,
+  theirs: Callable,
   max_tokens: int,
   num_types: int = 0,
   add_special_tokens: bool = True,
@@ -39,12 +39,11 @@ def difference(
 
   Args:
     tokenizer: ours.
-    folder: what transformers reads its own from.
+    theirs: that of transformers, as `load` returns it.
     max_tokens: where both cut a text.
     num_types: how many token types the model has; pairs need two.
     add_special_tokens: whether start and end are compared, too.
   """
-  theirs = load(folder)
   vocab, max_tokens = tokenizer.vocabulary, min(max_tokens, 1 << 16)
   bodies = tokenizer.encode([*texts()])
   for text, ids in zip(texts(), bodies, strict=True):
@@ -101,7 +100,7 @@ def load(folder: pathlib.Path):
       str(folder), trust_remote_code=False, local_files_only=True
     )
   except Exception as error:  # A tokenizer's class may raise anything.
-    reason = str(error).strip().partition("\n")[0]
+    reason = first_line(error)
     raise InputError(
       f"transformers cannot read the tokenizer in {folder}: {reason}"
     ) from error

@@ -468,7 +468,7 @@ def test_texts_are_cut_where_learned_positions_were_trained(
     f"| maximum length | {length} tokens |"
     in (exported / "README.md").read_text()
   )
-  # An import knows of it; what is asked for is kept.
+  # An import records it; an explicit --max_tokens takes precedence.
   assert Workdir.at(imported).trained_length(0) == length
   arguments = [f"--workdir={imported}", "--no-parity"]
   said = run(capsys, "export_hf", *arguments, f"--out={tmp_path}/a")
@@ -477,7 +477,7 @@ def test_texts_are_cut_where_learned_positions_were_trained(
     capsys,
     *("export_hf", *arguments, f"--out={tmp_path}/b", "--max_tokens=40"),
   )
-  assert "never trained" not in said  # It is asked for.
+  assert "never trained" not in said
   assert tokenizer_limit(tmp_path / "b") == 40
   line = error_of(
     capsys,

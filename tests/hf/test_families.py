@@ -325,7 +325,7 @@ def test_mosaic_bert_computes_what_its_paper_says(tmp_path, vocab):
   np.testing.assert_allclose(found, expected, atol=1e-4)
   # "bert" is where it comes from: no BERT computes it.
   model = MaskedLM(config, vocab.size)
-  assert not families.expresses("bert", model, vocab)
+  assert families.of_model(model, vocab, preferred="bert") is None
   assert families.of_model(model, vocab) is None
 
 

@@ -46,7 +46,8 @@ def folder(tmp_path):
 
 
 def compared(tokenizer, folder):
-  return tokenizer_parity.difference(tokenizer, folder, 64, 2)
+  theirs = tokenizer_parity.load(folder)
+  return tokenizer_parity.difference(tokenizer, theirs, 64, 2)
 
 
 @pytest.mark.parametrize("lowercase", [True, False])

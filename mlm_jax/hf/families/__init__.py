@@ -116,16 +116,8 @@ def _of_tensors(names: Collection[str]) -> Family:
   )
 
 
-def expresses(name: str, model: nn.Module, vocab: Vocabulary) -> bool:
-  """Returns whether a family of this name computes the same as a model."""
-  return any(
-    name in (key, family.model_type) and family.expresses(model.config, vocab)
-    for key, family in _BY_MODEL.get(type(model), {}).items()
-  )
-
-
 def of_model(
-  model: nn.Module, vocab: Vocabulary, name: str = ""
+  model: nn.Module, vocab: Vocabulary, name: str = "", preferred: str = ""
 ) -> Family | None:
   """Returns the family `name`, or the first that expresses a model, or None.
 
@@ -133,6 +125,7 @@ def of_model(
     model: a `MaskedLM`, a `Discriminator` or an `EncoderDecoder`.
     vocab: its vocabulary.
     name: of a family; "" for any.
+    preferred: the model_type to take where several express the model.
 
   Raises:
     InputError: the family `name` is unknown or does not express the model.
@@ -144,8 +137,8 @@ def of_model(
     if not named:
       raise unknown("family", name, found)
     found = named
-  expressed = (f for f in found.values() if f.expresses(model.config, vocab))
-  family = next(expressed, None)
+  ordered = sorted(found.values(), key=lambda f: f.model_type != preferred)
+  family = next((f for f in ordered if f.expresses(model.config, vocab)), None)
   if name and found and family is None:
     raise InputError(f"no model of family {name!r} computes the same as this")
   return family
